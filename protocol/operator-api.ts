@@ -1,0 +1,188 @@
+/**
+ * What people's tools say to the server: the command line, the page, scripts. JSON over HTTPS on the operator
+ * listener, with `Authorization: Bearer <token>`. Errors are `ErrorAnswer`s. Everything here is bounded and strict.
+ */
+import * as v from 'valibot';
+import { InstallState, Installed, Name, Sha256Hex, Slot, TargetPath } from './device-api.ts';
+import { REASON_CODES } from './reasons.ts';
+
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const Text = (max: number) => v.pipe(v.string(), v.maxLength(max));
+const Moment = Count; // Unix milliseconds
+
+export const OPERATOR_PATHS = {
+  health: '/healthz',
+  /** GET: name and role of the token. */
+  whoami: '/api/v1/whoami',
+  /** POST with the one-time token as bearer: exchanges it, once, for a lasting one. */
+  login: '/api/v1/login',
+  tokens: '/api/v1/tokens',
+  claims: '/api/v1/claims',
+  devices: '/api/v1/devices',
+  /** GET + `/` + file name: the same metadata files devices get. */
+  metadata: '/api/v1/metadata',
+  /** PUT and HEAD + `/` + SHA-256: raw bytes, content-addressed; PUT of what is there is a no-op. */
+  artifacts: '/api/v1/artifacts',
+  publish: '/api/v1/publish',
+  releases: '/api/v1/releases',
+  rollouts: '/api/v1/rollouts',
+  audit: '/api/v1/audit',
+  /** Server-sent events: `event: change`, `data: {"kind":"device|rollout|release|audit","id":"…"}`. */
+  events: '/api/v1/events',
+  /** Lab servers only. */
+  labPush: '/api/v1/lab/push',
+} as const;
+
+/** Weakest first. Each may do what those before it may. */
+export const ROLES = ['viewer', 'operator', 'approver', 'admin'] as const;
+export const Role = v.picklist(ROLES);
+export type Role = v.InferOutput<typeof Role>;
+
+export const Whoami = v.strictObject({
+  name: Text(64),
+  role: Role,
+  serverVersion: Text(32),
+  /** From the signed root: shown everywhere when it is not `production`. */
+  environment: v.picklist(['production', 'lab', 'rehearsal']),
+});
+export type Whoami = v.InferOutput<typeof Whoami>;
+
+export const LoginRequest = v.strictObject({ name: Name });
+export const LoginAnswer = v.strictObject({ tokenId: Name, token: Text(128), name: Name, role: Role });
+export type LoginAnswer = v.InferOutput<typeof LoginAnswer>;
+
+export const TokenRequest = v.strictObject({ name: Name, role: Role, expiresInDays: v.optional(v.pipe(Count, v.minValue(1), v.maxValue(3650))) });
+export const TokenView = v.strictObject({ tokenId: Name, name: Name, role: Role, createdUnixMs: Moment, expiresUnixMs: v.nullable(Moment), lastUsedUnixMs: v.nullable(Moment) });
+export type TokenView = v.InferOutput<typeof TokenView>;
+
+/** `ids` become device ids. The answer is the only time that the secrets are seen. */
+export const ClaimsRequest = v.strictObject({
+  hardwareClass: Name,
+  ids: v.pipe(v.array(Name), v.minLength(1), v.maxLength(1000)),
+  expiresInDays: v.pipe(Count, v.minValue(1), v.maxValue(3650)),
+});
+export type ClaimsRequest = v.InferOutput<typeof ClaimsRequest>;
+
+export const Explanation = v.strictObject({
+  deviceId: Name,
+  reason: v.picklist(REASON_CODES),
+  /** The rollout, refusal code, rollback reason, wave … that applies here. */
+  detail: Text(512),
+  sinceUnixMs: v.nullable(Moment),
+  next: Text(512),
+  cure: Text(512),
+});
+export type Explanation = v.InferOutput<typeof Explanation>;
+
+export const DeviceView = v.strictObject({
+  deviceId: Name,
+  hardwareClass: Name,
+  channel: v.nullable(Name),
+  /** `claimed`: a claim exists, the device has not enrolled. */
+  enrolment: v.picklist(['claimed', 'enrolled', 'revoked']),
+  online: v.boolean(),
+  lastSeenUnixMs: v.nullable(Moment),
+  agentVersion: v.nullable(Text(32)),
+  bootedSlot: v.nullable(Slot),
+  state: v.nullable(InstallState),
+  installed: v.nullable(Installed),
+  floorSequence: Count,
+  actionId: v.nullable(Name),
+  /** Short form of the explanation. */
+  reason: v.picklist(REASON_CODES),
+});
+export type DeviceView = v.InferOutput<typeof DeviceView>;
+
+export const DeviceEvent = v.strictObject({ atUnixMs: Moment, reportSequence: v.nullable(Count), kind: Text(32), text: Text(1024) });
+export const DeviceDetail = v.strictObject({ device: DeviceView, explanation: Explanation, history: v.array(DeviceEvent) });
+export type DeviceDetail = v.InferOutput<typeof DeviceDetail>;
+
+/** Signed metadata as text, exactly the bytes that were signed. Every artifact named in it must be uploaded before. */
+export const PublishRequest = v.strictObject({
+  /** New roots, in order; usually none. */
+  roots: v.pipe(v.array(Text(64 * 1024)), v.maxLength(16)),
+  targets: Text(1024 * 1024),
+});
+export const ReleaseView = v.strictObject({
+  releasePath: TargetPath,
+  hardwareClass: Name,
+  channel: Name,
+  version: Text(64),
+  sequence: Count,
+  floorSequence: Count,
+  images: v.array(v.strictObject({ component: Name, sizeBytes: Count, sha256: Sha256Hex })),
+  publishedUnixMs: Moment,
+});
+export type ReleaseView = v.InferOutput<typeof ReleaseView>;
+export const PublishAnswer = v.strictObject({ targetsVersion: Count, snapshotVersion: Count, timestampVersion: Count, releases: v.array(ReleaseView) });
+export type PublishAnswer = v.InferOutput<typeof PublishAnswer>;
+
+/** A wave takes a number of devices, or a percentage of the cohort; each includes the ones before it. */
+export const Wave = v.union([
+  v.strictObject({ devices: v.pipe(Count, v.minValue(1)), soakMs: v.optional(Count) }),
+  v.strictObject({ percent: v.pipe(v.number(), v.gtValue(0), v.maxValue(100)), soakMs: v.optional(Count) }),
+]);
+export type Wave = v.InferOutput<typeof Wave>;
+
+export const RolloutRequest = v.strictObject({
+  releasePath: TargetPath,
+  waves: v.pipe(v.array(Wave), v.minLength(1), v.maxLength(32)),
+  /** Halt when more than this share of the devices that attempted it failed … */
+  maxFailedPercent: v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
+  /** … counted once at least this many of the wave attempted it (or all of the wave did). */
+  minSample: v.pipe(Count, v.minValue(1)),
+  /** A device that has not confirmed this long after it was offered the release counts as failed. */
+  actionTimeoutMs: v.pipe(Count, v.minValue(1000)),
+  /** Only these; all of the class and channel when absent. */
+  deviceIds: v.optional(v.pipe(v.array(Name), v.minLength(1), v.maxLength(10_000))),
+});
+export type RolloutRequest = v.InferOutput<typeof RolloutRequest>;
+
+export const RolloutState = v.picklist(['running', 'paused', 'halted', 'complete', 'cancelled']);
+export type RolloutState = v.InferOutput<typeof RolloutState>;
+
+export const WaveView = v.strictObject({
+  wave: Wave,
+  state: v.picklist(['waiting', 'open', 'passed', 'halted']),
+  devices: Count,
+  offered: Count,
+  attempted: Count,
+  confirmed: Count,
+  failed: Count,
+  openedUnixMs: v.nullable(Moment),
+});
+export const RolloutView = v.strictObject({
+  rolloutId: Name,
+  release: ReleaseView,
+  state: RolloutState,
+  /** Why it is in this state, in words: the gate's own. */
+  reason: Text(1024),
+  waves: v.array(WaveView),
+  devices: Count,
+  confirmed: Count,
+  failed: Count,
+  neverStarted: Count,
+  maxFailedPercent: v.number(),
+  minSample: Count,
+  actionTimeoutMs: Count,
+  createdUnixMs: Moment,
+  createdBy: Text(64),
+});
+export type RolloutView = v.InferOutput<typeof RolloutView>;
+
+/** POST `${rollouts}/:id/${verb}`. `halt` is the server's own; people pause, resume and cancel. */
+export const ROLLOUT_VERBS = ['pause', 'resume', 'cancel'] as const;
+export type RolloutVerb = (typeof ROLLOUT_VERBS)[number];
+
+export const AuditEntry = v.strictObject({
+  index: Count,
+  atUnixMs: Moment,
+  /** Token name, `server`, or `device:<id>`. */
+  actor: Text(80),
+  action: Text(64),
+  subject: Text(256),
+  detail: Text(2048),
+  /** SHA-256 over the previous entry's hash and this entry: a removed or altered entry breaks every later one. */
+  hash: Sha256Hex,
+});
+export type AuditEntry = v.InferOutput<typeof AuditEntry>;

@@ -1,0 +1,104 @@
+/**
+ * The closed list: why a device is not on its target. Every device that is not prints exactly one of these, since when,
+ * what comes next, and the cure. The server decides it (update-server/core/explain.ts) from what the device reported.
+ */
+export const REASONS = {
+  'on-target': {
+    meaning: 'The device runs, confirmed, the newest release that a rollout gave it.',
+    next: 'Nothing; it keeps polling.',
+    cure: 'None needed.',
+  },
+  'no-rollout': {
+    meaning: 'No rollout names this device for any release newer than the one it runs.',
+    next: 'Nothing until somebody starts a rollout.',
+    cure: 'Start one: holdfast rollout start RELEASE.',
+  },
+  'not-enrolled': {
+    meaning: 'A claim was made for this device, and it has not enrolled yet.',
+    next: 'It enrols at its first contact.',
+    cure: 'Power it, check its network, and that its claim has not expired.',
+  },
+  revoked: {
+    meaning: 'The certificate of this device was revoked.',
+    next: 'Nothing; it is refused at every contact.',
+    cure: 'Make a new claim for it if it is trusted again.',
+  },
+  'other-class': {
+    meaning: "The rollout's release is for another hardware class.",
+    next: 'Nothing from this rollout.',
+    cure: 'Build a release for its class.',
+  },
+  'other-channel': {
+    meaning: 'The device follows another channel than the release.',
+    next: 'Nothing from this rollout.',
+    cure: 'Publish the release on its channel, or move the device.',
+  },
+  'waiting-for-wave': {
+    meaning: "The device's place lies in a later wave.",
+    next: 'It is offered the release when its wave opens.',
+    cure: 'Wait; the wave opens when the gate before it passes.',
+  },
+  'rollout-paused': {
+    meaning: 'A person paused the rollout.',
+    next: 'It goes on when a person resumes it.',
+    cure: 'holdfast rollout resume ID.',
+  },
+  'rollout-halted': {
+    meaning: 'The rollout halted itself because devices failed.',
+    next: 'Nothing until a person has looked.',
+    cure: 'Read the reason (holdfast rollout show ID); mend the release, or resume.',
+  },
+  'not-seen': {
+    meaning: 'The device has not polled since the release was offered to it.',
+    next: 'It is offered the release at its next poll.',
+    cure: 'Check its power and network.',
+  },
+  installing: {
+    meaning: 'The device is fetching, checking or writing the release.',
+    next: 'It stages the release, then reboots.',
+    cure: 'Wait; a cut connection resumes where it broke.',
+  },
+  'waiting-for-reboot': {
+    meaning: 'The release is written and verified; the reboot is owed.',
+    next: 'It reboots into a trial.',
+    cure: 'Wait, or reboot the device.',
+  },
+  'on-trial': {
+    meaning: 'The device runs the release on trial; its checks have not finished.',
+    next: 'It confirms, or goes back.',
+    cure: 'Wait for its health checks.',
+  },
+  'silent-after-reboot': {
+    meaning: 'The device went into its trial and has not been heard since; the deadline passed.',
+    next: 'It counts as failed. It goes back by itself if it still can.',
+    cure: 'Look at the device; read its console.',
+  },
+  'rolled-back': {
+    meaning: 'The release failed its checks on this device, and the device went back.',
+    next: 'It will not take this release again.',
+    cure: 'Read the reason in its history; mend the release and publish the next.',
+  },
+  'release-refused': {
+    meaning: 'The device refused the release: a signature, digest, sequence or policy did not hold.',
+    next: 'It refuses it again until what it is given changes.',
+    cure: 'Look the code up in docs/FORMATS.md, section Refusals.',
+  },
+  'install-failed': {
+    meaning: 'Fetching or writing failed for a reason that is not the release.',
+    next: 'It tries again, with growing pauses.',
+    cure: 'Read the code in its history: disk, network or time.',
+  },
+  'deadline-passed': {
+    meaning: 'The device did not finish before the deadline of its action.',
+    next: 'Its place was given free; it counts as failed.',
+    cure: 'Start another rollout for it once it is reachable.',
+  },
+  held: {
+    meaning: 'The device booted below its floor, or in a way no rule knows; it takes updates only.',
+    next: 'It stays held until a release at or above its floor is installed.',
+    cure: 'Roll out a release at or above its floor.',
+  },
+} as const satisfies Record<string, { meaning: string; next: string; cure: string }>;
+
+export type Reason = keyof typeof REASONS;
+export const REASON_CODES = Object.keys(REASONS) as Reason[];

@@ -1,0 +1,108 @@
+#!/bin/sh
+# Makes this checkout ready to run, with nothing but Node 20 or newer and npm. Quiet when there is nothing to do.
+#
+#   sh scripts/setup.sh [--images] [--build]
+#
+#   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
+#   --images   the programs that make file system images; installs them when run as root, else prints the command and stops.
+#   --build    dist/, when a source file is newer than it.
+#
+# Exit status: 0 ready, 2 wrong option, 5 this machine lacks something (the message says what, and the one command to run).
+set -eu
+cd "$(dirname "$0")/.."
+
+OLDEST_NODE=20
+SOURCES="trust protocol platform agent update-server keys cli scripts/build.ts package-lock.json"
+# Last, because it says that everything before it succeeded; npm itself empties node_modules first.
+STAMP=node_modules/.holdfast-installed
+
+say() { printf 'setup: %s\n' "$1" >&2; }
+
+lacks() { # what, cure
+  printf 'setup: %s\n  cure: %s\n' "$1" "$2" >&2
+  exit 5
+}
+
+check_node() {
+  command -v node >/dev/null 2>&1 || lacks "there is no node" "install Node $OLDEST_NODE or newer, with npm: https://nodejs.org"
+  command -v npm >/dev/null 2>&1 || lacks "there is no npm" "install npm, which comes with Node: https://nodejs.org"
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  [ "$major" -ge "$OLDEST_NODE" ] || lacks "node is version $(node --version)" "install Node $OLDEST_NODE or newer: https://nodejs.org"
+}
+
+packages_stand() {
+  [ -x node_modules/.bin/node ] || return 1
+  [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(cksum <package-lock.json)" ] && return 0
+  # Installed by hand: npm writes its own copy of the lock file when it has finished.
+  [ -f node_modules/.package-lock.json ] && [ -z "$(find package-lock.json -newer node_modules/.package-lock.json)" ]
+}
+
+install_packages() {
+  packages_stand && return 0
+  say "installing packages (about 30 s, once) ..."
+  log=$(mktemp)
+  if ! npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    lacks "npm ci failed" "read npm's message above; mostly the registry could not be reached: npm ping"
+  fi
+  rm -f "$log"
+  [ -x node_modules/.bin/node ] ||
+    lacks "there is no Node 24 package for $(uname -sm)" "use Linux on x64 or arm64"
+  cksum <package-lock.json >"$STAMP"
+}
+
+missing_packages() {
+  has mke2fs && has debugfs || printf ' e2fsprogs'
+  has mkfs.fat || printf ' dosfstools'
+  has mcopy && has mtype || printf ' mtools'
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+install_image_tools() {
+  # Where Debian keeps mke2fs and mkfs.fat; not on every user's path.
+  PATH="$PATH:/usr/sbin:/sbin"
+  missing=$(missing_packages)
+  [ -n "$missing" ] || return 0
+  command="apt-get update && apt-get install -y --no-install-recommends$missing"
+  if [ "$(id -u)" != 0 ] || ! has apt-get; then
+    lacks "the programs that make images are missing:$missing" "sudo sh -c '$command'"
+  fi
+  say "installing$missing ..."
+  log=$(mktemp)
+  if ! DEBIAN_FRONTEND=noninteractive sh -c "$command" >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    rm -f "$log"
+    lacks "installing$missing failed" "$command"
+  fi
+  rm -f "$log"
+}
+
+build() {
+  # shellcheck disable=SC2086 # a list of paths
+  if [ -f dist/holdfast-agent.mjs ] && [ -f dist/holdfast-server.mjs ] && [ -f dist/holdfast.mjs ] &&
+    [ -z "$(find $SOURCES -type f -newer dist/holdfast-agent.mjs | head -n 1)" ]; then
+    return 0
+  fi
+  say "building dist/ ..."
+  sh scripts/with-node.sh scripts/build.ts >&2
+}
+
+want_images=no
+want_build=no
+for option in "$@"; do
+  case $option in
+    --images) want_images=yes ;;
+    --build) want_build=yes ;;
+    *)
+      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--build]\n' "$option" >&2
+      exit 2
+      ;;
+  esac
+done
+
+packages_stand || check_node
+install_packages
+[ $want_images = no ] || install_image_tools
+[ $want_build = no ] || build

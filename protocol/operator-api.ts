@@ -3,7 +3,8 @@
  * listener, with `Authorization: Bearer <token>`. Errors are `ErrorAnswer`s. Everything here is bounded and strict.
  */
 import * as v from 'valibot';
-import { InstallState, Installed, Name, Sha256Hex, Slot, TargetPath } from './device-api.ts';
+import { Installed, InstallState, Name, Sha256Hex, Slot, TargetPath } from './device-api.ts';
+import { ClaimFile } from './enrolment.ts';
 import { REASON_CODES } from './reasons.ts';
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -48,11 +49,24 @@ export const Whoami = v.strictObject({
 export type Whoami = v.InferOutput<typeof Whoami>;
 
 export const LoginRequest = v.strictObject({ name: Name });
+export type LoginRequest = v.InferOutput<typeof LoginRequest>;
 export const LoginAnswer = v.strictObject({ tokenId: Name, token: Text(128), name: Name, role: Role });
 export type LoginAnswer = v.InferOutput<typeof LoginAnswer>;
 
-export const TokenRequest = v.strictObject({ name: Name, role: Role, expiresInDays: v.optional(v.pipe(Count, v.minValue(1), v.maxValue(3650))) });
-export const TokenView = v.strictObject({ tokenId: Name, name: Name, role: Role, createdUnixMs: Moment, expiresUnixMs: v.nullable(Moment), lastUsedUnixMs: v.nullable(Moment) });
+export const TokenRequest = v.strictObject({
+  name: Name,
+  role: Role,
+  expiresInDays: v.optional(v.pipe(Count, v.minValue(1), v.maxValue(3650))),
+});
+export const TokenView = v.strictObject({
+  tokenId: Name,
+  name: Name,
+  role: Role,
+  createdUnixMs: Moment,
+  expiresUnixMs: v.nullable(Moment),
+  lastUsedUnixMs: v.nullable(Moment),
+});
+export type TokenRequest = v.InferOutput<typeof TokenRequest>;
 export type TokenView = v.InferOutput<typeof TokenView>;
 
 /** `ids` become device ids. The answer is the only time that the secrets are seen. */
@@ -62,6 +76,11 @@ export const ClaimsRequest = v.strictObject({
   expiresInDays: v.pipe(Count, v.minValue(1), v.maxValue(3650)),
 });
 export type ClaimsRequest = v.InferOutput<typeof ClaimsRequest>;
+
+export type ClaimsRequest = v.InferOutput<typeof ClaimsRequest>;
+/** POST claims: one claim file a device, ready to be written to its factory partition. */
+export const ClaimsAnswer = v.strictObject({ claims: v.array(ClaimFile) });
+export type ClaimsAnswer = v.InferOutput<typeof ClaimsAnswer>;
 
 export const Explanation = v.strictObject({
   deviceId: Name,
@@ -93,8 +112,18 @@ export const DeviceView = v.strictObject({
 });
 export type DeviceView = v.InferOutput<typeof DeviceView>;
 
-export const DeviceEvent = v.strictObject({ atUnixMs: Moment, reportSequence: v.nullable(Count), kind: Text(32), text: Text(1024) });
-export const DeviceDetail = v.strictObject({ device: DeviceView, explanation: Explanation, history: v.array(DeviceEvent) });
+export const DeviceEvent = v.strictObject({
+  atUnixMs: Moment,
+  reportSequence: v.nullable(Count),
+  kind: Text(32),
+  text: Text(1024),
+});
+export type DeviceEvent = v.InferOutput<typeof DeviceEvent>;
+export const DeviceDetail = v.strictObject({
+  device: DeviceView,
+  explanation: Explanation,
+  history: v.array(DeviceEvent),
+});
 export type DeviceDetail = v.InferOutput<typeof DeviceDetail>;
 
 /** Signed metadata as text, exactly the bytes that were signed. Every artifact named in it must be uploaded before. */
@@ -103,6 +132,7 @@ export const PublishRequest = v.strictObject({
   roots: v.pipe(v.array(Text(64 * 1024)), v.maxLength(16)),
   targets: Text(1024 * 1024),
 });
+export type PublishRequest = v.InferOutput<typeof PublishRequest>;
 export const ReleaseView = v.strictObject({
   releasePath: TargetPath,
   hardwareClass: Name,
@@ -114,7 +144,12 @@ export const ReleaseView = v.strictObject({
   publishedUnixMs: Moment,
 });
 export type ReleaseView = v.InferOutput<typeof ReleaseView>;
-export const PublishAnswer = v.strictObject({ targetsVersion: Count, snapshotVersion: Count, timestampVersion: Count, releases: v.array(ReleaseView) });
+export const PublishAnswer = v.strictObject({
+  targetsVersion: Count,
+  snapshotVersion: Count,
+  timestampVersion: Count,
+  releases: v.array(ReleaseView),
+});
 export type PublishAnswer = v.InferOutput<typeof PublishAnswer>;
 
 /** A wave takes a number of devices, or a percentage of the cohort; each includes the ones before it. */
@@ -151,6 +186,7 @@ export const WaveView = v.strictObject({
   failed: Count,
   openedUnixMs: v.nullable(Moment),
 });
+export type WaveView = v.InferOutput<typeof WaveView>;
 export const RolloutView = v.strictObject({
   rolloutId: Name,
   release: ReleaseView,
@@ -186,3 +222,35 @@ export const AuditEntry = v.strictObject({
   hash: Sha256Hex,
 });
 export type AuditEntry = v.InferOutput<typeof AuditEntry>;
+
+// --- answers that are lists, and small requests ----------------------------------------------------------------------
+
+/** GET tokens. POST tokens answers a `LoginAnswer`; DELETE `tokens/:id` answers `Done`. */
+export const TokensAnswer = v.strictObject({ tokens: v.array(TokenView) });
+/** GET devices. GET `devices/:id` answers a `DeviceDetail`. */
+export const DevicesAnswer = v.strictObject({ devices: v.array(DeviceView) });
+/** POST `devices/:id/revoke`; answers a `DeviceDetail`. */
+export const RevokeRequest = v.strictObject({ why: v.pipe(Text(256), v.minLength(1)) });
+export type RevokeRequest = v.InferOutput<typeof RevokeRequest>;
+export const ReleasesAnswer = v.strictObject({ releases: v.array(ReleaseView) });
+/** GET rollouts, newest first. POST rollouts and GET or POST `rollouts/:id…` answer a `RolloutView`. */
+export const RolloutsAnswer = v.strictObject({ rollouts: v.array(RolloutView) });
+/** GET audit `?limit=100&before=INDEX`, newest first. `chain` says whether the hashes of the whole log hold. */
+export const AuditAnswer = v.strictObject({
+  entries: v.array(AuditEntry),
+  chain: v.strictObject({ ok: v.boolean(), entries: Count, brokenAtIndex: v.nullable(Count) }),
+});
+/** PUT `artifacts/:sha256`. HEAD answers 200 with content-length, or 404. */
+export const ArtifactAnswer = v.strictObject({ sha256: Sha256Hex, sizeBytes: Count });
+/** The most that one artifact may have. */
+export const ARTIFACT_CAP_BYTES = 8 * 1024 * 1024 * 1024;
+/** No JSON body of the operator API is larger, but that of `publish`. */
+export const OPERATOR_BODY_CAP_BYTES = 512 * 1024;
+export const PUBLISH_BODY_CAP_BYTES = 4 * 1024 * 1024;
+export const Done = v.strictObject({ ok: v.literal(true) });
+
+/** The page's own sign-in: POST /session `{token}` sets the cookie; DELETE /session ends it. */
+export const SessionRequest = v.strictObject({ token: v.pipe(Text(128), v.minLength(1)) });
+export type SessionRequest = v.InferOutput<typeof SessionRequest>;
+/** A request that changes something and signs in by cookie must carry this header, with any value. */
+export const CSRF_HEADER = 'x-holdfast-page';

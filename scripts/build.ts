@@ -1,0 +1,105 @@
+/**
+ * Makes the three commands in dist/. The agent ships as one file with every package inside, because an image carries
+ * that file and no node_modules; server and command line keep their packages outside and run beside node_modules.
+ *
+ * What went into each bundle stands in build/<name>.meta.json (esbuild's metafile), which `npm run bench -- agent` reads.
+ *
+ *   node scripts/build.ts [agent] [server] [cli]
+ */
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BuildOptions, build } from 'esbuild';
+
+const projectRoot = dirname(dirname(fileURLToPath(import.meta.url)));
+const stub = (name: string): string => join(projectRoot, 'scripts/build', name);
+
+/** Bundled packages that call `require` for Node's own modules need one in an ES module. */
+const REQUIRE_FOR_BUNDLED_PACKAGES =
+  "import { createRequire as holdfastRequire } from 'node:module'; const require = holdfastRequire(import.meta.url);";
+
+const shared = {
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  metafile: true,
+  absWorkingDir: projectRoot,
+  legalComments: 'none',
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
+export const BUNDLES = {
+  agent: {
+    ...shared,
+    entryPoints: ['agent/main.ts'],
+    outfile: 'dist/holdfast-agent.mjs',
+    // The agent promises Node 22.15; the server and the tools run on 24.
+    target: 'node22',
+    minify: true,
+    banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
+    alias: {
+      'readable-stream': stub('readable-stream.cjs'),
+      'worker-timers': stub('worker-timers.cjs'),
+      ws: stub('not-shipped.cjs'),
+      socks: stub('not-shipped.cjs'),
+      debug: stub('debug.cjs'),
+    },
+  },
+  server: {
+    ...shared,
+    entryPoints: ['update-server/main.ts'],
+    outfile: 'dist/holdfast-server.mjs',
+    target: 'node24',
+    packages: 'external',
+    banner: { js: '#!/usr/bin/env node' },
+  },
+  cli: {
+    ...shared,
+    entryPoints: ['cli/main.ts'],
+    outfile: 'dist/holdfast.mjs',
+    target: 'node24',
+    packages: 'external',
+    banner: { js: '#!/usr/bin/env node' },
+  },
+} as const satisfies Record<string, BuildOptions>;
+
+export type BundleName = keyof typeof BUNDLES;
+
+/** Builds one bundle and keeps its metafile. Returns the bundle's size in bytes. */
+export async function buildBundle(name: BundleName): Promise<number> {
+  const options: BuildOptions = BUNDLES[name];
+  const { metafile } = await build({ ...options, metafile: true });
+  const outfile = options.outfile ?? '';
+  await chmod(join(projectRoot, outfile), 0o755);
+  await mkdir(join(projectRoot, 'build'), { recursive: true });
+  await writeFile(join(projectRoot, 'build', `${name}.meta.json`), JSON.stringify(metafile));
+  return metafile.outputs[outfile]?.bytes ?? 0;
+}
+
+function isBundleName(name: string): name is BundleName {
+  return Object.hasOwn(BUNDLES, name);
+}
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.find((name) => !isBundleName(name));
+  if (unknown !== undefined) {
+    process.stderr.write(
+      `build: no bundle is called ${unknown}\n  cure: give some of ${Object.keys(BUNDLES).join(', ')}, or none for all.\n`,
+    );
+    return 2;
+  }
+  for (const name of names.length > 0 ? names.filter(isBundleName) : (Object.keys(BUNDLES) as BundleName[])) {
+    const entry = BUNDLES[name].entryPoints[0];
+    if (!existsSync(join(projectRoot, entry))) {
+      process.stderr.write(`build: ${entry} does not exist; ${name} is left out\n`);
+      if (names.length > 0) return 1;
+      continue;
+    }
+    const sizeBytes = await buildBundle(name);
+    process.stdout.write(`${BUNDLES[name].outfile}  ${(sizeBytes / 1024).toFixed(1)} KB\n`);
+  }
+  return 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main(process.argv.slice(2));

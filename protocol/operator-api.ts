@@ -76,8 +76,6 @@ export const ClaimsRequest = v.strictObject({
   expiresInDays: v.pipe(Count, v.minValue(1), v.maxValue(3650)),
 });
 export type ClaimsRequest = v.InferOutput<typeof ClaimsRequest>;
-
-export type ClaimsRequest = v.InferOutput<typeof ClaimsRequest>;
 /** POST claims: one claim file a device, ready to be written to its factory partition. */
 export const ClaimsAnswer = v.strictObject({ claims: v.array(ClaimFile) });
 export type ClaimsAnswer = v.InferOutput<typeof ClaimsAnswer>;

@@ -2,11 +2,14 @@
  * What the three commands share: how a run ends. One clear message (what, where, cure), a stable exit status, JSON
  * for machines, and a stack trace only when asked with `--debug`.
  */
-import { EXIT, Fault, errorText, systemErrorCode } from './fault.ts';
+import { EXIT, errorText, Fault, systemErrorCode } from './fault.ts';
 
-/** Turns what the operating system says into words and a cure. Undefined for errors that are bugs. */
-export function faultOfSystemError(error: unknown): Fault | undefined {
-  const where = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : undefined;
+/**
+ * Turns what the operating system says into words and a cure. Undefined for errors that are bugs. `place` is the path
+ * or address for errors that carry none themselves (a read from an open file has no path).
+ */
+export function faultOfSystemError(error: unknown, place?: string): Fault | undefined {
+  const where = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : place;
   const facts = { cause: error, ...(where === undefined ? {} : { where }) };
   switch (systemErrorCode(error)) {
     case 'ENOENT':
@@ -80,7 +83,9 @@ export function reportFailure(command: string, error: unknown, options: ReportOp
   if (fault === undefined) {
     const what = errorText(error);
     if (options.json) process.stdout.write(`${JSON.stringify({ ok: false, code: 'bug', what })}\n`);
-    process.stderr.write(`${command}: something went wrong that should not: ${what}\n  cure: run it again with --debug and report what it prints.\n`);
+    process.stderr.write(
+      `${command}: something went wrong that should not: ${what}\n  cure: run it again with --debug and report what it prints.\n`,
+    );
     return EXIT.bug;
   }
   if (options.json) process.stdout.write(`${JSON.stringify(fault)}\n`);

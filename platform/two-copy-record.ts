@@ -73,7 +73,11 @@ export async function readTwoCopy(disk: Disk, path: string): Promise<TwoCopyStat
   const [first, second] = copies.map((copy) => (typeof copy === 'string' ? undefined : copy));
   const damagedCopies = copies.filter((copy) => copy === 'damaged').length;
   const newest = second !== undefined && (first === undefined || second.generation > first.generation) ? 1 : 0;
-  return { current: newest === 0 ? first : second, damagedCopies, writeTo: newest === 0 && first !== undefined ? 1 : 0 };
+  return {
+    current: newest === 0 ? first : second,
+    damagedCopies,
+    writeTo: newest === 0 && first !== undefined ? 1 : 0,
+  };
 }
 
 /** Writes the next generation over the older copy and syncs it. The current copy is not touched. */

@@ -142,7 +142,13 @@ export const ReportEvent = v.variant('kind', [
   v.strictObject({ kind: v.literal('progress'), ...InAction, doneBytes: Count, totalBytes: Count }),
   /** The new image itself says: I run from this slot, my checks passed, the slot is permanent. The only success. */
   v.strictObject({ kind: v.literal('confirmed'), ...InAction, slot: Slot, version: Text(64) }),
-  v.strictObject({ kind: v.literal('rolled-back'), ...InAction, reason: Text(128), quarantined: v.boolean(), detail: Text(512) }),
+  v.strictObject({
+    kind: v.literal('rolled-back'),
+    ...InAction,
+    reason: Text(128),
+    quarantined: v.boolean(),
+    detail: Text(512),
+  }),
   /** Verification said no. `code` is a RefusalCode of trust/refusal.ts. */
   v.strictObject({ kind: v.literal('refused'), ...InAction, code: Text(64), detail: Text(512) }),
   /** It did not work, and it is not the release's fault: disk, network, time. */

@@ -32,7 +32,8 @@ export function claimProofMessage(input: ClaimProofInput): Uint8Array {
   message.set(CONTEXT);
   let offset = CONTEXT.length;
   for (const [bytes, length] of parts) {
-    if (bytes.length !== length) throw new RangeError(`a part of a claim proof has ${bytes.length} bytes, not ${length}`);
+    if (bytes.length !== length)
+      throw new RangeError(`a part of a claim proof has ${bytes.length} bytes, not ${length}`);
     message.set(bytes, offset);
     offset += length;
   }

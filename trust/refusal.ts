@@ -9,7 +9,8 @@ export const REFUSALS = {
   // --- encodings
   'input-too-large': 'More bytes than the cap for this kind of file; nothing beyond the cap was read.',
   'json-malformed': 'Not UTF-8, not JSON, a key twice, too deep, or an unknown or missing field.',
-  'json-not-canonical': 'The signed part is not in canonical form, so that its signature could cover another reading of it.',
+  'json-not-canonical':
+    'The signed part is not in canonical form, so that its signature could cover another reading of it.',
   'cbor-malformed': 'Not well-formed CBOR, or of a type or depth that Holdfast does not take.',
   'cbor-not-deterministic': 'CBOR that is valid but not in the one deterministic form (RFC 8949 §4.2.1).',
   // --- TUF

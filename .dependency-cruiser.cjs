@@ -1,0 +1,132 @@
+/**
+ * The layers, as rules: trust ← protocol ← core ← everything that touches the world ← main.
+ * scripts/gate/layers.ts runs them, and plants a violation of each in a copy of the tree to prove that they still bite.
+ */
+const CORE = '^(agent|update-server)/core/';
+const ALL_OF_OURS = '^(trust|protocol|platform|agent|update-server|keys|cli|scripts|test)/';
+/** Packages without access to the world. */
+const PURE_PACKAGES = 'node_modules/(@noble/(ed25519|hashes)|cborg|valibot)/';
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'trust-imports-no-node',
+      comment:
+        'trust/ is bytes in, verdict out. Hashing and P-256 come from node:crypto through trust/crypto.ts alone.',
+      severity: 'error',
+      from: { path: '^trust/', pathNot: '^trust/crypto\\.ts$' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'trust-crypto-imports-only-node-crypto',
+      severity: 'error',
+      from: { path: '^trust/crypto\\.ts$' },
+      to: { dependencyTypes: ['core'], pathNot: '^(node:)?crypto$' },
+    },
+    {
+      name: 'trust-stands-alone',
+      comment: 'An auditor reads trust/ without reading anything else.',
+      severity: 'error',
+      from: { path: '^trust/' },
+      to: { path: ALL_OF_OURS, pathNot: '^trust/' },
+    },
+    {
+      name: 'protocol-imports-no-node',
+      severity: 'error',
+      from: { path: '^protocol/' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'protocol-knows-only-trust',
+      severity: 'error',
+      from: { path: '^protocol/' },
+      to: { path: ALL_OF_OURS, pathNot: '^(protocol|trust)/' },
+    },
+    {
+      name: 'core-imports-no-node',
+      comment: 'Time, randomness, disk and network come in through ports: that makes every decision replayable.',
+      severity: 'error',
+      from: { path: CORE },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'core-knows-only-trust-and-protocol',
+      severity: 'error',
+      from: { path: '^([^/]+)/core/' },
+      to: { path: ALL_OF_OURS, pathNot: ['^(trust|protocol)/', '^$1/core/', '^platform/'] },
+    },
+    {
+      name: 'core-takes-only-types-of-platform',
+      severity: 'error',
+      from: { path: CORE },
+      to: { path: '^platform/', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'pure-layers-use-pure-packages',
+      severity: 'error',
+      from: { path: ['^trust/', '^protocol/', CORE] },
+      to: { path: 'node_modules/', pathNot: PURE_PACKAGES },
+    },
+    {
+      name: 'platform-knows-nothing-of-ours',
+      severity: 'error',
+      from: { path: '^platform/' },
+      to: { path: ALL_OF_OURS, pathNot: '^platform/' },
+    },
+    {
+      name: 'agent-stands-apart',
+      severity: 'error',
+      from: { path: '^agent/' },
+      to: { path: '^(update-server|keys|cli|scripts|test)/' },
+    },
+    {
+      name: 'update-server-stands-apart',
+      comment: 'The server never holds a key that can sign a release. The one exception is the lab.',
+      severity: 'error',
+      from: { path: '^update-server/' },
+      to: { path: '^(agent|keys|cli|scripts|test)/', pathNot: '^keys/' },
+    },
+    {
+      name: 'only-the-lab-signs-on-the-server',
+      severity: 'error',
+      from: { path: '^update-server/', pathNot: '^update-server/lab/' },
+      to: { path: '^keys/' },
+    },
+    {
+      name: 'keys-stand-apart',
+      severity: 'error',
+      from: { path: '^keys/' },
+      to: { path: '^(agent|update-server|cli|scripts|test)/' },
+    },
+    {
+      name: 'cli-and-scripts-start-programs-and-do-not-import-them',
+      severity: 'error',
+      from: { path: '^(cli|scripts)/' },
+      to: { path: '^(agent|update-server|test)/' },
+    },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'nothing-unresolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: 'shipped-code-uses-no-development-package',
+      severity: 'error',
+      from: { path: '^(trust|protocol|platform|agent|update-server|keys|cli)/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};

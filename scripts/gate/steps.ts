@@ -1,0 +1,50 @@
+/** The steps of the gate, in the order in which their results are printed. */
+import { join } from 'node:path';
+import { checkLayers } from './layers.ts';
+import { ROOT, runNode } from './run-program.ts';
+import type { Step, StepResult } from './step.ts';
+import { resultOfProgram } from './step.ts';
+import { resultOfTests, runTests } from './vitest-run.ts';
+
+/** Runs a program of node_modules; its exit status is the one check. */
+function program(name: string, what: string, path: string, ...options: string[]): Step {
+  return {
+    name,
+    what,
+    run: async () => resultOfProgram(await runNode([join(ROOT, 'node_modules', path), ...options])),
+  };
+}
+
+/** Runs one of our own files the same way. */
+function script(name: string, what: string, path: string, after: readonly string[], ...options: string[]): Step {
+  return { name, what, after, run: async () => resultOfProgram(await runNode([join(ROOT, path), ...options])) };
+}
+
+function tests(
+  name: string,
+  what: string,
+  folder: string,
+  more: { after?: readonly string[]; alone?: boolean; exclude?: readonly string[] } = {},
+): Step {
+  const { exclude = [], ...placing } = more;
+  const run = async (progress: (line: string) => void): Promise<StepResult> =>
+    resultOfTests(await runTests(folder, { exclude, progress, seed: GATE_SEED }));
+  return { name, what, ...placing, run };
+}
+
+/** The gate repeats itself exactly; `npm run sim -- --seed N` looks elsewhere. */
+const GATE_SEED = 1;
+
+export const STEPS: readonly Step[] = [
+  program('format', 'format and lint (biome)', '@biomejs/biome/bin/biome', 'ci', '--colors=off', '.'),
+  program('types', 'types (tsc)', 'typescript/bin/tsc', '-p', '.', '--noEmit', '--pretty', 'false'),
+  { name: 'layers', what: 'layer rules, each with a planted violation', run: checkLayers },
+  program('dead-code', 'unused files, exports and packages (knip)', 'knip/bin/knip.js', '--no-progress'),
+  script('build', 'the three commands (esbuild)', 'scripts/build.ts', []),
+  tests('docs', 'what the documents promise', 'test/unit/docs'),
+  tests('unit', 'unit tests', 'test/unit', { after: ['build'], exclude: ['test/unit/docs/**'] }),
+  tests('conformance', 'published vectors and reference implementations', 'test/conformance'),
+  tests('sim', 'power cuts on a simulated disk', 'test/sim'),
+  script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
+  tests('e2e', 'whole devices against a whole server', 'test/e2e', { after: ['build'], alone: true }),
+];

@@ -294,9 +294,7 @@ export interface Store {
   listDevices(settings: ViewSettings): Promise<readonly DeviceView[]>;
   /** With its explanation and its newest 200 events. */
   findDevice(deviceId: string, settings: ViewSettings): Promise<DeviceDetail | undefined>;
-  countDevices(
-    settings: ViewSettings,
-  ): Promise<{
+  countDevices(settings: ViewSettings): Promise<{
     readonly total: number;
     readonly online: number;
     readonly byEnrolment: Readonly<Record<DeviceRecord['enrolment'], number>>;

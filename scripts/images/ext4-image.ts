@@ -17,7 +17,7 @@ const FILE_SYSTEM_ID = '6f0d1a3e-5b1f-4c56-9f0e-aacaacaacaac';
 
 /** mke2fs and debugfs lie where only root's path leads; their clock is fixed, their words are English. */
 export const IMAGE_TOOL_ENV = {
-  PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`,
+  PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin`,
   E2FSPROGS_FAKE_TIME: String(IMAGE_TIME_UNIX_S),
   SOURCE_DATE_EPOCH: String(IMAGE_TIME_UNIX_S),
   MKE2FS_CONFIG: '/dev/null',

@@ -1,0 +1,61 @@
+/**
+ * "Mounts" a slot: reads the boot partition as a bootloader does, and takes what the boot loop needs of the root file
+ * system out of its image, without loop mounts. A slot that cannot be read, or whose two images are not of the same
+ * release, does not boot.
+ */
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
+import { runProgram } from '../programs.ts';
+
+/** Folders of the root file system that the emulated userspace uses; the rest stays in the image. */
+const NEEDED = ['/usr/lib/holdfast', '/usr/lib/acme', '/etc'] as const;
+const AGENT = 'usr/lib/holdfast/agent.mjs';
+
+export type Mounted = { readonly ok: true; readonly version: string } | { readonly ok: false; readonly why: string };
+
+const failed = (why: string): Mounted => ({ ok: false, why });
+
+/** `version` of a release file, or undefined when it is not one. */
+function releaseName(text: string): string | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const named = typeof value === 'object' && value !== null && 'version' in value && 'sequence' in value;
+    return named ? `${String(value.version)} (${String(value.sequence)})` : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export async function mountSlot(slotDirectory: string, rootDirectory: string, workDirectory: string): Promise<Mounted> {
+  const boot = await runProgram('mtype', ['-i', join(slotDirectory, 'boot.img'), '::release.jsn'], {
+    env: IMAGE_TOOL_ENV,
+  });
+  const kernel = boot.status === 0 ? releaseName(boot.stdout) : undefined;
+  if (kernel === undefined) return failed('boot.img is not a boot partition');
+  await rm(rootDirectory, { recursive: true, force: true });
+  const lines: string[] = [];
+  for (const folder of NEEDED) {
+    const above = join(rootDirectory, folder, '..');
+    await mkdir(above, { recursive: true });
+    lines.push(`rdump ${folder} ${above}`);
+  }
+  const script = join(workDirectory, 'mount-commands');
+  await writeFile(script, `${lines.join('\n')}\n`);
+  await runProgram('debugfs', ['-f', script, join(slotDirectory, 'rootfs.img')], { env: IMAGE_TOOL_ENV });
+  await rm(script, { force: true });
+  const release = await readFile(join(rootDirectory, 'etc/holdfast-release'), 'utf8').catch(() => '');
+  const root = releaseName(release);
+  if (root === undefined) return failed('rootfs.img is not a root file system');
+  if (root !== kernel) return failed(`kernel ${kernel} finds the modules of ${root}`);
+  if (!(await readdir(join(rootDirectory, AGENT, '..'))).includes('agent.mjs')) return failed('no agent in the image');
+  // debugfs keeps modes only where it may set owners too.
+  for (const name of await readdir(join(rootDirectory, 'usr/lib/holdfast/health.d')).catch(() => [])) {
+    await chmod(join(rootDirectory, 'usr/lib/holdfast/health.d', name), 0o755);
+  }
+  return { ok: true, version: root };
+}
+
+export function agentFile(rootDirectory: string): string {
+  return join(rootDirectory, AGENT);
+}

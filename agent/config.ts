@@ -1,0 +1,189 @@
+/**
+ * agent.json: what an image's maker says of a device. Read once at start, strict: an unknown or missing field stops the
+ * agent with the field's name and a cure, because a misspelt safety setting must not be ignored in silence.
+ *
+ * Paths in the file are relative to the file; `AgentConfig` holds them absolute. Durations are milliseconds.
+ */
+import { dirname, resolve } from 'node:path';
+import * as v from 'valibot';
+import { type Disk, FileTooLarge } from '../platform/disk.ts';
+import { EXIT, errorText, Fault } from '../platform/fault.ts';
+import { Name } from '../protocol/device-api.ts';
+
+export const CONFIG_CAP_BYTES = 64 * 1024;
+
+const DAY_MS = 24 * 3600 * 1000;
+const Path = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const Duration = (minMs: number, maxMs: number) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(minMs), v.maxValue(maxMs));
+const Url = (protocol: string) =>
+  v.pipe(
+    v.string(),
+    v.maxLength(256),
+    v.check(
+      (text) => URL.canParse(text) && new URL(text).protocol === protocol,
+      `must be a URL that begins with ${protocol}//`,
+    ),
+  );
+
+const ConfigFile = v.strictObject({
+  format: v.literal('holdfast-agent-1'),
+  /** Only where the claim does not say it: the claim's id is the device's id. */
+  deviceId: v.optional(Name),
+  vendor: v.pipe(v.string(), v.regex(/^[a-z0-9][a-z0-9.-]{0,127}$/)),
+  hardwareClass: Name,
+  channel: Name,
+  environment: v.picklist(['production', 'lab', 'rehearsal']),
+  board: v.variant('kind', [
+    v.strictObject({ kind: v.literal('emulated'), directory: Path }),
+    v.strictObject({ kind: v.literal('none') }),
+  ]),
+  /** `host`: the clock is synchronised by whoever made it; `timesyncd`: ask systemd-timesyncd's marker file. */
+  clock: v.optional(v.picklist(['host', 'timesyncd'])),
+  dataDirectory: Path,
+  factoryRoot: Path,
+  factoryInstalled: v.strictObject({ sequence: Count, version: v.pipe(v.string(), v.minLength(1), v.maxLength(64)) }),
+  claimFile: Path,
+  server: v.strictObject({ url: Url('https:'), mqttUrl: v.nullable(Url('mqtts:')), anchorsFile: Path }),
+  health: v.optional(
+    v.strictObject({
+      /** Folder of executables, or null when the image has none of its own. */
+      directory: v.optional(v.nullable(Path), null),
+      deadlineMs: v.optional(Duration(100, 3600_000), 30_000),
+      builtin: v.optional(
+        v.strictObject({
+          minFreeBytes: v.optional(Count, 1024 * 1024),
+          minAvailableMemoryBytes: v.optional(Count, 8 * 1024 * 1024),
+        }),
+        {},
+      ),
+    }),
+    {},
+  ),
+  poll: v.optional(v.strictObject({ intervalMs: v.optional(Duration(200, 7 * DAY_MS), 300_000) }), {}),
+  trial: v.optional(v.strictObject({ serverWaitMs: v.optional(Duration(0, DAY_MS), 300_000) }), {}),
+  retry: v.optional(
+    v.strictObject({
+      baseMs: v.optional(Duration(10, 3600_000), 1000),
+      capMs: v.optional(Duration(10, DAY_MS), 300_000),
+    }),
+    {},
+  ),
+});
+type ConfigFile = v.InferOutput<typeof ConfigFile>;
+
+export interface AgentConfig extends Omit<ConfigFile, 'clock'> {
+  readonly clock: 'host' | 'timesyncd';
+  /** The file it was read from. */
+  readonly path: string;
+}
+
+const CURES: Readonly<Record<string, string>> = {
+  format: 'Set format to "holdfast-agent-1".',
+  vendor: 'Give the vendor name that releases are signed for, such as acme.example.',
+  hardwareClass: 'Give the hardware class that releases are signed for, such as acme-cam.',
+  environment: 'Say production, lab or rehearsal: what the factory root says of itself.',
+  board: 'Say { "kind": "emulated", "directory": … } or { "kind": "none" }.',
+  server: 'Give server.url (https://…), server.mqttUrl (mqtts://… or null) and server.anchorsFile.',
+  factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
+};
+
+/** Reads and checks agent.json. Throws a Fault (exit 3) that names the field and the cure; touches nothing else. */
+export async function readConfig(disk: Disk, path: string): Promise<AgentConfig> {
+  const absolute = resolve(path);
+  const file = decodeConfig(await readText(disk, absolute), absolute);
+  const at = (relative: string): string => resolve(dirname(absolute), relative);
+  return {
+    ...file,
+    path: absolute,
+    clock: file.clock ?? (file.board.kind === 'emulated' ? 'host' : 'timesyncd'),
+    board: file.board.kind === 'emulated' ? { ...file.board, directory: at(file.board.directory) } : file.board,
+    dataDirectory: at(file.dataDirectory),
+    factoryRoot: at(file.factoryRoot),
+    claimFile: at(file.claimFile),
+    server: { ...file.server, anchorsFile: at(file.server.anchorsFile) },
+    health: { ...file.health, directory: file.health.directory === null ? null : at(file.health.directory) },
+  };
+}
+
+async function readText(disk: Disk, path: string): Promise<string> {
+  try {
+    const bytes = await disk.readFile(path, CONFIG_CAP_BYTES);
+    if (bytes === undefined) {
+      throw new Fault({
+        code: 'config-missing',
+        what: 'there is no configuration file',
+        where: path,
+        cure: 'Give the path of agent.json with --config.',
+        exitStatus: EXIT.input,
+      });
+    }
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    if (error instanceof FileTooLarge || error instanceof TypeError) throw malformed(path, errorText(error), error);
+    throw error;
+  }
+}
+
+function decodeConfig(text: string, path: string): ConfigFile {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw malformed(path, errorText(error), error);
+  }
+  const result = v.safeParse(ConfigFile, json);
+  if (!result.success) throw invalidField(path, result.issues[0]);
+  const { environment, board, retry } = result.output;
+  if (environment === 'production' && board.kind === 'emulated') {
+    throw new Fault({
+      code: 'config-invalid',
+      what: 'a production device cannot have the emulated board',
+      where: `${path}, field board.kind`,
+      cure: 'Choose the board that the hardware has, or an environment of lab or rehearsal.',
+      exitStatus: EXIT.input,
+    });
+  }
+  if (retry.baseMs > retry.capMs) {
+    throw new Fault({
+      code: 'config-invalid',
+      what: `the first pause (${retry.baseMs} ms) is longer than the longest (${retry.capMs} ms)`,
+      where: `${path}, field retry.baseMs`,
+      cure: 'Make retry.baseMs at most retry.capMs.',
+      exitStatus: EXIT.input,
+    });
+  }
+  return result.output;
+}
+
+function malformed(path: string, what: string, cause: unknown): Fault {
+  return new Fault({
+    code: 'config-malformed',
+    what: `the configuration is not JSON text (${what})`,
+    where: path,
+    cure: 'Correct the file; the factory image holds the original.',
+    exitStatus: EXIT.input,
+    cause,
+  });
+}
+
+function invalidField(path: string, issue: v.BaseIssue<unknown>): Fault {
+  const field = issue.path?.map((item) => String(item.key)).join('.') ?? '(the whole file)';
+  const unknownField = issue.expected === 'never';
+  const missing = issue.received === 'undefined' || (issue.type === 'strict_object' && issue.input === undefined);
+  const what = unknownField
+    ? `the configuration has a field that the agent does not know: ${field}`
+    : missing
+      ? `the configuration lacks the field ${field}`
+      : `the field ${field} is wrong: ${issue.message}`;
+  return new Fault({
+    code: 'config-invalid',
+    what: what.slice(0, 300),
+    where: `${path}, field ${field}`,
+    cure: unknownField
+      ? 'Remove the field, or correct its spelling.'
+      : (CURES[field.split('.')[0] ?? ''] ?? `Correct the field ${field}; docs/FORMATS.md lists every field.`),
+    exitStatus: EXIT.input,
+  });
+}

@@ -1,0 +1,181 @@
+/**
+ * The device listener: HTTPS with TLS 1.3, client certificates asked of everybody and checked at every request. Without
+ * one, only `/healthz` and the two enrolment addresses answer. Every body is capped and strict, every error an
+ * `ErrorAnswer`. Decides nothing: enrolment, store and repository do.
+ */
+import type { ServerResponse } from 'node:http';
+import { TLSSocket } from 'node:tls';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
+import {
+  DEVICE_BODY_CAP_BYTES,
+  DEVICE_PATHS,
+  EnrolRequest,
+  NonceRequest,
+  type PollAnswer,
+  PollRequest,
+  PROTOCOL_VERSION,
+  ReportRequest,
+} from '../../../protocol/device-api.ts';
+import { EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
+import type { ServerEvents } from '../../core/events.ts';
+import type { ServerClock, Store, Touched } from '../../core/ports.ts';
+import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../../enrolment/enrolment.ts';
+import type { CertificateAuthority } from '../../pki/certificate-authority.ts';
+import type { ServerIdentity } from '../../pki/server-certificate.ts';
+import { decodeBody } from './body.ts';
+import { ClientCertificates } from './client-certificate.ts';
+import { answerError, DeviceApiError, notFound } from './errors.ts';
+import { type RepositoryFiles, serveRepository } from './repository-routes.ts';
+
+export interface DeviceApiPorts {
+  readonly store: Pick<Store, 'findCertificate' | 'recordPoll' | 'acceptReports'>;
+  readonly events: ServerEvents;
+  readonly clock: ServerClock;
+  readonly deviceAuthority: CertificateAuthority;
+  readonly enrolment: Enrolment;
+  readonly repository: RepositoryFiles;
+  readonly log: FastifyBaseLogger;
+  /** What devices are told to wait between polls. */
+  readonly pollAfterMs: number;
+  /** What devices are told of the broker; null when there is none. Asked at each enrolment: the port may come late. */
+  readonly mqttUrl: () => string | null;
+}
+
+const OPEN_PATHS: ReadonlySet<string> = new Set([DEVICE_PATHS.health, DEVICE_PATHS.enrolNonce, DEVICE_PATHS.enrol]);
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by the certificate check; empty on the addresses that answer without one. */
+    deviceId: string;
+  }
+}
+
+export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts): FastifyInstance {
+  const app = Fastify({
+    https: {
+      key: identity.keyPem,
+      cert: identity.chainPem,
+      ca: [ports.deviceAuthority.pem],
+      requestCert: true,
+      // The check is made at every request (client-certificate.ts): enrolment has to work without a certificate.
+      rejectUnauthorized: false,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: 10_000,
+    },
+    loggerInstance: ports.log,
+    disableRequestLogging: true,
+    bodyLimit: DEVICE_BODY_CAP_BYTES,
+    requestTimeout: 60_000,
+    keepAliveTimeout: 75_000,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 512 },
+    clientErrorHandler: answerUnparsed,
+  });
+  app.decorateRequest('deviceId', '');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.setErrorHandler(answerError);
+  app.setNotFoundHandler((request, reply) => answerError(notFound(), request, reply));
+  addCertificateCheck(app, ports);
+  addEnrolment(app, ports);
+  addPolling(app, ports);
+  serveRepository(app, ports.repository);
+  return app;
+}
+
+/** What is not even HTTP gets an answer of the same kind, as far as there is still somebody to answer. */
+function answerUnparsed(error: Error & { code?: string }, socket: import('node:net').Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const body = JSON.stringify({
+    ok: false,
+    code: tooLarge ? 'headers-too-large' : 'request-malformed',
+    what: tooLarge ? 'the headers are too large' : 'this is not an HTTP request',
+    cure: 'Send HTTP/1.1 with small headers.',
+  });
+  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: ${body.length}`;
+  socket.end(`${head}\r\n\r\n${body}`);
+}
+
+function addCertificateCheck(app: FastifyInstance, ports: DeviceApiPorts): void {
+  const certificates = new ClientCertificates(ports);
+  const transfers = new Map<string, Set<ServerResponse>>();
+  app.addHook('onRequest', async (request, reply) => {
+    if (OPEN_PATHS.has(pathOf(request))) return;
+    request.deviceId = await certificates.identify(request.raw.socket);
+    track(transfers, request.deviceId, reply.raw);
+  });
+  // The check at the next request would come too late for a transfer that is under way.
+  const end = ports.events.subscribe((event) => {
+    if (event.kind !== 'revoked') return;
+    for (const response of transfers.get(event.id) ?? []) response.destroy();
+  });
+  app.addHook('onClose', async () => end());
+}
+
+const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] ?? '';
+
+function track(transfers: Map<string, Set<ServerResponse>>, deviceId: string, response: ServerResponse): void {
+  const open = transfers.get(deviceId) ?? new Set();
+  transfers.set(deviceId, open.add(response));
+  response.once('close', () => {
+    open.delete(response);
+    if (open.size === 0) transfers.delete(deviceId);
+  });
+}
+
+function addEnrolment(app: FastifyInstance, ports: DeviceApiPorts): void {
+  app.get(DEVICE_PATHS.health, async () => ({ ok: true }));
+  app.post(DEVICE_PATHS.enrolNonce, async (request) => {
+    const { claimId } = decodeBody(NonceRequest, request.body);
+    const given = await ports.enrolment.giveNonce(claimId);
+    if (!given.ok) throw enrolmentRefused(given.code, given.what);
+    return given.value;
+  });
+  app.post(DEVICE_PATHS.enrol, async (request) => {
+    const body = decodeBody(EnrolRequest, request.body);
+    const enrolled = await ports.enrolment.enrol(body, exporterOf(request));
+    if (!enrolled.ok) {
+      request.log.warn({ claimId: body.claimId, code: enrolled.code }, 'enrolment refused');
+      throw enrolmentRefused(enrolled.code, enrolled.what);
+    }
+    return { ...enrolled.value, mqttUrl: ports.mqttUrl() };
+  });
+}
+
+function exporterOf(request: FastifyRequest): Uint8Array {
+  const socket = request.raw.socket;
+  if (!(socket instanceof TLSSocket)) throw new TypeError('the device listener speaks TLS only');
+  return socket.exportKeyingMaterial(EXPORTER_BYTES, EXPORTER_LABEL, Buffer.alloc(0));
+}
+
+function enrolmentRefused(code: EnrolmentRefusal, what: string): DeviceApiError {
+  const { status, cure } = ENROLMENT_REFUSALS[code];
+  return new DeviceApiError(status, { code, what, cure });
+}
+
+function addPolling(app: FastifyInstance, ports: DeviceApiPorts): void {
+  app.post(DEVICE_PATHS.poll, async (request): Promise<PollAnswer> => {
+    const poll = decodeBody(PollRequest, request.body);
+    const { action, touched } = await ports.store.recordPoll(request.deviceId, poll, ports.clock.nowUnixMs());
+    tell(ports.events, touched);
+    return { protocol: PROTOCOL_VERSION, pollAfterMs: ports.pollAfterMs, action, requests: [] };
+  });
+  app.post(DEVICE_PATHS.report, async (request) => {
+    const { reports } = decodeBody(ReportRequest, request.body);
+    const accepted = await ports.store.acceptReports(request.deviceId, reports, ports.clock.nowUnixMs());
+    tell(ports.events, accepted.touched);
+    return { acknowledged: accepted.acknowledged };
+  });
+}
+
+/** Tells the listeners what a transaction changed. */
+export function tell(events: ServerEvents, touched: Touched): void {
+  for (const id of touched.devices) events.emit({ kind: 'device', id });
+  for (const id of touched.rollouts) events.emit({ kind: 'rollout', id });
+  for (const id of touched.hints) events.emit({ kind: 'hint', id });
+}

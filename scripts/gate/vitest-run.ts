@@ -37,6 +37,7 @@ export interface TestFile {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  readonly failedTests: readonly string[];
   /** One entry per failure, and one per group of skipped tests. */
   readonly why: readonly string[];
 }
@@ -50,12 +51,16 @@ export interface TestRun {
 export interface TestOptions {
   readonly exclude?: readonly string[];
   readonly seed?: number;
+  /** The tree to test; the project itself when absent. */
+  readonly root?: string;
   readonly progress?: (line: string) => void;
 }
 
 const FINISHED_FILE = /^\s*[✓❯×]\s+(test\/\S+.*)$/;
 
-export async function runTests(folder: string, options: TestOptions = {}): Promise<TestRun> {
+/** `filters` are folders or files of tests, from the root. */
+export async function runTests(filters: string | readonly string[], options: TestOptions = {}): Promise<TestRun> {
+  const root = options.root ?? ROOT;
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-gate-'));
   const reportPath = join(directory, 'report.json');
   try {
@@ -63,13 +68,14 @@ export async function runTests(folder: string, options: TestOptions = {}): Promi
       [
         join(ROOT, 'node_modules/vitest/vitest.mjs'),
         'run',
-        folder,
+        ...(typeof filters === 'string' ? [filters] : filters),
         ...(options.exclude ?? []).flatMap((pattern) => ['--exclude', pattern]),
         '--reporter=default',
         '--reporter=json',
         `--outputFile.json=${reportPath}`,
       ],
       {
+        directory: root,
         ...(options.seed === undefined ? {} : { environment: { HOLDFAST_SEED: String(options.seed) } }),
         onLine: (line) => {
           const finished = FINISHED_FILE.exec(line)?.[1];
@@ -81,7 +87,7 @@ export async function runTests(folder: string, options: TestOptions = {}): Promi
     if (text === undefined)
       return { files: [], faults: [run.hung ? 'the tests hung' : 'vitest made no report', ...tail(run.output, 40)] };
     const report = v.parse(Report, JSON.parse(text));
-    const files = report.testResults.map(fileOf);
+    const files = report.testResults.map((file) => fileOf(root, file));
     // An unhandled error fails the run although every test in it passed.
     const escaped = run.status !== 0 && files.every((file) => file.failed === 0);
     return { files, faults: escaped ? [`vitest ended with status ${run.status}`, ...tail(run.output, 40)] : [] };
@@ -90,8 +96,8 @@ export async function runTests(folder: string, options: TestOptions = {}): Promi
   }
 }
 
-function fileOf(report: FileReport): TestFile {
-  const name = relative(ROOT, report.name);
+function fileOf(root: string, report: FileReport): TestFile {
+  const name = relative(root, report.name);
   const failures = report.assertionResults.filter((test) => test.status === 'failed');
   const passed = report.assertionResults.filter((test) => test.status === 'passed').length;
   const skipped = report.assertionResults.length - failures.length - passed;
@@ -100,7 +106,8 @@ function fileOf(report: FileReport): TestFile {
   const broken = report.status === 'failed' && failures.length === 0;
   if (broken) why.push(`the file failed as a whole\n${firstLines(report.message)}`);
   if (skipped > 0) why.push(`${skipped} skipped`);
-  return { name, passed, failed: failures.length + (broken ? 1 : 0), skipped, why };
+  const failedTests = failures.map((test) => test.fullName);
+  return { name, passed, failed: failures.length + (broken ? 1 : 0), skipped, failedTests, why };
 }
 
 function firstLines(message: string): string {

@@ -1,0 +1,114 @@
+/**
+ * The generated parts of documents. A document carries `<!-- begin NAME (generated) -->` … `<!-- end NAME -->`; what
+ * stands between comes from the code, and a test fails when the two differ.
+ */
+import type { GenericSchema } from 'valibot';
+import * as device from '../../protocol/device-api.ts';
+import * as enrolment from '../../protocol/enrolment.ts';
+import * as topics from '../../protocol/mqtt-topics.ts';
+import { REASONS } from '../../protocol/reasons.ts';
+import { fieldTable, kindTable, table } from './schema-table.ts';
+
+export interface GeneratedBlock {
+  /** Path from the project's root. */
+  readonly document: string;
+  readonly name: string;
+  readonly render: () => string;
+}
+
+const DEVICE_PROTOCOL = 'docs/DEVICE_PROTOCOL.md';
+
+const PATH_USES: Readonly<Record<keyof typeof device.DEVICE_PATHS, readonly [use: string, answer: string]>> = {
+  health: ['GET, without a certificate', 'that the server lives'],
+  enrolNonce: ['POST NonceRequest, without a certificate', 'NonceAnswer'],
+  enrol: ['POST EnrolRequest, without a certificate', 'EnrolAnswer'],
+  poll: ['POST PollRequest', 'PollAnswer'],
+  report: ['POST ReportRequest', 'ReportAnswer'],
+  metadata: ['GET + `/` + file name', 'signed metadata, exactly the bytes that were signed'],
+  targets: ['GET + `/` + consistent target path, Range honoured', 'an envelope, block map or image'],
+};
+
+function pathTable(): string {
+  const rows = Object.entries(device.DEVICE_PATHS).map(([name, path]) => {
+    const [use, answer] = PATH_USES[name as keyof typeof PATH_USES];
+    return [`\`${path}\``, use, answer];
+  });
+  return table(['path', 'request', 'answer'], rows);
+}
+
+function topicTable(): string {
+  return table(
+    ['topic', 'publishes', 'subscribes', 'QoS', 'payload'],
+    [
+      [`\`${topics.hintTopic('ID')}\``, 'server', 'that device', '1', 'empty: poll now'],
+      [`\`${topics.statusTopic('ID')}\``, 'that device', 'server', '0', 'StatusMessage in CBOR'],
+      [
+        `\`${topics.presenceTopic('ID')}\``,
+        'that device',
+        'server',
+        '1',
+        `\`${topics.PRESENCE.here}\`, or \`${topics.PRESENCE.gone}\` as last will`,
+      ],
+    ],
+  );
+}
+
+function boundTable(): string {
+  return table(
+    ['what', 'value'],
+    [
+      ['protocol version spoken', String(device.PROTOCOL_VERSION)],
+      ['oldest version answered', String(device.OLDEST_PROTOCOL_VERSION)],
+      ['largest JSON body', `${device.DEVICE_BODY_CAP_BYTES} bytes`],
+      ['reports in one request', String(device.REPORTS_PER_REQUEST)],
+      ['largest MQTT payload', `${topics.MQTT_PAYLOAD_CAP_BYTES} bytes`],
+      ['claim secret', `${enrolment.CLAIM_SECRET_BYTES} bytes`],
+      ['enrolment nonce', `${enrolment.NONCE_BYTES} bytes`],
+      ['TLS exporter', `${enrolment.EXPORTER_BYTES} bytes, label \`${enrolment.EXPORTER_LABEL}\`, no context`],
+    ],
+  );
+}
+
+function reasonTable(): string {
+  return table(
+    ['reason', 'meaning', 'next', 'cure'],
+    Object.entries(REASONS).map(([code, { meaning, next, cure }]) => [`\`${code}\``, meaning, next, cure]),
+  );
+}
+
+const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
+  ['NonceRequest', device.NonceRequest],
+  ['NonceAnswer', device.NonceAnswer],
+  ['EnrolRequest', device.EnrolRequest],
+  ['EnrolAnswer', device.EnrolAnswer],
+  ['PollRequest', device.PollRequest],
+  ['PollAnswer', device.PollAnswer],
+  ['ReportRequest', device.ReportRequest],
+  ['ReportAnswer', device.ReportAnswer],
+  ['ClaimFile', enrolment.ClaimFile],
+  ['StatusMessage', topics.StatusMessage],
+];
+
+export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
+  { document: DEVICE_PROTOCOL, name: 'paths', render: pathTable },
+  { document: DEVICE_PROTOCOL, name: 'bounds', render: boundTable },
+  ...BODIES.map(([name, schema]) => ({ document: DEVICE_PROTOCOL, name, render: () => fieldTable(schema) })),
+  { document: DEVICE_PROTOCOL, name: 'ReportEvent', render: () => kindTable(device.ReportEvent) },
+  { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
+  { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
+];
+
+const begin = (name: string): string => `<!-- begin ${name} (generated) -->`;
+const end = (name: string): string => `<!-- end ${name} -->`;
+
+/** The text with this document's blocks filled in. Throws when a block has no place in it. */
+export function fillBlocks(document: string, text: string): string {
+  let filled = text;
+  for (const block of GENERATED_BLOCKS.filter((each) => each.document === document)) {
+    const from = filled.indexOf(begin(block.name));
+    const to = filled.indexOf(end(block.name));
+    if (from === -1 || to < from) throw new Error(`${document} has no place for the block "${block.name}"`);
+    filled = `${filled.slice(0, from)}${begin(block.name)}\n${block.render()}\n${filled.slice(to)}`;
+  }
+  return filled;
+}

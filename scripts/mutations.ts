@@ -1,0 +1,142 @@
+/**
+ * Removal proofs: takes one check or one fsync out of the code at a time, in a copy of the tree, and demands that a
+ * named test turns red. A removal that nobody notices is a check that nobody tests.
+ *
+ *   npm run mutations [-- --only NAME …] [--list] [--json FILE]
+ *
+ * The working tree is never changed. The tests named in the table must be green before anything is removed.
+ */
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { reportFailure } from '../platform/command-line.ts';
+import { EXIT, Fault } from '../platform/fault.ts';
+import { ROOT } from './gate/run-program.ts';
+import { runTests } from './gate/vitest-run.ts';
+import type { Removal } from './mutations/removals.ts';
+import { REMOVALS } from './mutations/removals.ts';
+
+const NOT_COPIED = new Set(['node_modules', '.git']);
+
+interface Outcome {
+  readonly name: string;
+  readonly file: string;
+  readonly noticed: boolean;
+  /** The tests that turned red, or why the removal could not be tried. */
+  readonly red: readonly string[];
+  readonly why: string;
+}
+
+async function copyTree(): Promise<string> {
+  const copy = await mkdtemp(join(tmpdir(), 'holdfast-removal-'));
+  await cp(ROOT, copy, { recursive: true, filter: (path) => !NOT_COPIED.has(relative(ROOT, path)) });
+  await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+  // The published vectors lie beside the project, not in it.
+  process.env.HOLDFAST_VECTORS ??= join(ROOT, '../shared/vectors');
+  return copy;
+}
+
+/** The text with every place of `removal.find` replaced; undefined when it is not there as often as the table says. */
+function mutate(text: string, removal: Removal): string | undefined {
+  const parts = text.split(removal.find);
+  return parts.length - 1 === (removal.places ?? 1) ? parts.join(removal.replace) : undefined;
+}
+
+async function tryRemoval(copy: string, removal: Removal): Promise<Outcome> {
+  const path = join(copy, removal.file);
+  const text = await readFile(path, 'utf8');
+  const mutated = mutate(text, removal);
+  const facts = { name: removal.name, file: removal.file };
+  if (mutated === undefined) {
+    return {
+      ...facts,
+      noticed: false,
+      red: [],
+      why: 'the text to remove is not there any more: mend scripts/mutations/removals.ts',
+    };
+  }
+  await writeFile(path, mutated);
+  try {
+    const run = await runTests(removal.tests, { root: copy, seed: 1 });
+    const red = run.files.flatMap((file) => file.failedTests.map((test) => `${file.name}: ${test}`));
+    // A file that no longer loads proves nothing about the check: only a failed test counts.
+    return {
+      ...facts,
+      noticed: red.length > 0,
+      red,
+      why: red.length > 0 ? '' : ['no test noticed', ...run.faults].join('\n'),
+    };
+  } finally {
+    await writeFile(path, text);
+  }
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function choose(names: readonly string[]): readonly Removal[] {
+  const chosen =
+    names.length === 0 ? REMOVALS : REMOVALS.filter(({ name }) => names.some((part) => name.includes(part)));
+  if (chosen.length > 0) return chosen;
+  throw new Fault({
+    code: 'removal-unknown',
+    what: 'the table has no such removal',
+    where: names.join(', '),
+    cure: 'See --list.',
+    exitStatus: EXIT.usage,
+  });
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', multiple: true, default: [] },
+      list: { type: 'boolean', default: false },
+      json: { type: 'string' },
+    },
+  });
+  if (values.list) {
+    for (const { name, file } of REMOVALS) print(`${name.padEnd(60)} ${file}`);
+    return EXIT.ok;
+  }
+  const removals = choose(values.only);
+  const copy = await copyTree();
+  try {
+    const before = await runTests([...new Set(removals.flatMap(({ tests }) => tests))], { root: copy, seed: 1 });
+    const alreadyRed = [
+      ...before.faults,
+      ...before.files
+        .filter(({ failed }) => failed > 0)
+        .flatMap(({ name, why }) => why.map((each) => `${name}: ${each}`)),
+    ];
+    if (alreadyRed.length > 0 || before.files.length === 0) {
+      print(`before any removal these tests must be green:\n${alreadyRed.join('\n') || 'no test ran'}`);
+      print(`0 passed, ${removals.length} failed`);
+      return EXIT.bug;
+    }
+    const outcomes: Outcome[] = [];
+    for (const removal of removals) {
+      const outcome = await tryRemoval(copy, removal);
+      outcomes.push(outcome);
+      print(`${outcome.noticed ? '  ok ' : 'FAIL '}without ${outcome.name} (${outcome.file})`);
+      for (const line of outcome.noticed ? outcome.red.slice(0, 3) : outcome.why.split('\n').slice(0, 12))
+        print(`       ${line}`);
+      if (outcome.red.length > 3) print(`       and ${outcome.red.length - 3} more`);
+    }
+    const unnoticed = outcomes.filter(({ noticed }) => !noticed).length;
+    if (values.json !== undefined)
+      await writeFile(values.json, `${JSON.stringify({ ok: unnoticed === 0, removals: outcomes }, null, 2)}\n`);
+    print(`${outcomes.length - unnoticed} passed, ${unnoticed} failed`);
+    return unnoticed === 0 ? EXIT.ok : EXIT.bug;
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.exitCode = reportFailure('mutations', error, { json: false, debug: false });
+}

@@ -19,6 +19,11 @@ export function sha256Hex(bytes: Uint8Array): string {
   return hex(sha256(bytes));
 }
 
+/** Lower-case hexadecimal; TUF lists may name it beside SHA-256. */
+export function sha512Hex(bytes: Uint8Array): string {
+  return createHash('sha512').update(bytes).digest('hex');
+}
+
 /** A running SHA-256, for images that never stand in memory whole. */
 export class Sha256 {
   readonly #hash: Hash = createHash('sha256');

@@ -1,9 +1,20 @@
-/** Skeleton; see exports. */
-import type { Decoded, Verified } from '../bytes.ts';
-import type { JsonObject } from '../json.ts';
-import type { Verdict } from '../refusal.ts';
+/**
+ * TUF 1.0.34 metadata as Holdfast writes it: the types (members named as in the files), key ids, encoding. Decoding
+ * stands in decode.ts, thresholds in threshold.ts; both are exported from here as well.
+ *
+ * Invariants: what is encoded is canonical JSON, so that the bytes in the file are the bytes that were signed.
+ * May not: sign.
+ */
+import { hex } from '../bytes.ts';
+import { sha256Hex } from '../crypto.ts';
+import { canonicalJson } from '../json.ts';
+
+export { decodeMetadata } from './decode.ts';
+export { type SignatureTally, tallySignatures, verifyThreshold } from './threshold.ts';
 
 export const SPEC_VERSION = '1.0.34';
+
+/** No metadata file is read beyond these (TUF 5.3.3 W, 5.4.1 X, 5.5.1 Y, 5.6.1 Z). */
 export const METADATA_CAP_BYTES = {
   root: 64 * 1024,
   timestamp: 16 * 1024,
@@ -13,8 +24,14 @@ export const METADATA_CAP_BYTES = {
 
 export type RoleName = 'root' | 'timestamp' | 'snapshot' | 'targets';
 export const ROLE_NAMES = ['root', 'timestamp', 'snapshot', 'targets'] as const;
+
 export type Environment = 'production' | 'lab' | 'rehearsal';
-/** `required`: the bytes of `signed` as received must be the canonical form. `recomputed`: conformance suites only. */
+export const ENVIRONMENTS = ['production', 'lab', 'rehearsal'] as const;
+
+/**
+ * `required`, everywhere but in conformance suites: the bytes of `signed` as received must be its canonical form, key
+ * ids must be computed, Holdfast's own members must stand. `recomputed` reads any TUF repository with Ed25519 keys.
+ */
 export type CanonicalForm = 'required' | 'recomputed';
 
 export interface TufKey {
@@ -22,25 +39,29 @@ export interface TufKey {
   readonly scheme: string;
   readonly keyval: { readonly public: string };
 }
+
 export interface RoleKeys {
   readonly keyids: readonly string[];
   readonly threshold: number;
 }
+
 export interface Author {
   /** Hex SHA-256 of the raw public key. */
   readonly keyId: string;
   readonly algorithm: 'ed25519' | 'esp256';
-  /** Hex: 32 bytes, or the 65 bytes of an uncompressed point. */
+  /** Hex: the 32 bytes of Ed25519, or the 65 of an uncompressed P-256 point. */
   readonly publicKey: string;
   /** Class names, or exactly `['*']`. */
   readonly hardwareClasses: readonly string[];
 }
+
 export interface ServerAddress {
   readonly url: string;
   readonly mqttUrl: string | null;
-  /** PEM certificates. */
+  /** Certificates: base64 of the DER form on one line, see anchors.ts (canonical JSON has no line breaks). */
   readonly anchors: readonly string[];
 }
+
 export interface HoldfastRoot {
   readonly environment: Environment;
   readonly authors: readonly Author[];
@@ -48,41 +69,49 @@ export interface HoldfastRoot {
   readonly escrowKeys: readonly string[];
 }
 
-interface Common {
+interface CommonMembers {
   readonly spec_version: string;
   readonly version: number;
   /** `YYYY-MM-DDTHH:MM:SSZ`. */
   readonly expires: string;
 }
-export interface Root extends Common {
+
+export interface Root extends CommonMembers {
   readonly _type: 'root';
   readonly consistent_snapshot: boolean;
   readonly keys: Readonly<Record<string, TufKey>>;
   readonly roles: Readonly<Record<RoleName, RoleKeys>>;
   readonly holdfast: HoldfastRoot;
 }
+
 export interface MetaFile {
   readonly version: number;
   readonly length?: number;
   readonly hashes?: Readonly<Record<string, string>>;
 }
-export interface Timestamp extends Common {
+
+export interface Timestamp extends CommonMembers {
   readonly _type: 'timestamp';
   readonly meta: { readonly 'snapshot.json': MetaFile };
 }
-export interface Snapshot extends Common {
+
+export interface Snapshot extends CommonMembers {
   readonly _type: 'snapshot';
   readonly meta: Readonly<Record<string, MetaFile>> & { readonly 'targets.json': MetaFile };
 }
+
 export interface ReleaseImageEntry {
   readonly component: string;
   readonly sizeBytes: number;
+  /** Hex, of the whole image. */
   readonly sha256: string;
   /** Target path of the image. */
   readonly image: string;
   /** Target path of its block map. */
   readonly blockMap: string;
 }
+
+/** What the targets keys say of a release; the author says the same in SUIT, and the two must agree. */
 export interface ReleaseEntry {
   readonly kind: 'release';
   readonly vendor: string;
@@ -94,71 +123,69 @@ export interface ReleaseEntry {
   readonly buildUnixS: number;
   readonly images: readonly ReleaseImageEntry[];
 }
+
 export type HoldfastTarget = ReleaseEntry | { readonly kind: 'image' } | { readonly kind: 'block-map' };
+
 export interface TargetFile {
   readonly length: number;
   readonly hashes: Readonly<Record<string, string>> & { readonly sha256: string };
-  readonly custom?: { readonly holdfast: HoldfastTarget };
+  readonly custom?: { readonly holdfast?: HoldfastTarget };
 }
-export interface Targets extends Common {
+
+export interface Targets extends CommonMembers {
   readonly _type: 'targets';
   readonly targets: Readonly<Record<string, TargetFile>>;
 }
+
+export interface RoleTypes {
+  readonly root: Root;
+  readonly timestamp: Timestamp;
+  readonly snapshot: Snapshot;
+  readonly targets: Targets;
+}
+
+export type AnyRole = Root | Timestamp | Snapshot | Targets;
 
 export interface MetadataSignature {
   readonly keyid: string;
   /** Hex. */
   readonly sig: string;
 }
-export interface RoleTypes {
-  root: Root;
-  timestamp: Timestamp;
-  snapshot: Snapshot;
-  targets: Targets;
-}
+
 export interface Signed<T> {
   readonly signatures: readonly MetadataSignature[];
   readonly signed: T;
-  /** The bytes that the signatures cover. */
+  /** The bytes that the signatures cover: those received, or the canonical form in `recomputed` mode. */
   readonly signedBytes: Uint8Array;
 }
 
 /** Hex SHA-256 of the key's canonical JSON (TUF §4.2). */
-export function tufKeyId(_key: TufKey): string {
-  throw new Error('not written yet');
+export function tufKeyId(key: TufKey): string {
+  return sha256Hex(canonicalJson(key));
 }
-export function tufKeyOf(_publicKey: Uint8Array): TufKey {
-  throw new Error('not written yet');
+
+/** The TUF key of a raw Ed25519 public key (32 bytes). */
+export function tufKeyOf(publicKey: Uint8Array): TufKey {
+  return { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: hex(publicKey) } };
 }
-/** Decodes one metadata file of the named role. */
-export function decodeMetadata<R extends RoleName>(
-  _role: R,
-  _bytes: Uint8Array,
-  _options: { readonly canonicalForm: CanonicalForm },
-): Verdict<Decoded<Signed<RoleTypes[R]>>> {
-  throw new Error('not written yet');
+
+/** The bytes to sign. Throws TypeError for what has no canonical form: what we sign is ours. */
+export function signedBytes(signed: AnyRole): Uint8Array {
+  return canonicalJson(signed);
 }
-/** The bytes to sign. */
-export function signedBytes(_signed: Root | Timestamp | Snapshot | Targets): Uint8Array {
-  throw new Error('not written yet');
+
+/** A metadata file: canonical JSON of `{signatures, signed}`. */
+export function encodeMetadata(signed: AnyRole, signatures: readonly MetadataSignature[]): Uint8Array {
+  return canonicalJson({ signatures, signed });
 }
-/** The file: canonical JSON of `{signatures, signed}`. */
-export function encodeMetadata(
-  _signed: Root | Timestamp | Snapshot | Targets,
-  _signatures: readonly MetadataSignature[],
-): Uint8Array {
-  throw new Error('not written yet');
+
+/** The file name under which a repository with consistent snapshots serves a version (TUF §6.2). */
+export function versionedName(role: Exclude<RoleName, 'timestamp'>, version: number): string {
+  return `${version}.${role}.json`;
 }
-/** Do enough different keys of `role`, as `root` names them, sign these bytes? */
-export function verifyThreshold<T>(
-  _root: Pick<Root, 'keys' | 'roles'>,
-  _role: RoleName,
-  _file: Signed<T>,
-): Verdict<Verified<T>> {
-  throw new Error('not written yet');
-}
+
 /** `dir/<sha256>.<file>` (TUF §6.2). */
-export function consistentPath(_targetPath: string, _sha256Hex: string): string {
-  throw new Error('not written yet');
+export function consistentPath(targetPath: string, sha256: string): string {
+  const slash = targetPath.lastIndexOf('/') + 1;
+  return `${targetPath.slice(0, slash)}${sha256}.${targetPath.slice(slash)}`;
 }
-export type { JsonObject };

@@ -137,6 +137,10 @@ export interface EngineSettings {
   readonly factoryInstalled: { readonly sequence: number; readonly version: string };
   /** How long a trial may wait for a server that was reachable before, per attempt. */
   readonly trialServerWaitMs: number;
+  /** The source is a directory, brought by a person: expired timestamp and snapshot are reported, not refused. */
+  readonly offline?: boolean;
+  /** Pauses after a failure; without it, 2 seconds growing to 15 minutes. */
+  readonly retry?: { readonly baseMs: number; readonly capMs: number };
 }
 
 /** How a run of the engine came to rest. */

@@ -247,6 +247,12 @@ export const OPERATOR_BODY_CAP_BYTES = 512 * 1024;
 export const PUBLISH_BODY_CAP_BYTES = 4 * 1024 * 1024;
 export const Done = v.strictObject({ ok: v.literal(true) });
 
+/** POST lab/push: the uploaded artifact becomes one component of the device's next release; the others stay as they are. */
+export const LabPushRequest = v.strictObject({ deviceId: Name, component: Name, sha256: Sha256Hex });
+export type LabPushRequest = v.InferOutput<typeof LabPushRequest>;
+export const LabPushAnswer = v.strictObject({ rolloutId: Name, version: Text(64), sequence: Count });
+export type LabPushAnswer = v.InferOutput<typeof LabPushAnswer>;
+
 /** The page's own sign-in: POST /session `{token}` sets the cookie; DELETE /session ends it. */
 export const SessionRequest = v.strictObject({ token: v.pipe(Text(128), v.minLength(1)) });
 export type SessionRequest = v.InferOutput<typeof SessionRequest>;

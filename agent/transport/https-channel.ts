@@ -65,8 +65,8 @@ class ConnectionRefused extends Error {
 class DecidedAgent extends Agent {
   readonly #connect: () => Promise<Verdict<SecureConnection>>;
 
-  constructor(connect: () => Promise<Verdict<SecureConnection>>) {
-    super({ keepAlive: true, maxSockets: CONNECTIONS, maxFreeSockets: CONNECTIONS, timeout: 60_000 });
+  constructor(connect: () => Promise<Verdict<SecureConnection>>, connections = CONNECTIONS) {
+    super({ keepAlive: true, maxSockets: connections, maxFreeSockets: connections, timeout: 60_000 });
     this.#connect = connect;
   }
 
@@ -128,29 +128,50 @@ export function addressOf(
   return { host, port: url.port === '' ? defaultPort : Number(url.port), anchors };
 }
 
-/** One request over one decided socket, for the exchange that is bound to its connection (enrolment). */
-export function requestOver(socket: TLSSocket, url: URL, asked: HttpRequest): Promise<Verdict<HttpAnswer>> {
-  return sendRequest(url, asked, {
-    createConnection: () => socket,
-    limits: TRANSFER_LIMITS,
-    answerDeadlineMs: ANSWER_DEADLINE_MS,
-  });
+/** Requests over one decided socket and no other, for an exchange that is bound to its connection (enrolment). */
+export class SingleConnection implements Requester {
+  readonly description: string;
+  readonly #url: URL;
+  readonly #agent: Agent;
+
+  constructor(socket: TLSSocket, url: URL) {
+    this.#url = url;
+    this.description = url.origin;
+    let unused: TLSSocket | undefined = socket;
+    this.#agent = new DecidedAgent(async () => {
+      if (unused === undefined)
+        throw new SourceUnreachable(`${url.origin}: the connection closed in the middle of an exchange`);
+      const connection = { socket: unused, outOfDates: false, detail: '' };
+      unused = undefined;
+      return accept(connection);
+    }, 1);
+  }
+
+  request(asked: HttpRequest): Promise<Verdict<HttpAnswer>> {
+    const way = { agent: this.#agent, limits: TRANSFER_LIMITS, answerDeadlineMs: ANSWER_DEADLINE_MS };
+    return sendRequest(this.#url, asked, way);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
 }
 
 /** A kept connection was closed by the server while it lay idle; nothing of the request was answered. */
 class StaleConnection extends SourceUnreachable {}
 
-interface Way extends Pick<RequestOptions, 'agent' | 'createConnection'> {
+interface Way {
+  readonly agent: Agent;
   readonly limits: TransferLimits;
   readonly answerDeadlineMs: number;
 }
 
 async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verdict<HttpAnswer>> {
-  const { limits, answerDeadlineMs, ...transport } = way;
+  const { limits, answerDeadlineMs, agent } = way;
   const what = `${asked.method} ${asked.path} at ${url.origin}`;
   let response: IncomingMessage;
   try {
-    response = await headersOf(url, asked, transport, answerDeadlineMs);
+    response = await headersOf(url, asked, agent, answerDeadlineMs);
   } catch (error) {
     if (error instanceof ConnectionRefused) return error.refusal;
     if (error instanceof StaleConnection) throw error;
@@ -165,15 +186,10 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;
 }
 
-function headersOf(
-  url: URL,
-  asked: HttpRequest,
-  transport: Omit<Way, 'limits' | 'answerDeadlineMs'>,
-  deadlineMs: number,
-): Promise<IncomingMessage> {
+function headersOf(url: URL, asked: HttpRequest, agent: Agent, deadlineMs: number): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const outgoing = request({
-      ...transport,
+      agent,
       host: url.hostname,
       port: url.port === '' ? 443 : Number(url.port),
       path: `${url.pathname.replace(/\/$/, '')}${asked.path}`,

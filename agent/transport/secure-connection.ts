@@ -69,8 +69,9 @@ export function connectSecurely(
       clearTimeout(timer);
       socket.off('close', closed);
       const verdict = decide(socket, address);
+      // Whoever takes the socket listens for its errors; until then one must not end the process.
+      socket.off('error', fail).on('error', () => {});
       if (!verdict.ok) socket.destroy();
-      else socket.off('error', fail);
       resolve(verdict);
     });
   });

@@ -1,0 +1,56 @@
+/**
+ * What this device shows of itself once it is enrolled: its key and certificate, as they stand on the data partition.
+ */
+import { X509Certificate } from 'node:crypto';
+import { join } from 'node:path';
+import { type Disk, FileTooLarge } from '../../platform/disk.ts';
+import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { readDeviceKey } from './device-key.ts';
+
+const CHAIN_CAP_BYTES = 16 * 1024;
+
+export interface IdentityPaths {
+  readonly key: string;
+  readonly certificate: string;
+}
+
+export interface Identity {
+  readonly deviceId: string;
+  readonly privateKeyPem: string;
+  /** Leaf first. */
+  readonly certificateChainPem: string;
+}
+
+export function identityPaths(dataDirectory: string): IdentityPaths {
+  return { key: join(dataDirectory, 'identity/device.key'), certificate: join(dataDirectory, 'identity/device.crt') };
+}
+
+/** Undefined when the device is not enrolled yet. A certificate that does not fit the key is a Fault. */
+export async function readIdentity(disk: Disk, paths: IdentityPaths): Promise<Identity | undefined> {
+  const key = await readDeviceKey(disk, paths.key);
+  if (key === undefined) return undefined;
+  try {
+    const bytes = await disk.readFile(paths.certificate, CHAIN_CAP_BYTES);
+    if (bytes === undefined) return undefined;
+    const certificateChainPem = new TextDecoder().decode(bytes);
+    const certificate = new X509Certificate(decodeCertificateChain(certificateChainPem)[0] ?? '');
+    if (!certificate.checkPrivateKey(key.privateKey)) throw new Error('it is for another key');
+    const deviceId = /^CN=(.+)$/m.exec(certificate.subject)?.[1];
+    if (deviceId === undefined) throw new Error('it names no device');
+    return { deviceId, privateKeyPem: key.privateKeyPem, certificateChainPem };
+  } catch (error) {
+    if (error instanceof Error && 'syscall' in error) throw error;
+    throw new Fault({
+      code: 'device-certificate-unreadable',
+      what: `the device's certificate cannot be used (${error instanceof FileTooLarge ? 'too large' : errorText(error)})`,
+      where: paths.certificate,
+      cure: 'Remove the file: with the same claim and key the server gives the same certificate again.',
+      exitStatus: EXIT.corrupt,
+    });
+  }
+}
+
+/** The PEM blocks of a chain, in order. */
+export function decodeCertificateChain(pem: string): string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g) ?? [];
+}

@@ -5,7 +5,7 @@
  * latency, never correctness.
  */
 import type { AddressInfo } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type AuthenticateError, type Client, type ConnectPacket } from 'aedes';
 import { hintTopic, presenceTopic, statusTopic } from '../../protocol/mqtt-topics.ts';
 import type { ServerEvents } from '../core/events.ts';

@@ -56,7 +56,7 @@ export interface TestOptions {
   readonly progress?: (line: string) => void;
 }
 
-const FINISHED_FILE = /^\s*[✓❯×]\s+(test\/\S+.*)$/;
+const FINISHED_FILE = /^\s*[✓❯×]\s+(test\/\S+\.ts \(.*)$/;
 
 /** `filters` are folders or files of tests, from the root. */
 export async function runTests(filters: string | readonly string[], options: TestOptions = {}): Promise<TestRun> {

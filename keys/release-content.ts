@@ -11,7 +11,7 @@ import { type Release, type ReleaseImage, verifyRelease } from '../trust/release
 import { encodeEnvelope, manifestDigest } from '../trust/suit/envelope.ts';
 import { encodeManifest } from '../trust/suit/manifest.ts';
 import { encodeTufDate } from '../trust/time.ts';
-import { type Root, type TargetFile, type Targets, tufKeyOf } from '../trust/tuf/metadata.ts';
+import { type HoldfastTarget, type Root, type TargetFile, type Targets, tufKeyOf } from '../trust/tuf/metadata.ts';
 import { verifyInitialRoot, verifySigned } from '../trust/tuf/repository.ts';
 import { ephemeralKey, type SigningKey } from './signing-key.ts';
 import { signMetadata } from './tuf-signing.ts';
@@ -75,11 +75,7 @@ export async function signEnvelope(manifest: Uint8Array, author: SigningKey): Pr
   return encodeEnvelope({ manifest, signatures: [encodeSign1({ protectedBytes, signature })] });
 }
 
-function targetFile(
-  sizeBytes: number,
-  sha256: string,
-  holdfast: NonNullable<TargetFile['custom']>['holdfast'],
-): TargetFile {
+function targetFile(sizeBytes: number, sha256: string, holdfast: HoldfastTarget): TargetFile {
   return { length: sizeBytes, hashes: { sha256 }, custom: { holdfast } };
 }
 

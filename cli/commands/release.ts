@@ -1,0 +1,306 @@
+/** `holdfast release`: build, sign, publish; and what the server has. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { readBaseMetadata } from '../../keys/base-metadata.ts';
+import { buildRelease } from '../../keys/release-build.ts';
+import { openReleaseFolder } from '../../keys/release-folder.ts';
+import { PLAN_FILE, type ReleasePlan } from '../../keys/release-plan.ts';
+import { planPublication } from '../../keys/release-publication.ts';
+import { signRelease } from '../../keys/release-sign.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import { readInputFile } from '../../platform/input-file.ts';
+import type { ReleaseView } from '../../protocol/operator-api.ts';
+import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
+import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
+import type { Output } from '../output.ts';
+import { passphraseSource } from '../passphrase-source.ts';
+import { formatBytes } from '../progress.ts';
+import { fetchServerMetadata } from '../server-metadata.ts';
+import { withServer } from '../session.ts';
+import { parseWholeNumber } from '../waves.ts';
+
+interface BuildOptions {
+  readonly vendor: string;
+  readonly class: string;
+  readonly channel: string;
+  readonly version: string;
+  readonly sequence: string;
+  readonly floor?: string;
+  readonly image: readonly string[];
+  readonly metadata?: string;
+  readonly server?: boolean;
+  readonly root?: string;
+  readonly out: string;
+}
+
+const nowUnixS = (): number => Math.floor(Date.now() / 1000);
+const SEQUENCE_AT_MOST = 2 ** 48;
+
+function usage(code: string, what: string, where: string, cure: string): Fault {
+  return new Fault({ code, what, where, cure, exitStatus: EXIT.usage });
+}
+
+function parseImage(text: string): { component: string; path: string } {
+  const at = text.indexOf('=');
+  if (at > 0 && at < text.length - 1) return { component: text.slice(0, at), path: text.slice(at + 1) };
+  throw usage(
+    'image-malformed',
+    `'${text}' does not name a component and a file`,
+    '--image',
+    'Write it like --image rootfs=rootfs.img.',
+  );
+}
+
+function imageProgress(out: Output, verb: string) {
+  return (component: string, sizeBytes: number) => {
+    const progress = out.progress(`${verb} ${component}`, sizeBytes);
+    return { update: (doneBytes: number) => progress.update(doneBytes), finish: () => progress.finish() };
+  };
+}
+
+async function baseFor(out: Output, options: BuildOptions) {
+  if (options.metadata !== undefined && options.server === true) {
+    throw usage('options-conflict', '--metadata and --server exclude each other', '--server', 'Give one of them.');
+  }
+  if (options.metadata !== undefined) return readBaseMetadata(options.metadata);
+  if (options.server !== true) {
+    throw usage(
+      'option-missing',
+      'the metadata to build upon is not named',
+      '--metadata',
+      'Give --server, or --metadata FOLDER (the public folder of the ceremony for a first release).',
+    );
+  }
+  return withServer(out, async ({ api, profile }) => {
+    const anchor =
+      options.root === undefined
+        ? Buffer.from(profile.root, 'utf8')
+        : await readInputFile(options.root, METADATA_CAP_BYTES.root, 'a signed root');
+    return fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS: nowUnixS() });
+  });
+}
+
+async function build(out: Output, options: BuildOptions): Promise<Outcome> {
+  const sequence = parseWholeNumber(options.sequence, '--sequence', 1, SEQUENCE_AT_MOST);
+  const floor =
+    options.floor === undefined
+      ? {}
+      : { floorSequence: parseWholeNumber(options.floor, '--floor', 0, SEQUENCE_AT_MOST) };
+  const images = options.image.map(parseImage);
+  const base = await baseFor(out, options);
+  const plan = await buildRelease({
+    ...floor,
+    folder: options.out,
+    base,
+    vendor: options.vendor,
+    hardwareClass: options.class,
+    channel: options.channel,
+    version: options.version,
+    sequence,
+    images,
+    nowUnixS: nowUnixS(),
+    onImage: imageProgress(out, 'Reading'),
+  });
+  if (options.server !== true) out.environment(plan.environment);
+  out.say(`Built ${options.out}`);
+  sayPlan(out, plan);
+  out.next(`holdfast release sign ${options.out} --key author-${plan.hardwareClass}/author.key`);
+  return { document: { folder: options.out, release: plan } };
+}
+
+function sayPlan(out: Output, plan: ReleasePlan): void {
+  out.table([
+    ['release', plan.releasePath],
+    ['for', `${plan.vendor}, class ${plan.hardwareClass}, channel ${plan.channel}`],
+    ['version', `${plan.version} (sequence ${plan.sequence}, floor ${plan.floorSequence})`],
+    ['built', new Date(plan.buildUnixS * 1000).toISOString()],
+    ...plan.images.map((image) => [
+      `image ${image.component}`,
+      `${formatBytes(image.sizeBytes)}, sha256 ${image.sha256}`,
+    ]),
+    ['targets', `version ${plan.targets.version}, expires ${new Date(plan.targets.expiresUnixS * 1000).toISOString()}`],
+    ['environment', plan.environment],
+  ]);
+}
+
+interface SignOptions {
+  readonly key: string;
+  readonly root?: string;
+  readonly passphraseFile?: string;
+}
+
+async function sign(out: Output, folder: string, options: SignOptions): Promise<Outcome> {
+  const state = await signRelease({
+    folder,
+    keyPath: options.key,
+    ...(options.root === undefined ? {} : { rootPath: options.root }),
+    passphraseFor: passphraseSource(options.passphraseFile, false),
+    onPlan(plan, key) {
+      out.environment(plan.environment);
+      out.say(`Signing as ${key.person} (${key.role} key ${key.keyId.slice(0, 16)}…):`);
+      sayPlan(out, plan);
+    },
+    onImage: imageProgress(out, 'Checking'),
+  });
+  const { role, keyId, added, signatures, threshold, complete } = state;
+  out.say();
+  if (!added) out.say('This key had signed before; nothing was changed.');
+  else if (role === 'author') out.say('Signed: release.suit stands, and targets.json is drafted.');
+  else out.say(`Signed: ${signatures} of ${threshold} targets signatures.`);
+  if (complete) out.next(`holdfast release publish ${folder}`);
+  else out.next(`holdfast release sign ${folder} --key person-N/targets.key   (${threshold - signatures} more needed)`);
+  return {
+    document: { folder, role, keyId, added, signatures, threshold, complete, environment: state.plan.environment },
+  };
+}
+
+function publish(out: Output, folder: string): Promise<Outcome> {
+  return withServer(out, async ({ api }) => {
+    const publication = await planPublication(folder, nowUnixS(), imageProgress(out, 'Checking'));
+    let uploadedBytes = 0;
+    for (const artifact of publication.artifacts) {
+      if (await api.hasArtifact(artifact.sha256, artifact.sizeBytes)) {
+        out.say(`${artifact.label}: the server has it already`);
+        continue;
+      }
+      const progress = out.progress(`Uploading ${artifact.label}`, artifact.sizeBytes);
+      await api.putArtifact(artifact, (doneBytes) => progress.update(doneBytes));
+      progress.finish();
+      uploadedBytes += artifact.sizeBytes;
+    }
+    const answer = await api.publish({ roots: [], targets: publication.targets });
+    const { releasePath, version } = publication.plan;
+    out.say(`Published ${version} as ${releasePath} (targets version ${answer.targetsVersion}).`);
+    out.next(`holdfast rollout start ${releasePath} --waves "1,25%,100%"`);
+    return { document: { releasePath, version, uploadedBytes, ...answer } };
+  });
+}
+
+function releaseRow(release: ReleaseView): string[] {
+  const size = release.images.reduce((sum, image) => sum + image.sizeBytes, 0);
+  return [
+    release.releasePath,
+    release.version,
+    String(release.sequence),
+    release.channel,
+    formatBytes(size),
+    new Date(release.publishedUnixMs).toISOString(),
+  ];
+}
+
+function list(out: Output): Promise<Outcome> {
+  return withServer(out, async ({ api }) => {
+    const { releases } = await api.releases();
+    if (releases.length === 0) out.say('No release has been published yet.');
+    else out.table([['release', 'version', 'sequence', 'channel', 'size', 'published'], ...releases.map(releaseRow)]);
+    return { document: { releases } };
+  });
+}
+
+async function isReleaseFolder(path: string): Promise<boolean> {
+  return stat(join(path, PLAN_FILE)).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+}
+
+async function show(out: Output, path: string): Promise<Outcome> {
+  if (await isReleaseFolder(path)) {
+    const { plan, envelope, targetsSigners, base } = await openReleaseFolder(path);
+    const { threshold } = base.root.roles.targets;
+    out.environment(plan.environment);
+    sayPlan(out, plan);
+    out.say(
+      `Signatures: author ${envelope === undefined ? 'missing' : 'good'}, targets ${targetsSigners.length} of ${threshold}.`,
+    );
+    return {
+      document: { folder: path, release: plan, authorSigned: envelope !== undefined, targetsSigners, threshold },
+    };
+  }
+  return withServer(out, async ({ api }) => {
+    const release = (await api.releases()).releases.find((candidate) => candidate.releasePath === path);
+    if (release === undefined) {
+      throw new Fault({
+        code: 'release-unknown',
+        what: 'this is neither a release folder here nor a release on the server',
+        where: path,
+        cure: 'See holdfast release list.',
+        exitStatus: EXIT.input,
+      });
+    }
+    out.table([
+      ['release', release.releasePath],
+      ['class, channel', `${release.hardwareClass}, ${release.channel}`],
+      ['version', `${release.version} (sequence ${release.sequence}, floor ${release.floorSequence})`],
+      ['published', new Date(release.publishedUnixMs).toISOString()],
+      ...release.images.map((image) => [
+        `image ${image.component}`,
+        `${formatBytes(image.sizeBytes)}, sha256 ${image.sha256}`,
+      ]),
+    ]);
+    return { document: { release } };
+  });
+}
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+function addOfflineCommands(group: Command, finish: Finish): void {
+  const buildCommand = addCommand(group, {
+    usage: 'build',
+    summary: 'make a release folder from image files',
+    details: 'Reads each image once, writes block maps, the manifest and the plan that people will sign. Needs no key.',
+    examples: [
+      'holdfast release build --vendor acme.example --class acme-cam --channel stable --version 2.0.0 --sequence 2 \\\n    --image boot=boot.img --image rootfs=rootfs.img --server --out rel-2',
+    ],
+  })
+    .requiredOption('--vendor NAME', 'vendor that devices of this class know')
+    .requiredOption('--class NAME', 'hardware class')
+    .requiredOption('--channel NAME', 'channel that the devices follow')
+    .requiredOption('--version TEXT', 'what people call the release')
+    .requiredOption('--sequence N', 'what devices compare: higher than every release before')
+    .option('--floor N', 'devices that confirmed this release never go below this sequence again (security fixes)')
+    .requiredOption('--image COMPONENT=FILE', 'an image; give the option once for each', collect, [])
+    .option('--metadata FOLDER', 'build upon the metadata in this folder (CEREMONY/public for a first release)')
+    .option('--server', 'build upon what the server of your profile has')
+    .option('--root FILE', 'with --server: the root to trust, instead of the one met at login')
+    .requiredOption('--out FOLDER', 'the release folder to make');
+  onRun<BuildOptions>(buildCommand, finish, build);
+  const signCommand = addCommand(group, {
+    usage: 'sign FOLDER',
+    summary: 'sign a release folder: the author first, then enough people',
+    details:
+      'Reads every image again and derives everything anew; signs what the plan says, or nothing. Asks for the passphrase last.',
+    examples: [
+      'holdfast release sign rel-2 --key author-acme-cam/author.key',
+      'holdfast release sign rel-2 --key person-1/targets.key',
+    ],
+  })
+    .requiredOption('--key FILE', 'author.key or targets.key')
+    .option('--root FILE', 'the root that you trust; default: 1.root.json beside the key')
+    .option('--passphrase-file FILE', 'file with the passphrase of the key; else the terminal asks');
+  onRun<SignOptions>(signCommand, finish, (out, options, folder = '') => sign(out, folder, options));
+}
+
+export function addReleaseCommands(program: Command, finish: Finish): void {
+  const group = addGroup(program, 'release', 'build, sign and publish releases');
+  addOfflineCommands(group, finish);
+  const publishCommand = addCommand(group, {
+    usage: 'publish FOLDER',
+    summary: 'upload a signed release and publish it; no device takes it before a rollout',
+    examples: ['holdfast release publish rel-2'],
+  });
+  onRun(publishCommand, finish, (out, _options, folder = '') => publish(out, folder));
+  const listCommand = addCommand(group, {
+    usage: 'list',
+    summary: 'list the releases on the server',
+    examples: ['holdfast release list'],
+  });
+  onRun(listCommand, finish, (out) => list(out));
+  const showCommand = addCommand(group, {
+    usage: 'show RELEASE',
+    summary: 'show a release folder here, or a release on the server',
+    examples: ['holdfast release show rel-2', 'holdfast release show releases/acme-cam/stable/2/release.suit'],
+  });
+  onRun(showCommand, finish, (out, _options, path = '') => show(out, path));
+}

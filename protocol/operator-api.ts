@@ -248,7 +248,13 @@ export const PUBLISH_BODY_CAP_BYTES = 4 * 1024 * 1024;
 export const Done = v.strictObject({ ok: v.literal(true) });
 
 /** POST lab/push: the uploaded artifact becomes one component of the device's next release; the others stay as they are. */
-export const LabPushRequest = v.strictObject({ deviceId: Name, component: Name, sha256: Sha256Hex });
+export const LabPushRequest = v.strictObject({
+  deviceId: Name,
+  component: Name,
+  sha256: Sha256Hex,
+  /** Components that are not to be carried over: for the first push to a class, which has no release to carry from. */
+  others: v.optional(v.pipe(v.array(v.strictObject({ component: Name, sha256: Sha256Hex })), v.maxLength(7))),
+});
 export type LabPushRequest = v.InferOutput<typeof LabPushRequest>;
 export const LabPushAnswer = v.strictObject({ rolloutId: Name, version: Text(64), sequence: Count });
 export type LabPushAnswer = v.InferOutput<typeof LabPushAnswer>;

@@ -1,0 +1,68 @@
+/**
+ * No slots yet: the agent enrols, polls and reports, and installs nothing. Everything that would need a slot is a Fault
+ * that says so; the engine refuses an offer before it comes to that.
+ */
+import type { Disk } from '../../platform/disk.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import type { Board, BootFacts, BootFlags } from '../core/ports.ts';
+
+const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
+
+export const NO_SLOTS = 'board-has-no-slots';
+
+function noSlots(): Fault {
+  return new Fault({
+    code: NO_SLOTS,
+    what: 'this device has no slots to install to',
+    cure: 'Choose a board adapter in agent.json (board.kind) once the image has A/B slots.',
+    exitStatus: EXIT.environment,
+  });
+}
+
+export class NoBoard implements Board {
+  readonly kind = 'none';
+  readonly trialAttempts = 0;
+  readonly #disk: Disk;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  /** The slot stands for the only system there is. */
+  async bootFacts(): Promise<BootFacts> {
+    // A file of /proc says that it has no bytes, so it is read by length, not by size.
+    const file = await this.#disk.open(BOOT_ID_PATH, 'read');
+    try {
+      const bootId = new TextDecoder().decode(await file.read(64, 0)).trim();
+      return { bootId: bootId === '' ? 'unknown' : bootId, slot: 'a', trial: false };
+    } finally {
+      await file.close();
+    }
+  }
+
+  async bootFlags(): Promise<BootFlags> {
+    return { order: ['a'], trial: null };
+  }
+
+  imagePath(): string {
+    throw noSlots();
+  }
+
+  async retireSlot(): Promise<void> {
+    throw noSlots();
+  }
+
+  async armTrial(): Promise<void> {
+    throw noSlots();
+  }
+
+  async disarmTrial(): Promise<void> {}
+
+  async confirmSlot(): Promise<void> {
+    throw noSlots();
+  }
+
+  async requestReboot(): Promise<void> {
+    throw noSlots();
+  }
+}

@@ -11,8 +11,13 @@ declare const VERIFIED: unique symbol;
 /** Parsed and of the right shape, and nothing more: no signature has been looked at. */
 export type Decoded<T> = T & { readonly [DECODED]: true };
 
-/** Signed by whom the root says may sign it. Only trust/ makes these; a test scans the tree for casts elsewhere. */
+/** Signed by whom the root says may sign it. Only trust/ makes these (verified.ts). */
 export type Verified<T> = T & { readonly [VERIFIED]: true };
+
+/** For decoders, at their last line. */
+export function markDecoded<T>(value: T): Decoded<T> {
+  return value as Decoded<T>;
+}
 
 const HEX_DIGITS = '0123456789abcdef';
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';

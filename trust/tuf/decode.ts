@@ -6,7 +6,7 @@
  * mode the received bytes of `signed` are the canonical form, so that one signature has one reading.
  * May not: judge versions, dates or signatures.
  */
-import { type Decoded, equalBytes, unhex } from '../bytes.ts';
+import { type Decoded, equalBytes, markDecoded, unhex } from '../bytes.ts';
 import { sha256Hex } from '../crypto.ts';
 import { decodeJsonDocument, type JsonObject, type JsonValue, tryCanonicalJson } from '../json.ts';
 import { accept, refuse, type Verdict } from '../refusal.ts';
@@ -50,7 +50,7 @@ export function decodeMetadata<R extends RoleName>(
     const complete = role === 'root' && options.canonicalForm === 'recomputed' ? withHoldfast(signed) : signed;
     // Every member that the type names was checked above; the object itself is kept, unknown members included.
     const typed = { signatures, signed: complete as unknown as RoleTypes[R], signedBytes: covered };
-    return accept(typed as Decoded<Signed<RoleTypes[R]>>);
+    return accept(markDecoded(typed));
   } catch (error) {
     if (error instanceof ShapeFault) return refuse('json-malformed', error.message);
     throw error;

@@ -7,6 +7,7 @@
 import { unhex, type Verified } from '../bytes.ts';
 import { accept, refuse, type Verdict } from '../refusal.ts';
 import { verifyEd25519 } from '../signature.ts';
+import { markVerified } from '../verified.ts';
 import type { RoleName, Root, Signed } from './metadata.ts';
 
 /** Who signed a file, by key id: for verdicts, and for telling a person which signatures are still missing. */
@@ -73,7 +74,7 @@ export function verifyThreshold<T>(root: RoleAuthority, role: RoleName, file: Si
     );
   }
   if (tally.repeated.length > 0) return refuse('json-malformed', `${role}: ${shortly(tally.repeated)} signs twice`);
-  return accept(file.signed as Verified<T>);
+  return accept(markVerified(file.signed));
 }
 
 function shortly(keyIds: readonly string[]): string {

@@ -1,26 +1,21 @@
-/**
- * Growing pauses with full jitter: after a server's return, a fleet must not come back in one second.
- * Keeps a count of failures; draws from the random port, so that a run can be replayed.
- */
+/** Growing pauses with jitter (core/schedule.ts), with a memory: how often did it fail in a row? */
 import type { Random } from './core/ports.ts';
+import { fractionOf, type RetryPolicy, retryDelayMs } from './core/schedule.ts';
 
 export class Backoff {
   readonly #random: Random;
-  readonly #baseMs: number;
-  readonly #capMs: number;
+  readonly #policy: RetryPolicy;
   #failures = 0;
 
-  constructor(random: Random, settings: { readonly baseMs: number; readonly capMs: number }) {
+  constructor(random: Random, policy: RetryPolicy) {
     this.#random = random;
-    this.#baseMs = settings.baseMs;
-    this.#capMs = settings.capMs;
+    this.#policy = policy;
   }
 
-  /** Counts one failure; the pause lies between half of base × 2^failures and all of it, at most the cap. */
+  /** Counts one failure and says how long to wait, in milliseconds. */
   nextPauseMs(): number {
-    const ceilingMs = Math.min(this.#capMs, this.#baseMs * 2 ** Math.min(this.#failures, 30));
     this.#failures += 1;
-    return Math.round(ceilingMs * (0.5 + 0.5 * fraction(this.#random)));
+    return retryDelayMs(this.#policy, this.#failures, fractionOf(this.#random.bytes(4)));
   }
 
   succeeded(): void {
@@ -28,8 +23,7 @@ export class Backoff {
   }
 }
 
-/** 0 ≤ x < 1. */
-export function fraction(random: Random): number {
-  const [a = 0, b = 0, c = 0, d = 0] = random.bytes(4);
-  return ((a * 256 + b) * 65536 + c * 256 + d) / 2 ** 32;
+/** `ms`, give or take a tenth: devices that started together do not poll together for ever. */
+export function withJitter(random: Random, ms: number): number {
+  return Math.round(ms * (0.9 + 0.2 * fractionOf(random.bytes(4))));
 }

@@ -1,0 +1,99 @@
+/** The agent's command line, decoded: small, strict, no library. A wrong one is a Fault with exit status 2. */
+import { parseArgs } from 'node:util';
+import { EXIT, errorText, Fault } from '../platform/fault.ts';
+
+export const USAGE = `holdfast-agent: keeps this device on firmware that its owner signed
+
+  holdfast-agent run --config FILE [--once]
+      Enrol if need be, then poll, install, confirm and report until SIGTERM. --once: one round, then end.
+  holdfast-agent status --config FILE [--json]
+      What this device runs, what it is doing, and why it is not further.
+  holdfast-agent verify --config FILE --release PATH [--from DIR | --server URL] [--state DIR] [--json]
+      Check a release as an install would, block by block, and install nothing.
+      PATH is the release's target path: releases/<class>/<channel>/<sequence>/release.suit
+      --from DIR reads metadata/ and targets/ from a directory; --state DIR keeps trusted metadata between runs.
+  holdfast-agent enrol --config FILE [--json]
+      Prove the claim, fetch this device's certificate, and end.
+
+  --debug   a stack trace when something fails      --version   --help
+exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
+`;
+
+export const COMMANDS = ['run', 'status', 'verify', 'enrol'] as const;
+export type CommandName = (typeof COMMANDS)[number];
+
+const OPTIONS = {
+  config: { type: 'string' },
+  release: { type: 'string' },
+  from: { type: 'string' },
+  server: { type: 'string' },
+  state: { type: 'string' },
+  once: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  debug: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+  version: { type: 'boolean', default: false },
+} as const;
+
+/** Options that a command takes besides `--config`, `--json` and `--debug`. */
+const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
+  run: ['once'],
+  status: [],
+  verify: ['release', 'from', 'server', 'state'],
+  enrol: [],
+};
+
+export interface CommandOptions {
+  readonly command: CommandName;
+  readonly config: string;
+  readonly release: string | undefined;
+  readonly from: string | undefined;
+  readonly server: string | undefined;
+  readonly state: string | undefined;
+  readonly once: boolean;
+  readonly json: boolean;
+}
+
+export type CommandLine =
+  | { readonly ask: 'help' | 'version' }
+  | { readonly ask: 'command'; readonly options: CommandOptions };
+
+/** Throws a Fault with exit status 2. */
+export function decodeCommandLine(words: readonly string[]): CommandLine {
+  const { values, positionals } = parse(words);
+  if (values.help || words.length === 0) return { ask: 'help' };
+  if (values.version) return { ask: 'version' };
+  const [command, ...rest] = positionals;
+  if (!isCommand(command))
+    throw usage(command === undefined ? 'no command was given' : `there is no command ${command}`);
+  if (rest.length > 0) throw usage(`${command} takes no ${rest[0]}`);
+  const foreign = ['release', 'from', 'server', 'state', 'once'].find(
+    (name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name),
+  );
+  if (foreign !== undefined) throw usage(`${command} takes no --${foreign}`);
+  if (values.config === undefined) throw usage(`${command} needs --config FILE`);
+  if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
+  if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
+  const { config, release, from, server, state, once, json } = values;
+  return { ask: 'command', options: { command, config, release, from, server, state, once, json } };
+}
+
+function isGiven(value: string | boolean | undefined): boolean {
+  return value !== undefined && value !== false;
+}
+
+function isCommand(word: string | undefined): word is CommandName {
+  return COMMANDS.some((command) => command === word);
+}
+
+function parse(words: readonly string[]) {
+  try {
+    return parseArgs({ args: [...words], options: OPTIONS, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw usage(errorText(error).split('. ')[0] ?? '');
+  }
+}
+
+function usage(what: string): Fault {
+  return new Fault({ code: 'usage', what, cure: 'See holdfast-agent --help.', exitStatus: EXIT.usage });
+}

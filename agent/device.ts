@@ -1,0 +1,153 @@
+/**
+ * Everything of one device, opened: board, identity, servers, reports, engine. The commands and the run loop stand on it.
+ */
+import { join } from 'node:path';
+import { type Disk, nodeDisk } from '../platform/disk.ts';
+import { makeDirectoryDurably } from '../platform/durable-file.ts';
+import { EmulatedBoard } from './boards/emulated.ts';
+import { NoBoard } from './boards/none.ts';
+import type { AgentConfig } from './config.ts';
+import type { Board, Clock, DeviceFacts, EngineSettings, HealthChecker, Log, Random } from './core/ports.ts';
+import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
+import { localHealth } from './health/local-health.ts';
+import { DurableReporter } from './reports/durable-reporter.ts';
+import { NoticeLimiter } from './reports/notice-limiter.ts';
+import { DiskMetadataStore } from './storage/metadata-store.ts';
+import { systemClock, systemRandom } from './system-clock.ts';
+import { HttpsSource } from './transport/https-source.ts';
+import { bootstrapServer, knownServers } from './transport/known-servers.ts';
+import { ServerLink } from './transport/server-link.ts';
+import { type ServerEntry, ServerPool } from './transport/server-pool.ts';
+import { UpdateEngine } from './update-engine.ts';
+
+export class Device {
+  readonly config: AgentConfig;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random = systemRandom;
+  readonly log: Log;
+  readonly identityPaths: IdentityPaths;
+  readonly notices: NoticeLimiter;
+  readonly reporter: DurableReporter;
+  readonly servers: ServerPool;
+  readonly link: ServerLink;
+  readonly board: Board;
+  readonly #bootstrap: ServerEntry;
+  #identity: Identity | undefined;
+
+  private constructor(
+    parts: Pick<Device, 'config' | 'disk' | 'clock' | 'log' | 'reporter' | 'board'>,
+    bootstrap: ServerEntry,
+    identity: Identity | undefined,
+  ) {
+    this.config = parts.config;
+    this.disk = parts.disk;
+    this.clock = parts.clock;
+    this.log = parts.log;
+    this.board = parts.board;
+    this.reporter = parts.reporter;
+    this.identityPaths = identityPaths(parts.config.dataDirectory);
+    this.notices = new NoticeLimiter(parts.reporter, parts.clock, parts.log);
+    this.#bootstrap = bootstrap;
+    this.#identity = identity;
+    this.servers = new ServerPool([bootstrap], {
+      identity: () => this.#identity,
+      onOutOfDates: (detail) => this.notices.say('server-certificate-out-of-dates', detail),
+    });
+    this.link = new ServerLink(this.servers);
+  }
+
+  /** Reads what the factory and earlier runs left. Throws Faults about the files of this device. */
+  static async open(config: AgentConfig, log: Log): Promise<Device> {
+    const disk = nodeDisk;
+    const clock = systemClock(config.clock);
+    await makeDirectoryDurably(disk, config.dataDirectory);
+    const board = boardOf(config, disk);
+    const { bootId } = await board.bootFacts();
+    const reporter = await DurableReporter.open({ disk, clock, log, bootId }, join(config.dataDirectory, 'reports'));
+    const identity = await readIdentity(disk, identityPaths(config.dataDirectory));
+    const device = new Device(
+      { config, disk, clock, log, board, reporter },
+      await bootstrapServer(disk, config),
+      identity,
+    );
+    await device.followTrustedRoot();
+    return device;
+  }
+
+  get identity(): Identity | undefined {
+    return this.#identity;
+  }
+
+  /** The device is enrolled: connections from here on show its certificate. */
+  becomes(identity: Identity): void {
+    this.#identity = identity;
+    this.servers.reconnect();
+  }
+
+  /** Goes where the root that is trusted now says. Returns whether anything changed. */
+  async followTrustedRoot(): Promise<boolean> {
+    const { disk, log, config } = this;
+    const store = await DiskMetadataStore.open({
+      disk,
+      log,
+      stateDirectory: config.dataDirectory,
+      factoryRootPath: config.factoryRoot,
+    });
+    return this.servers.replace(knownServers(this.#bootstrap, await store.read('root')));
+  }
+
+  openEngine(deviceId: string): Promise<UpdateEngine> {
+    const { disk, board, clock, random, log, reporter, link, config } = this;
+    return UpdateEngine.open(
+      {
+        disk,
+        board,
+        clock,
+        random,
+        log,
+        reporter,
+        server: link,
+        source: new HttpsSource(this.servers),
+        health: healthOf(config),
+      },
+      engineSettings(config, deviceId),
+    );
+  }
+}
+
+export function boardOf(config: AgentConfig, disk: Disk): Board {
+  return config.board.kind === 'emulated' ? new EmulatedBoard(disk, config.board.directory) : new NoBoard(disk);
+}
+
+export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {
+  const { vendor, hardwareClass, channel, environment } = config;
+  return { deviceId, vendor, hardwareClass, channel, environment };
+}
+
+function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
+  return {
+    device: deviceFacts(config, deviceId),
+    stateDirectory: config.dataDirectory,
+    factoryRootPath: config.factoryRoot,
+    factoryInstalled: config.factoryInstalled,
+    trialServerWaitMs: config.trial.serverWaitMs,
+    retry: config.retry,
+  };
+}
+
+function healthOf({ health, dataDirectory, board }: AgentConfig): HealthChecker {
+  const device = board.kind === 'emulated' ? board.directory : dataDirectory;
+  const run = process.env.HOLDFAST_RUN ?? join(device, 'run');
+  return localHealth({
+    directory: health.directory,
+    dataDirectory,
+    minFreeBytes: health.builtin.minFreeBytes,
+    minAvailableMemoryBytes: health.builtin.minAvailableMemoryBytes,
+    executables: {
+      deadlineMs: health.deadlineMs,
+      workingDirectory: board.kind === 'emulated' ? join(run, 'rootfs') : '/',
+      environment: { HOLDFAST_DEVICE: device, HOLDFAST_RUN: run, HOLDFAST_SLOT: process.env.HOLDFAST_SLOT ?? '' },
+    },
+  });
+}

@@ -101,3 +101,8 @@ export function faultOfCommander(error: CommanderError, commandPath: string): Fa
     exitStatus: EXIT.usage,
   });
 }
+
+/** For options that may be given several times. */
+export function collectValues(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}

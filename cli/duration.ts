@@ -28,3 +28,11 @@ export function formatDuration(durationMs: number): string {
   if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
   return `${Math.floor(minutes / 1440)} days`;
 }
+
+/** A moment for people, in UTC to the second. */
+export function formatMoment(unixMs: number): string {
+  return new Date(unixMs)
+    .toISOString()
+    .replace(/\.\d+Z$/, 'Z')
+    .replace('T', ' ');
+}

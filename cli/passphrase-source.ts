@@ -80,7 +80,7 @@ async function promptTwice(holder: string): Promise<Passphrase> {
 
 /** `fresh`: the passphrase is new, so a terminal asks for it twice, and once for each holder. */
 export function passphraseSource(file: string | undefined, fresh: boolean): PassphraseSource {
-  const environment = process.env['HOLDFAST_PASSPHRASE_FILE'];
+  const environment = process.env.HOLDFAST_PASSPHRASE_FILE;
   const path = file ?? (environment === '' ? undefined : environment);
   if (path !== undefined) return () => readPassphraseFile(path);
   // A person's two keys have one passphrase: asked for once, kept until the next holder's turn.

@@ -28,7 +28,7 @@ const Profile = v.strictObject({
 export type Profile = v.InferOutput<typeof Profile>;
 
 export function profilePath(): string {
-  const home = process.env['HOLDFAST_HOME'];
+  const home = process.env.HOLDFAST_HOME;
   return join(home === undefined || home === '' ? join(homedir(), '.config', 'holdfast') : home, 'profile.json');
 }
 

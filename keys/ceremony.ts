@@ -240,7 +240,7 @@ async function fillStaging(request: CeremonyRequest, staging: string): Promise<C
 export async function initCeremony(request: CeremonyRequest): Promise<Ceremony> {
   demandSensible(request);
   const directory = resolve(request.directory);
-  await refuseInsideRepository(directory);
+  await refuseInsideRepository(directory, 'ceremony');
   await refuseExisting(directory);
   const parent = dirname(directory);
   const staging = join(parent, `.${basename(directory)}.unfinished-${hex(randomBytes(4))}`);

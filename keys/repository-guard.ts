@@ -34,15 +34,15 @@ export async function enclosingRepository(path: string): Promise<string | undefi
   }
 }
 
-/** Fault `ceremony-inside-repository` when keys would land in a git work tree. */
-export async function refuseInsideRepository(directory: string): Promise<void> {
+/** Fault `<subject>-inside-repository` when secrets would land in a git work tree. */
+export async function refuseInsideRepository(directory: string, subject: 'ceremony' | 'claims'): Promise<void> {
   const repository = await enclosingRepository(directory);
   if (repository === undefined) return;
   throw new Fault({
-    code: 'ceremony-inside-repository',
-    what: `the folder lies inside a git repository (${repository}), and keys must never be committed`,
+    code: `${subject}-inside-repository`,
+    what: `the folder lies inside a git repository (${repository}), and secrets must never be committed`,
     where: directory,
-    cure: 'Choose a folder outside of every repository, for instance --dir ~/holdfast-ceremony.',
+    cure: `Choose a folder outside of every repository, for instance ~/holdfast-${subject}.`,
     exitStatus: EXIT.refused,
   });
 }

@@ -9,7 +9,7 @@ import { openKey, readKeyFile } from '../../keys/key-file.ts';
 import { faultOfSystemError } from '../../platform/command-line.ts';
 import { EXIT } from '../../platform/fault.ts';
 import { namingPath, readInputFile } from '../../platform/input-file.ts';
-import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
+import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { parseWholeNumber } from '../waves.ts';
@@ -145,8 +145,6 @@ async function verify(
   return { document, exitStatus: problems.length === 0 ? EXIT.ok : EXIT.refused };
 }
 
-const collect = (value: string, before: readonly string[]): string[] => [...before, value];
-
 export function addKeysCommands(program: Command, finish: Finish): void {
   const group = addGroup(program, 'keys', 'make and look at the keys that sign releases (offline)');
   const initCommand = addCommand(group, {
@@ -159,7 +157,7 @@ export function addKeysCommands(program: Command, finish: Finish): void {
   })
     .requiredOption('--dir FOLDER', 'the folder to make; outside of every git repository')
     .requiredOption('--vendor NAME', 'your name as a vendor, like acme.example')
-    .requiredOption('--class NAME', 'a hardware class; give the option once for each', collect, [])
+    .requiredOption('--class NAME', 'a hardware class; give the option once for each', collectValues, [])
     .option('--people N', 'how many people hold keys (2 to 9)', '3')
     .option('--author-algorithm NAME', 'ed25519 or esp256 (P-256)', 'ed25519')
     .option(

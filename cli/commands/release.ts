@@ -12,7 +12,7 @@ import { EXIT, Fault } from '../../platform/fault.ts';
 import { readInputFile } from '../../platform/input-file.ts';
 import type { ReleaseView } from '../../protocol/operator-api.ts';
 import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
-import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
+import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { formatBytes } from '../progress.ts';
@@ -243,8 +243,6 @@ async function show(out: Output, path: string): Promise<Outcome> {
   });
 }
 
-const collect = (value: string, before: readonly string[]): string[] => [...before, value];
-
 function addOfflineCommands(group: Command, finish: Finish): void {
   const buildCommand = addCommand(group, {
     usage: 'build',
@@ -260,7 +258,7 @@ function addOfflineCommands(group: Command, finish: Finish): void {
     .requiredOption('--version TEXT', 'what people call the release')
     .requiredOption('--sequence N', 'what devices compare: higher than every release before')
     .option('--floor N', 'devices that confirmed this release never go below this sequence again (security fixes)')
-    .requiredOption('--image COMPONENT=FILE', 'an image; give the option once for each', collect, [])
+    .requiredOption('--image COMPONENT=FILE', 'an image; give the option once for each', collectValues, [])
     .option('--metadata FOLDER', 'build upon the metadata in this folder (CEREMONY/public for a first release)')
     .option('--server', 'build upon what the server of your profile has')
     .option('--root FILE', 'with --server: the root to trust, instead of the one met at login')

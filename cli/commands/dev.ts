@@ -4,8 +4,10 @@ import type { Command } from 'commander';
 import { imageSizeBytes, mapImage } from '../../keys/image-map.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import type { DeviceDetail, RolloutView } from '../../protocol/operator-api.ts';
-import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
+import type { ApiClient } from '../api-client.ts';
+import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import { formatDuration, parseDuration } from '../duration.ts';
+import { parseImage } from '../image-option.ts';
 import type { Output } from '../output.ts';
 import { waitFor } from '../patience.ts';
 import { withServer } from '../session.ts';
@@ -15,12 +17,25 @@ const PAUSE_MS = 250;
 interface PushOptions {
   readonly device: string;
   readonly component: string;
+  readonly with: readonly string[];
   readonly timeout: string;
 }
 
 interface Watched {
   readonly detail: DeviceDetail;
   readonly rollout: RolloutView;
+}
+
+/** Brings an image to the server, unless it is there. Returns its digest, hex. */
+async function upload(out: Output, api: ApiClient, path: string): Promise<string> {
+  const reading = out.progress(`Reading ${basename(path)}`, await imageSizeBytes(path));
+  const { sizeBytes, sha256 } = await mapImage(path, (doneBytes) => reading.update(doneBytes));
+  reading.finish();
+  if (await api.hasArtifact(sha256, sizeBytes)) return sha256;
+  const uploading = out.progress(`Uploading ${basename(path)}`, sizeBytes);
+  await api.putArtifact({ path, sizeBytes, sha256 }, (doneBytes) => uploading.update(doneBytes));
+  uploading.finish();
+  return sha256;
 }
 
 function push(out: Output, image: string, options: PushOptions): Promise<Outcome> {
@@ -36,19 +51,13 @@ function push(out: Output, image: string, options: PushOptions): Promise<Outcome
       });
     }
     const startedMs = performance.now();
-    const reading = out.progress(`Reading ${basename(image)}`, await imageSizeBytes(image));
-    const { sizeBytes, sha256 } = await mapImage(image, (doneBytes) => reading.update(doneBytes));
-    reading.finish();
-    if (!(await api.hasArtifact(sha256, sizeBytes))) {
-      const upload = out.progress('Uploading', sizeBytes);
-      await api.putArtifact({ path: image, sizeBytes, sha256 }, (doneBytes) => upload.update(doneBytes));
-      upload.finish();
+    const sha256 = await upload(out, api, image);
+    const others = [];
+    for (const { component, path } of options.with.map(parseImage)) {
+      others.push({ component, sha256: await upload(out, api, path) });
     }
-    const { rolloutId, version, sequence } = await api.labPush({
-      deviceId: options.device,
-      component: options.component,
-      sha256,
-    });
+    const request = { deviceId: options.device, component: options.component, sha256 };
+    const { rolloutId, version, sequence } = await api.labPush(others.length === 0 ? request : { ...request, others });
     out.say(
       `Signed by the lab as ${version} (sequence ${sequence}); waiting for ${options.device} to confirm its boot.`,
     );
@@ -98,6 +107,12 @@ export function addDevCommands(program: Command, finish: Finish): void {
   })
     .requiredOption('--device ID', 'the device')
     .option('--component NAME', 'which image of the device it is', 'rootfs')
+    .option(
+      '--with COMPONENT=FILE',
+      'another image, for the first push to a class that has no release yet',
+      collectValues,
+      [],
+    )
     .option('--timeout DURATION', 'how long to wait for the confirmed boot', '5m');
   onRun<PushOptions>(pushCommand, finish, (out, options, image = '') => push(out, image, options));
 }

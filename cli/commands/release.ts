@@ -13,6 +13,7 @@ import { readInputFile } from '../../platform/input-file.ts';
 import type { ReleaseView } from '../../protocol/operator-api.ts';
 import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
 import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
+import { parseImage } from '../image-option.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { formatBytes } from '../progress.ts';
@@ -39,17 +40,6 @@ const SEQUENCE_AT_MOST = 2 ** 48;
 
 function usage(code: string, what: string, where: string, cure: string): Fault {
   return new Fault({ code, what, where, cure, exitStatus: EXIT.usage });
-}
-
-function parseImage(text: string): { component: string; path: string } {
-  const at = text.indexOf('=');
-  if (at > 0 && at < text.length - 1) return { component: text.slice(0, at), path: text.slice(at + 1) };
-  throw usage(
-    'image-malformed',
-    `'${text}' does not name a component and a file`,
-    '--image',
-    'Write it like --image rootfs=rootfs.img.',
-  );
 }
 
 function imageProgress(out: Output, verb: string) {

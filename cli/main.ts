@@ -47,6 +47,7 @@ function createProgram(finish: Finish): Command {
     .description('Signed A/B firmware updates: keys, releases, devices and rollouts.')
     .version(VERSION)
     .exitOverride()
+    .enablePositionalOptions()
     .configureOutput({ writeErr: () => undefined })
     .helpCommand(false)
     .addHelpText('after', OVERVIEW);

@@ -105,14 +105,14 @@ export function addDevCommands(program: Command, finish: Finish): void {
       'Needs a server started with `holdfast-server --lab`, which signs with its own lab keys. No ceremony, next sequence.',
     examples: ['holdfast dev push rootfs.img --device cam-0001'],
   })
-    .requiredOption('--device ID', 'the device')
-    .option('--component NAME', 'which image of the device it is', 'rootfs')
+    .requiredOption('--device <ID>', 'the device')
+    .option('--component <NAME>', 'which image of the device it is', 'rootfs')
     .option(
-      '--with COMPONENT=FILE',
+      '--with <COMPONENT=FILE>',
       'another image, for the first push to a class that has no release yet',
       collectValues,
       [],
     )
-    .option('--timeout DURATION', 'how long to wait for the confirmed boot', '5m');
+    .option('--timeout <DURATION>', 'how long to wait for the confirmed boot', '5m');
   onRun<PushOptions>(pushCommand, finish, (out, options, image = '') => push(out, image, options));
 }

@@ -189,8 +189,8 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
     summary: 'list devices, and in one word why each is where it is',
     examples: ['holdfast devices list', 'holdfast devices list --reason rolled-back'],
   })
-    .option('--class NAME', 'only this hardware class')
-    .option('--reason REASON', 'only devices with this reason');
+    .option('--class <NAME>', 'only this hardware class')
+    .option('--reason <REASON>', 'only devices with this reason');
   onRun<ListOptions>(listCommand, finish, list);
   const showCommand = addCommand(group, {
     usage: 'show DEVICE',
@@ -207,18 +207,18 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
       'holdfast devices claims --class acme-cam --prefix cam- --count 8 --out ~/claims',
     ],
   })
-    .requiredOption('--class NAME', 'hardware class of the devices')
-    .option('--ids LIST', 'device ids with commas')
-    .option('--prefix TEXT', 'instead of --ids: number devices from 0001 behind this prefix')
-    .option('--count N', 'with --prefix: how many')
-    .option('--expires-days N', 'how long the claims are good', '30')
-    .requiredOption('--out FOLDER', 'where the claim files go; outside of every git repository');
+    .requiredOption('--class <NAME>', 'hardware class of the devices')
+    .option('--ids <LIST>', 'device ids with commas')
+    .option('--prefix <TEXT>', 'instead of --ids: number devices from 0001 behind this prefix')
+    .option('--count <N>', 'with --prefix: how many')
+    .option('--expires-days <N>', 'how long the claims are good', '30')
+    .requiredOption('--out <FOLDER>', 'where the claim files go; outside of every git repository');
   onRun<ClaimsOptions>(claimsCommand, finish, claims);
   const revokeCommand = addCommand(group, {
     usage: 'revoke DEVICE',
     summary: "end a device's access, at once",
     examples: ['holdfast devices revoke cam-0003 --why "stolen"'],
-  }).requiredOption('--why TEXT', 'the reason, for the audit log');
+  }).requiredOption('--why <TEXT>', 'the reason, for the audit log');
   onRun<{ why: string }>(revokeCommand, finish, (out, options, deviceId = '') => revoke(out, deviceId, options.why));
   const explainCommand = addCommand(program, {
     usage: 'explain DEVICE',

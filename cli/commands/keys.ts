@@ -155,13 +155,13 @@ export function addKeysCommands(program: Command, finish: Finish): void {
       'The private keys are encrypted with passphrases. Made on one machine, it is a rehearsal and says so in the signed root.',
     examples: ['holdfast keys init --people 3 --dir ~/ceremony --vendor acme.example --class acme-cam'],
   })
-    .requiredOption('--dir FOLDER', 'the folder to make; outside of every git repository')
-    .requiredOption('--vendor NAME', 'your name as a vendor, like acme.example')
-    .requiredOption('--class NAME', 'a hardware class; give the option once for each', collectValues, [])
-    .option('--people N', 'how many people hold keys (2 to 9)', '3')
-    .option('--author-algorithm NAME', 'ed25519 or esp256 (P-256)', 'ed25519')
+    .requiredOption('--dir <FOLDER>', 'the folder to make; outside of every git repository')
+    .requiredOption('--vendor <NAME>', 'your name as a vendor, like acme.example')
+    .requiredOption('--class <NAME>', 'a hardware class; give the option once for each', collectValues, [])
+    .option('--people <N>', 'how many people hold keys (2 to 9)', '3')
+    .option('--author-algorithm <NAME>', 'ed25519 or esp256 (P-256)', 'ed25519')
     .option(
-      '--passphrase-file FILE',
+      '--passphrase-file <FILE>',
       'one passphrase for all keys (for rehearsals); else the terminal asks each person',
     );
   onRun<InitOptions>(initCommand, finish, init);
@@ -177,7 +177,7 @@ export function addKeysCommands(program: Command, finish: Finish): void {
     examples: ['holdfast keys verify ~/ceremony', 'holdfast keys verify ~/ceremony --open --passphrase-file pass.txt'],
   })
     .option('--open', 'also open every key with its passphrase')
-    .option('--passphrase-file FILE', 'the passphrase for --open; else the terminal asks');
+    .option('--passphrase-file <FILE>', 'the passphrase for --open; else the terminal asks');
   onRun<{ passphraseFile?: string; open?: boolean }>(verifyCommand, finish, (out, options, directory = '') =>
     verify(out, directory, options),
   );

@@ -178,11 +178,11 @@ export function addLoginCommands(program: Command, finish: Finish): void {
       'holdfast login --server-data ~/holdfast-server < token.txt',
     ],
   })
-    .option('--server URL', 'address of the operator listener')
-    .option('--ca FILE', "the authority of the server's certificate (PEM)")
-    .option('--server-data FOLDER', 'the data folder of a server on this machine, instead of --server and --ca')
-    .option('--token-file FILE', 'file with the one-time token; standard input when absent')
-    .option('--name NAME', 'what the lasting token is called in the audit log', 'operator');
+    .option('--server <URL>', 'address of the operator listener')
+    .option('--ca <FILE>', "the authority of the server's certificate (PEM)")
+    .option('--server-data <FOLDER>', 'the data folder of a server on this machine, instead of --server and --ca')
+    .option('--token-file <FILE>', 'file with the one-time token; standard input when absent')
+    .option('--name <NAME>', 'what the lasting token is called in the audit log', 'operator');
   onRun<LoginOptions>(loginCommand, finish, login);
   const statusCommand = addCommand(program, {
     usage: 'status',

@@ -88,9 +88,9 @@ function addTokenCommands(program: Command, finish: Finish): void {
       'holdfast tokens create ci --role viewer --expires-days 90',
     ],
   })
-    .requiredOption('--role ROLE', `one of ${ROLES.join(', ')}; each may do what those before it may`)
-    .option('--expires-days N', 'how long it is good; for ever when absent')
-    .option('--out FILE', 'write the token to this file (0600) instead of the terminal');
+    .requiredOption('--role <ROLE>', `one of ${ROLES.join(', ')}; each may do what those before it may`)
+    .option('--expires-days <N>', 'how long it is good; for ever when absent')
+    .option('--out <FILE>', 'write the token to this file (0600) instead of the terminal');
   onRun<CreateOptions>(createCommand, finish, (out, options, name = '') => create(out, name, options));
   const listCommand = addCommand(group, {
     usage: 'list',
@@ -147,7 +147,7 @@ function addAuditCommands(program: Command, finish: Finish): void {
     usage: 'list',
     summary: 'list what was done, newest first',
     examples: ['holdfast audit list --limit 20'],
-  }).option('--limit N', 'how many entries', '50');
+  }).option('--limit <N>', 'how many entries', '50');
   onRun<{ limit: string }>(listCommand, finish, auditList);
   const verifyCommand = addCommand(group, {
     usage: 'verify',

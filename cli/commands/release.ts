@@ -242,17 +242,17 @@ function addOfflineCommands(group: Command, finish: Finish): void {
       'holdfast release build --vendor acme.example --class acme-cam --channel stable --version 2.0.0 --sequence 2 \\\n    --image boot=boot.img --image rootfs=rootfs.img --server --out rel-2',
     ],
   })
-    .requiredOption('--vendor NAME', 'vendor that devices of this class know')
-    .requiredOption('--class NAME', 'hardware class')
-    .requiredOption('--channel NAME', 'channel that the devices follow')
-    .requiredOption('--version TEXT', 'what people call the release')
-    .requiredOption('--sequence N', 'what devices compare: higher than every release before')
-    .option('--floor N', 'devices that confirmed this release never go below this sequence again (security fixes)')
-    .requiredOption('--image COMPONENT=FILE', 'an image; give the option once for each', collectValues, [])
-    .option('--metadata FOLDER', 'build upon the metadata in this folder (CEREMONY/public for a first release)')
+    .requiredOption('--vendor <NAME>', 'vendor that devices of this class know')
+    .requiredOption('--class <NAME>', 'hardware class')
+    .requiredOption('--channel <NAME>', 'channel that the devices follow')
+    .requiredOption('--version <TEXT>', 'what people call the release')
+    .requiredOption('--sequence <N>', 'what devices compare: higher than every release before')
+    .option('--floor <N>', 'devices that confirmed this release never go below this sequence again (security fixes)')
+    .requiredOption('--image <COMPONENT=FILE>', 'an image; give the option once for each', collectValues, [])
+    .option('--metadata <FOLDER>', 'build upon the metadata in this folder (CEREMONY/public for a first release)')
     .option('--server', 'build upon what the server of your profile has')
-    .option('--root FILE', 'with --server: the root to trust, instead of the one met at login')
-    .requiredOption('--out FOLDER', 'the release folder to make');
+    .option('--root <FILE>', 'with --server: the root to trust, instead of the one met at login')
+    .requiredOption('--out <FOLDER>', 'the release folder to make');
   onRun<BuildOptions>(buildCommand, finish, build);
   const signCommand = addCommand(group, {
     usage: 'sign FOLDER',
@@ -264,9 +264,9 @@ function addOfflineCommands(group: Command, finish: Finish): void {
       'holdfast release sign rel-2 --key person-1/targets.key',
     ],
   })
-    .requiredOption('--key FILE', 'author.key or targets.key')
-    .option('--root FILE', 'the root that you trust; default: 1.root.json beside the key')
-    .option('--passphrase-file FILE', 'file with the passphrase of the key; else the terminal asks');
+    .requiredOption('--key <FILE>', 'author.key or targets.key')
+    .option('--root <FILE>', 'the root that you trust; default: 1.root.json beside the key')
+    .option('--passphrase-file <FILE>', 'file with the passphrase of the key; else the terminal asks');
   onRun<SignOptions>(signCommand, finish, (out, options, folder = '') => sign(out, folder, options));
 }
 

@@ -161,12 +161,12 @@ export function addRolloutCommands(program: Command, finish: Finish): void {
       "The rollout halts by itself when too many fail; going on is then a person's decision.",
     examples: ['holdfast rollout start releases/acme-cam/stable/2/release.suit --waves "1,25%,100%" --soak 30s'],
   })
-    .requiredOption('--waves LIST', 'numbers of devices or percentages, like "1,25%,100%"')
-    .option('--soak DURATION', 'how long a wave must stand before the next opens', '0s')
-    .option('--max-failed PERCENT', 'halt when more than this share of those who attempted it failed', '20%')
-    .option('--min-sample N', 'count failures once this many attempted it', '1')
-    .option('--timeout DURATION', 'a device that has not confirmed by then counts as failed', '10m')
-    .option('--device ID', 'only this device; give the option once for each', collectValues, []);
+    .requiredOption('--waves <LIST>', 'numbers of devices or percentages, like "1,25%,100%"')
+    .option('--soak <DURATION>', 'how long a wave must stand before the next opens', '0s')
+    .option('--max-failed <PERCENT>', 'halt when more than this share of those who attempted it failed', '20%')
+    .option('--min-sample <N>', 'count failures once this many attempted it', '1')
+    .option('--timeout <DURATION>', 'a device that has not confirmed by then counts as failed', '10m')
+    .option('--device <ID>', 'only this device; give the option once for each', collectValues, []);
   onRun<StartOptions>(startCommand, finish, (out, options, releasePath = '') => start(out, releasePath, options));
   const listCommand = addCommand(group, {
     usage: 'list',

@@ -10,10 +10,30 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const projectRoot = dirname(dirname(fileURLToPath(import.meta.url)));
 const stub = (name: string): string => join(projectRoot, 'scripts/build', name);
+
+/**
+ * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request;
+ * `alias` below does the same for whole packages. Each stand-in says in its file what it stands for.
+ */
+const STAND_INS = [
+  { importer: /node-forge\/lib\/asn1\.js$/, request: './util', standIn: 'byte-string-buffer.cjs' },
+  { importer: /node-forge\/lib\/(asn1|oids)\.js$/, request: './oids', standIn: 'no-oid-names.cjs' },
+  { importer: /mqtt\/build\/lib\/shared\.js$/, request: '../../package.json', standIn: 'mqtt-version.cjs' },
+] as const;
+
+const standIns: Plugin = {
+  name: 'stand-ins',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.?\// }, ({ importer, path }) => {
+      const found = STAND_INS.find((entry) => entry.request === path && entry.importer.test(importer));
+      return found === undefined ? undefined : { path: stub(found.standIn) };
+    });
+  },
+};
 
 /** Bundled packages that call `require` for Node's own modules need one in an ES module. */
 const REQUIRE_FOR_BUNDLED_PACKAGES =
@@ -37,12 +57,14 @@ export const BUNDLES = {
     // The agent promises Node 22.15; the server and the tools run on 24.
     target: 'node22',
     minify: true,
+    plugins: [standIns],
     banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
     alias: {
       'readable-stream': stub('readable-stream.cjs'),
       'worker-timers': stub('worker-timers.cjs'),
       ws: stub('not-shipped.cjs'),
       socks: stub('not-shipped.cjs'),
+      'lru-cache': stub('lru-cache.cjs'),
       debug: stub('debug.cjs'),
     },
   },

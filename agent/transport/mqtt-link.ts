@@ -7,7 +7,6 @@
  */
 
 import type { TLSSocket } from 'node:tls';
-import { Encoder } from 'cbor-x/encode';
 import type { IPublishPacket } from 'mqtt';
 import mqttClient from 'mqtt/lib/client';
 import { errorText } from '../../platform/fault.ts';
@@ -19,6 +18,7 @@ import {
   type StatusMessage,
   statusTopic,
 } from '../../protocol/mqtt-topics.ts';
+import { encodeCbor } from '../../trust/cbor.ts';
 import { Backoff } from '../backoff.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import { addressOf } from './https-channel.ts';
@@ -33,9 +33,6 @@ const KEEPALIVE_S = 60;
 const CONNACK_DEADLINE_MS = 15_000;
 /** A connection that stood this long was a good one: the next pause is short again. */
 const STEADY_MS = 10_000;
-
-/** Plain maps and byte strings, no tags, no records: any CBOR decoder reads it. */
-const encoder = new Encoder({ useRecords: false, tagUint8Array: false, mapsAsObjects: true, variableMapSize: true });
 
 export interface MqttLinkPorts {
   readonly clock: Clock;
@@ -87,7 +84,7 @@ export class MqttLink {
   publishStatus(status: StatusMessage): void {
     const client = this.#client;
     if (client?.connected !== true) return;
-    publish(client, statusTopic(this.#ports.deviceId), Buffer.from(encoder.encode(status)), 0).catch(() => {});
+    publish(client, statusTopic(this.#ports.deviceId), Buffer.from(encodeStatus(status)), 0).catch(() => {});
   }
 
   async #run(): Promise<void> {
@@ -164,6 +161,11 @@ export class MqttLink {
       onHint();
     }
   }
+}
+
+/** One plain map. With the encoder of the trust path, which is in the agent already: cbor-x would be 30 KB more. */
+function encodeStatus(status: StatusMessage): Uint8Array {
+  return encodeCbor(new Map<string, string | number | null>(Object.entries(status)));
 }
 
 function openClient(socket: TLSSocket, deviceId: string): Client {

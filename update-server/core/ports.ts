@@ -9,7 +9,6 @@ import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
   AuditEntry,
   DeviceDetail,
-  DeviceView,
   PublishAnswer,
   PublishRequest,
   ReleaseView,
@@ -204,6 +203,8 @@ export interface Touched {
 export type StartOutcome =
   | { readonly outcome: 'started'; readonly rolloutId: string; readonly touched: Touched }
   | { readonly outcome: 'release-unknown' }
+  /** No device of this class and channel runs anything older. */
+  | { readonly outcome: 'no-devices' }
   | { readonly outcome: 'devices-unknown'; readonly deviceIds: readonly string[] };
 
 export type VerbOutcome =
@@ -287,11 +288,12 @@ export interface Store {
   commandRollout(rolloutId: string, verb: RolloutVerb, actor: Actor, nowUnixMs: number): Promise<VerbOutcome>;
   /** Deadlines, soak times and gates of every rollout that is not at its end. */
   advanceRollouts(nowUnixMs: number): Promise<Touched>;
-  listRollouts(): Promise<readonly RolloutView[]>;
-  findRollout(rolloutId: string): Promise<RolloutView | undefined>;
+  listRollouts(nowUnixMs: number): Promise<readonly RolloutView[]>;
+  findRollout(rolloutId: string, nowUnixMs: number): Promise<RolloutView | undefined>;
 
   // views
-  listDevices(settings: ViewSettings): Promise<readonly DeviceView[]>;
+  /** The whole fleet by id, each with its explanation. */
+  listDevices(settings: ViewSettings): Promise<readonly Pick<DeviceDetail, 'device' | 'explanation'>[]>;
   /** With its explanation and its newest 200 events. */
   findDevice(deviceId: string, settings: ViewSettings): Promise<DeviceDetail | undefined>;
   countDevices(settings: ViewSettings): Promise<{
@@ -308,8 +310,12 @@ export interface Store {
     nowUnixMs: number,
   ): Promise<{ readonly outcome: 'created' | 'name-taken' }>;
   findToken(tokenSha256: string): Promise<TokenRecord | undefined>;
-  /** Uses a one-time token up and makes the lasting one, in one step. False: it was used before. Audited. */
-  exchangeToken(oneTimeTokenId: string, token: NewToken, nowUnixMs: number): Promise<boolean>;
+  /** Uses a one-time token up and makes the lasting one, in one step; it stays good when the name is taken. Audited. */
+  exchangeToken(
+    oneTimeTokenId: string,
+    token: NewToken,
+    nowUnixMs: number,
+  ): Promise<'exchanged' | 'used' | 'name-taken'>;
   touchToken(tokenId: string, nowUnixMs: number): Promise<void>;
   listTokens(): Promise<readonly TokenView[]>;
   revokeToken(tokenId: string, actor: Actor, nowUnixMs: number): Promise<boolean>;

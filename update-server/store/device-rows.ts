@@ -1,0 +1,110 @@
+/** Devices as the database keeps them, and as the core sees them. Runs within the caller's transaction. */
+import type { InstallState, Slot } from '../../protocol/device-api.ts';
+import type { DeviceRecord } from '../core/ports.ts';
+import type { DeviceChange } from '../core/update-state.ts';
+import type { Sqlite } from './database.ts';
+
+export interface DeviceRow {
+  readonly device_id: string;
+  readonly hardware_class: string;
+  readonly enrolment: DeviceRecord['enrolment'];
+  readonly enrolment_since_unix_ms: number;
+  readonly claim_expires_unix_ms: number | null;
+  readonly channel: string | null;
+  readonly agent_version: string | null;
+  readonly booted_slot: Slot | null;
+  readonly state: InstallState | null;
+  readonly state_since_unix_ms: number | null;
+  readonly installed_sequence: number | null;
+  readonly installed_version: string | null;
+  readonly installed_since_unix_ms: number | null;
+  readonly floor_sequence: number;
+  readonly action_id: string | null;
+  readonly quarantined: string;
+  readonly last_seen_unix_ms: number | null;
+  readonly presence: 'here' | 'gone' | null;
+  readonly presence_unix_ms: number | null;
+  readonly done_bytes: number;
+  readonly total_bytes: number;
+  readonly acknowledged_report: number;
+  readonly report_epoch: number;
+}
+
+const SELECT = `
+  SELECT devices.*, claims.expires_unix_ms AS claim_expires_unix_ms
+  FROM devices LEFT JOIN claims ON claims.claim_id = devices.device_id`;
+
+export function deviceOf(row: DeviceRow): DeviceRecord {
+  const installed =
+    row.installed_sequence === null ? null : { sequence: row.installed_sequence, version: row.installed_version ?? '' };
+  return {
+    deviceId: row.device_id,
+    hardwareClass: row.hardware_class,
+    enrolment: row.enrolment,
+    enrolmentSinceUnixMs: row.enrolment_since_unix_ms,
+    claimExpiresUnixMs: row.claim_expires_unix_ms,
+    channel: row.channel,
+    agentVersion: row.agent_version,
+    bootedSlot: row.booted_slot,
+    state: row.state,
+    stateSinceUnixMs: row.state_since_unix_ms,
+    installed,
+    installedSinceUnixMs: row.installed_since_unix_ms,
+    floorSequence: row.floor_sequence,
+    actionId: row.action_id,
+    quarantined: JSON.parse(row.quarantined) as DeviceRecord['quarantined'],
+    lastSeenUnixMs: row.last_seen_unix_ms,
+    presence: row.presence,
+    presenceUnixMs: row.presence_unix_ms,
+    doneBytes: row.done_bytes,
+    totalBytes: row.total_bytes,
+    acknowledgedReport: row.acknowledged_report,
+  };
+}
+
+export function findDeviceRow(db: Sqlite, deviceId: string): DeviceRow | undefined {
+  return db.prepare<DeviceRow>(`${SELECT} WHERE devices.device_id = ?`).get(deviceId);
+}
+
+/** By id. */
+export function listDeviceRows(db: Sqlite): DeviceRow[] {
+  return db.prepare<DeviceRow>(`${SELECT} ORDER BY devices.device_id`).all();
+}
+
+/** Heard through MQTT, or at a poll or report not long ago and no last will since. */
+export function isOnline(device: DeviceRecord, nowUnixMs: number, onlineWindowMs: number): boolean {
+  if (device.enrolment !== 'enrolled') return false;
+  if (device.presence === 'here') return true;
+  const lastSeen = device.lastSeenUnixMs;
+  if (lastSeen === null || lastSeen + onlineWindowMs <= nowUnixMs) return false;
+  return device.presence === null || (device.presenceUnixMs ?? 0) < lastSeen;
+}
+
+const UPDATE_AFTER_REPORTS = `
+  UPDATE devices SET booted_slot = ?, state = ?, state_since_unix_ms = ?, installed_sequence = ?, installed_version = ?,
+    installed_since_unix_ms = ?, action_id = ?, done_bytes = ?, total_bytes = ?, last_seen_unix_ms = ?,
+    acknowledged_report = ?, report_epoch = ?
+  WHERE device_id = ?`;
+
+/** Writes what reports changed. */
+export function writeReported(
+  db: Sqlite,
+  device: DeviceRecord & DeviceChange,
+  marks: { readonly acknowledged: number; readonly epoch: number; readonly nowUnixMs: number },
+): void {
+  db.prepare(UPDATE_AFTER_REPORTS).run(
+    device.bootedSlot,
+    device.state,
+    device.stateSinceUnixMs,
+    device.installed?.sequence ?? null,
+    device.installed?.version ?? null,
+    device.installedSinceUnixMs,
+    device.actionId,
+    device.doneBytes,
+    device.totalBytes,
+    marks.nowUnixMs,
+    marks.acknowledged,
+    marks.epoch,
+    device.deviceId,
+  );
+}

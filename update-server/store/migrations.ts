@@ -1,0 +1,168 @@
+/**
+ * The database's shape, one script a version, applied in order in one transaction; `user_version` says how far it is.
+ * A script that was released is never edited: a change is a new script.
+ */
+
+/** 'HOLD': tells our database from any other SQLite file. */
+export const APPLICATION_ID = 0x484f4c44;
+
+const VERSION_1 = `
+CREATE TABLE claims (
+  claim_id TEXT PRIMARY KEY,
+  hardware_class TEXT NOT NULL,
+  sealed_secret BLOB NOT NULL,
+  expires_unix_ms INTEGER NOT NULL,
+  used_by_key TEXT,
+  created_unix_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE nonces (
+  nonce TEXT PRIMARY KEY,
+  claim_id TEXT NOT NULL,
+  expires_unix_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX nonces_by_claim ON nonces (claim_id, expires_unix_ms);
+
+CREATE TABLE devices (
+  device_id TEXT PRIMARY KEY,
+  hardware_class TEXT NOT NULL,
+  enrolment TEXT NOT NULL CHECK (enrolment IN ('claimed', 'enrolled', 'revoked')),
+  enrolment_since_unix_ms INTEGER NOT NULL,
+  channel TEXT,
+  agent_version TEXT,
+  board TEXT,
+  booted_slot TEXT,
+  state TEXT,
+  state_since_unix_ms INTEGER,
+  installed_sequence INTEGER,
+  installed_version TEXT,
+  installed_since_unix_ms INTEGER,
+  floor_sequence INTEGER NOT NULL DEFAULT 0,
+  action_id TEXT,
+  quarantined TEXT NOT NULL DEFAULT '[]',
+  last_seen_unix_ms INTEGER,
+  presence TEXT,
+  presence_unix_ms INTEGER,
+  done_bytes INTEGER NOT NULL DEFAULT 0,
+  total_bytes INTEGER NOT NULL DEFAULT 0,
+  acknowledged_report INTEGER NOT NULL DEFAULT 0,
+  report_epoch INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE INDEX devices_by_class ON devices (hardware_class, channel);
+
+CREATE TABLE certificates (
+  fingerprint_sha256 TEXT PRIMARY KEY,
+  serial TEXT NOT NULL UNIQUE,
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  key_sha256 TEXT NOT NULL,
+  chain_pem TEXT NOT NULL,
+  not_after_unix_ms INTEGER NOT NULL,
+  issued_unix_ms INTEGER NOT NULL,
+  revoked_unix_ms INTEGER
+) STRICT;
+CREATE INDEX certificates_by_device ON certificates (device_id);
+CREATE INDEX certificates_by_key ON certificates (key_sha256);
+
+CREATE TABLE device_events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id TEXT NOT NULL,
+  at_unix_ms INTEGER NOT NULL,
+  report_epoch INTEGER,
+  report_sequence INTEGER,
+  digest TEXT,
+  kind TEXT NOT NULL,
+  text TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX device_events_once ON device_events (device_id, report_epoch, report_sequence)
+  WHERE report_sequence IS NOT NULL;
+CREATE INDEX device_events_by_device ON device_events (device_id, id);
+
+CREATE TABLE releases (
+  release_path TEXT PRIMARY KEY,
+  hardware_class TEXT NOT NULL,
+  channel TEXT NOT NULL,
+  version TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  floor_sequence INTEGER NOT NULL,
+  images TEXT NOT NULL,
+  published_unix_ms INTEGER NOT NULL,
+  withdrawn INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE rollouts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  release_path TEXT NOT NULL REFERENCES releases (release_path),
+  state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'halted', 'complete', 'cancelled')),
+  reason TEXT NOT NULL,
+  max_failed_percent REAL NOT NULL,
+  min_sample INTEGER NOT NULL,
+  action_timeout_ms INTEGER NOT NULL,
+  whole_class INTEGER NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  created_by TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE rollout_waves (
+  rollout INTEGER NOT NULL REFERENCES rollouts (id),
+  position INTEGER NOT NULL,
+  wave TEXT NOT NULL,
+  opened_unix_ms INTEGER,
+  passed_unix_ms INTEGER,
+  PRIMARY KEY (rollout, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  rollout INTEGER NOT NULL REFERENCES rollouts (id),
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  place_rank INTEGER NOT NULL,
+  wave INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  state_since_unix_ms INTEGER NOT NULL,
+  open_unix_ms INTEGER,
+  offered_unix_ms INTEGER,
+  deadline_unix_ms INTEGER,
+  attempted INTEGER NOT NULL DEFAULT 0,
+  forgiven INTEGER NOT NULL DEFAULT 0,
+  place_taken INTEGER NOT NULL DEFAULT 0,
+  detail TEXT NOT NULL DEFAULT '',
+  UNIQUE (rollout, device_id)
+) STRICT;
+CREATE INDEX parts_by_device ON parts (device_id);
+CREATE INDEX parts_by_wave ON parts (rollout, wave, place_rank);
+
+CREATE TABLE exclusions (
+  rollout INTEGER NOT NULL REFERENCES rollouts (id),
+  device_id TEXT NOT NULL,
+  why TEXT NOT NULL,
+  PRIMARY KEY (device_id, rollout)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tokens (
+  token_id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'approver', 'admin')),
+  token_sha256 TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('lasting', 'one-time')),
+  created_unix_ms INTEGER NOT NULL,
+  expires_unix_ms INTEGER,
+  last_used_unix_ms INTEGER,
+  revoked INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE audit (
+  position INTEGER PRIMARY KEY,
+  at_unix_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  hash TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+  BEGIN SELECT RAISE(ABORT, 'audit entries are never changed'); END;
+CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+  BEGIN SELECT RAISE(ABORT, 'audit entries are never removed'); END;
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1];

@@ -1,0 +1,129 @@
+/** The poll path: prepared statements only. Runs within the caller's transaction. */
+import type { PollRequest } from '../../protocol/device-api.ts';
+import type { Wave } from '../../protocol/operator-api.ts';
+import { joinsLate } from '../core/cohort.ts';
+import { decideOffer } from '../core/offer.ts';
+import type { PollOutcome } from '../core/ports.ts';
+import type { Sqlite } from './database.ts';
+import { addDeviceEvent } from './device-events.ts';
+import { type DeviceRow, findDeviceRow } from './device-rows.ts';
+import { candidatesOf, isSettled, PartChanges, rolloutName, rolloutNumber } from './parts.ts';
+import { advanceRollout, waveRows } from './rollout-advance.ts';
+import { touchedBy } from './rollouts.ts';
+
+const UPDATE = `
+  UPDATE devices SET channel = ?, agent_version = ?, board = ?, booted_slot = ?, state = ?, state_since_unix_ms = ?,
+    installed_sequence = ?, installed_version = ?, installed_since_unix_ms = ?, floor_sequence = ?, action_id = ?,
+    quarantined = ?, last_seen_unix_ms = ?
+  WHERE device_id = ?`;
+
+export function recordPoll(db: Sqlite, deviceId: string, poll: PollRequest, nowUnixMs: number): PollOutcome {
+  const row = findDeviceRow(db, deviceId);
+  if (row === undefined || row.enrolment !== 'enrolled') {
+    return { action: null, touched: { devices: [], rollouts: [], hints: [] } };
+  }
+  const changed = writePoll(db, row, poll, nowUnixMs);
+  const changes = new PartChanges(db, nowUnixMs);
+  joinLate(db, row, poll, changes, nowUnixMs);
+  const candidates = candidatesOf(db, deviceId);
+  const decision = decideOffer(poll, row.hardware_class, candidates, nowUnixMs);
+  const parts = new Map(candidates.map((candidate) => [candidate.part.actionId, candidate.part]));
+  const settled = new Set<string>();
+  for (const { actionId, event } of decision.events) {
+    const part = parts.get(actionId);
+    if (part === undefined) continue;
+    const next = changes.apply(part, event);
+    parts.set(actionId, next);
+    if (next !== part && event.kind === 'offered')
+      addDeviceEvent(db, deviceId, nowUnixMs, 'offered', offered(next.rolloutId, decision.offer));
+    if (next !== part && isSettled(next.state)) settled.add(next.rolloutId);
+  }
+  const hints = new Set<string>();
+  for (const rolloutId of settled) advanceRollout(db, rolloutNumber(rolloutId) ?? 0, changes, hints, nowUnixMs);
+  return { action: actionOf(decision.offer, parts), touched: touchedBy(changes, hints, changed ? [deviceId] : []) };
+}
+
+type Offer = ReturnType<typeof decideOffer>['offer'];
+
+function offered(rolloutId: string, offer: Offer): string {
+  return `offered ${offer?.version ?? ''} (sequence ${offer?.sequence ?? 0}), rollout ${rolloutId}`;
+}
+
+function actionOf(
+  offer: Offer,
+  parts: ReadonlyMap<string, { readonly deadlineUnixMs: number | null }>,
+): PollOutcome['action'] {
+  if (offer === undefined) return null;
+  return {
+    actionId: offer.part.actionId,
+    rolloutId: offer.part.rolloutId,
+    releasePath: offer.releasePath,
+    sequence: offer.sequence,
+    version: offer.version,
+    deadlineUnixMs: parts.get(offer.part.actionId)?.deadlineUnixMs ?? 0,
+  };
+}
+
+/** True when something changed that a view shows. */
+function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: number): boolean {
+  const sameInstalled = row.installed_sequence === poll.installed.sequence;
+  const sameState = row.state === poll.state;
+  const quarantined = JSON.stringify(poll.quarantined);
+  db.prepare(UPDATE).run(
+    poll.channel,
+    poll.agentVersion,
+    poll.board,
+    poll.bootedSlot,
+    poll.state,
+    sameState ? (row.state_since_unix_ms ?? nowUnixMs) : Math.min(poll.stateSinceUnixMs ?? nowUnixMs, nowUnixMs),
+    poll.installed.sequence,
+    poll.installed.version,
+    sameInstalled ? (row.installed_since_unix_ms ?? nowUnixMs) : nowUnixMs,
+    poll.floorSequence,
+    poll.actionId,
+    quarantined,
+    nowUnixMs,
+    row.device_id,
+  );
+  return !(
+    sameInstalled &&
+    sameState &&
+    row.installed_version === poll.installed.version &&
+    row.booted_slot === poll.bootedSlot &&
+    row.channel === poll.channel &&
+    row.agent_version === poll.agentVersion &&
+    row.floor_sequence === poll.floorSequence &&
+    row.action_id === poll.actionId &&
+    row.quarantined === quarantined
+  );
+}
+
+interface JoinableRow {
+  readonly id: number;
+  readonly action_timeout_ms: number;
+}
+
+const JOINABLE = `
+  SELECT rollouts.id FROM rollouts JOIN releases ON releases.release_path = rollouts.release_path
+  WHERE rollouts.whole_class = 1 AND rollouts.state <> 'cancelled' AND releases.withdrawn = 0
+    AND releases.hardware_class = ?1 AND releases.channel = ?2 AND releases.sequence > ?3
+    AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.rollout = rollouts.id AND parts.device_id = ?4)`;
+const JOIN = `
+  INSERT INTO parts (rollout, device_id, place_rank, wave, state, state_since_unix_ms, open_unix_ms)
+  VALUES (?1, ?2, (SELECT coalesce(max(place_rank), -1) + 1 FROM parts WHERE rollout = ?1), ?3, 'waiting', ?4, ?5)`;
+
+/** A device that came after the start joins the last wave of the rollouts of its class and channel. */
+function joinLate(db: Sqlite, row: DeviceRow, poll: PollRequest, changes: PartChanges, nowUnixMs: number): void {
+  const joinable = db
+    .prepare<JoinableRow>(JOINABLE)
+    .all(row.hardware_class, poll.channel, poll.installed.sequence, row.device_id);
+  for (const { id } of joinable) {
+    const waves = waveRows(db, id);
+    const plan = waves.map((wave) => JSON.parse(wave.wave) as Wave);
+    if (!joinsLate(rolloutName(id), row.device_id, plan)) continue;
+    const opened = waves.at(-1)?.opened_unix_ms ?? null;
+    db.prepare(JOIN).run(id, row.device_id, plan.length - 1, nowUnixMs, opened === null ? null : nowUnixMs);
+    changes.rollouts.add(rolloutName(id));
+    changes.devices.add(row.device_id);
+  }
+}

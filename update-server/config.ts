@@ -1,0 +1,170 @@
+/**
+ * What `holdfast-server run` is told, checked. Secrets are named by file, never given on the command line.
+ */
+import { resolve } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import * as v from 'valibot';
+import { EXIT, Fault } from '../platform/fault.ts';
+import { Name } from '../protocol/device-api.ts';
+
+export interface ServerConfig {
+  readonly dataDirectory: string;
+  /** The ceremony's server folder; only looked at when the data folder has no repository yet. */
+  readonly keysDirectory: string | undefined;
+  readonly sealingKeyFile: string | undefined;
+  readonly host: string;
+  readonly devicePort: number;
+  readonly operatorPort: number;
+  readonly mqttPort: number;
+  /** Names under which the server is reached; the first one stands in the addresses that it gives out. */
+  readonly names: readonly string[];
+  /** Null: not a lab. */
+  readonly lab: { readonly vendor: string } | null;
+  /** How often rollouts are moved on. */
+  readonly tickMs: number;
+  /** What devices are told to wait between polls. */
+  readonly pollAfterMs: number;
+  readonly logLevel: string;
+  readonly json: boolean;
+  readonly debug: boolean;
+}
+
+/** What the first line on the way out is told by: also when the command line itself is wrong. */
+export interface OutputWishes {
+  readonly json: boolean;
+  readonly debug: boolean;
+}
+
+const DAY_MS = 24 * 3600 * 1000;
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+
+const HELP = `
+Examples:
+  $ holdfast-server run --data server-data --keys ceremony/server
+  $ holdfast-server run --data server-data                # every later start
+  $ holdfast-server --lab --data lab-data                 # for testers: signs by itself
+
+The sealing key is taken from --sealing-key, else from the systemd credential holdfast-sealing-key, else from
+sealing.key in the folder of --keys; its place is remembered. The first start prints a token: exchange it with
+\`holdfast login\`.
+Signals: SIGTERM and SIGINT end the server in order; SIGUSR2 drops every MQTT connection (devices come back).
+Exit status: 0 ended in order, 2 command line, 3 a file or key that was given, 5 port or disk, 7 damaged data folder.
+`;
+
+interface Options {
+  readonly data?: string;
+  readonly keys?: string;
+  readonly sealingKey?: string;
+  readonly host: string;
+  readonly devicePort: number;
+  readonly operatorPort: number;
+  readonly mqttPort: number;
+  readonly name: readonly string[];
+  readonly lab: boolean;
+  readonly labVendor: string;
+  readonly tickMs: number;
+  readonly pollAfterMs: number;
+  readonly logLevel: string;
+  readonly json: boolean;
+  readonly debug: boolean;
+}
+
+export const outputWishes = (args: readonly string[]): OutputWishes => ({
+  json: args.includes('--json'),
+  debug: args.includes('--debug'),
+});
+
+/** Undefined when only help or the version was asked for. Fault `command-line-wrong`. */
+export function decodeCommandLine(args: readonly string[], version: string): ServerConfig | undefined {
+  let config: ServerConfig | undefined;
+  const command = buildCommand(version, (options) => {
+    config = configOf(options);
+  });
+  try {
+    command.parse([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return undefined;
+    throw usage(error.message.replace(/^error: /, ''));
+  }
+  return config;
+}
+
+function buildCommand(version: string, onRun: (options: Options) => void): Command {
+  const program = new Command('holdfast-server')
+    .description('The update server: enrols devices, publishes signed releases, rolls them out.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  program
+    .command('run', { isDefault: true })
+    .description('Start the server (the default command).')
+    .option('--data <folder>', 'the data folder; made at the first start')
+    .option('--keys <folder>', "the ceremony's server folder, for the first start")
+    .option('--sealing-key <file>', 'the key that opens the online keys')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--device-port <port>', 'HTTPS for devices; 0 takes a free one', decodePort, 8443)
+    .option('--operator-port <port>', 'HTTPS for people and the page', decodePort, 8444)
+    .option('--mqtt-port <port>', 'MQTT for devices', decodePort, 8883)
+    .option('--name <name...>', 'DNS names or addresses under which the server is reached', [])
+    .option('--lab', 'a lab: no ceremony, signs what testers push', false)
+    .option('--lab-vendor <name>', 'vendor of lab releases', 'acme.example')
+    .option('--tick-ms <ms>', 'how often rollouts are moved on', decodeMs(10, 60_000), 1000)
+    .option('--poll-after-ms <ms>', 'how long devices wait between polls', decodeMs(50, 7 * DAY_MS), 60_000)
+    .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
+    .option('--json', 'print the ready line, and failures, as JSON', false)
+    .option('--debug', 'print stack traces', false)
+    .addHelpText('after', HELP)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .action((options: Options) => onRun(options));
+  return program;
+}
+
+function configOf(options: Options): ServerConfig {
+  if (options.data === undefined) throw usage('the option --data <folder> is missing');
+  if (!LOG_LEVELS.includes(options.logLevel)) throw usage(`there is no log level ${options.logLevel}`);
+  for (const name of options.name) {
+    if (!/^[A-Za-z0-9.:-]{1,253}$/.test(name)) throw usage(`${name} is neither a DNS name nor an address`);
+  }
+  if (!v.is(Name, options.labVendor)) throw usage(`${options.labVendor} is not a vendor name`);
+  if (options.lab && options.keys !== undefined) throw usage('--lab makes its own keys: leave --keys away');
+  return {
+    dataDirectory: resolve(options.data),
+    keysDirectory: options.keys === undefined ? undefined : resolve(options.keys),
+    sealingKeyFile: options.sealingKey === undefined ? undefined : resolve(options.sealingKey),
+    host: options.host,
+    devicePort: options.devicePort,
+    operatorPort: options.operatorPort,
+    mqttPort: options.mqttPort,
+    names: options.name,
+    lab: options.lab ? { vendor: options.labVendor } : null,
+    tickMs: options.tickMs,
+    pollAfterMs: options.pollAfterMs,
+    logLevel: options.logLevel,
+    json: options.json,
+    debug: options.debug,
+  };
+}
+
+function decodePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port <= 65_535)) throw new InvalidArgumentError('A port is a number from 0 to 65535.');
+  return port;
+}
+
+const decodeMs =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const ms = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(ms >= least && ms <= most)) throw new InvalidArgumentError(`Give milliseconds from ${least} to ${most}.`);
+    return ms;
+  };
+
+const usage = (what: string): Fault =>
+  new Fault({
+    code: 'command-line-wrong',
+    what,
+    cure: 'See holdfast-server run --help.',
+    exitStatus: EXIT.usage,
+  });

@@ -1,0 +1,219 @@
+/**
+ * Puts the server together and takes it apart again, in an order that a failure at any step leaves nothing running:
+ * data folder, keys, repository, database, then the three listeners, and only when all of them listen the timers, the
+ * addresses for others to find, and the one-time token.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import type { Server as HttpsServer } from 'node:https';
+import type { Logger } from 'pino';
+import { type Disk, nodeDisk } from '../platform/disk.ts';
+import { writeDurably } from '../platform/durable-file.ts';
+import { base64url, hex } from '../trust/bytes.ts';
+import type { ServerConfig } from './config.ts';
+import { ServerEvents } from './core/events.ts';
+import type { ServerClock, ServerRandom, Store } from './core/ports.ts';
+import { DataFolder, findSealingKey } from './data-folder.ts';
+import { Enrolment } from './enrolment/enrolment.ts';
+import { type FirstStartPorts, openLab, openOnlineKeys } from './first-start.ts';
+import { buildDeviceApi, tell } from './http/device/app.ts';
+import type { LabKeys } from './lab/lab-keys.ts';
+import { Lab } from './lab/push.ts';
+import { certificateNames, onPort, portOf, urlOf } from './listeners.ts';
+import { MqttBroker } from './mqtt/broker.ts';
+import { type CertificateAuthority, openAuthority } from './pki/certificate-authority.ts';
+import { openServerCertificate, type ServerIdentity } from './pki/server-certificate.ts';
+import { ArtifactFolder } from './repository/artifacts.ts';
+import { MetadataFolder } from './repository/metadata-folder.ts';
+import { Repository } from './repository/repository.ts';
+import { openSqliteStore } from './store/sqlite-store.ts';
+
+const RENEWAL_CHECK_MS = 60_000;
+const ONE_TIME_TOKEN_BYTES = 24;
+
+export interface Endpoints {
+  readonly deviceUrl: string;
+  readonly operatorUrl: string;
+  readonly mqttUrl: string;
+  /** Path of the certificate that all three are signed by. */
+  readonly serverCa: string;
+  readonly pid: number;
+}
+
+export interface RunningServer {
+  readonly endpoints: Endpoints;
+  readonly environment: 'production' | 'lab' | 'rehearsal';
+  /** Shown once, at the first start; null ever after. */
+  readonly oneTimeToken: string | null;
+  dropMqttConnections(): void;
+  close(): Promise<void>;
+}
+
+export interface ServerPorts {
+  readonly log: Logger;
+  readonly clock?: ServerClock;
+  readonly random?: ServerRandom;
+  readonly disk?: Disk;
+}
+
+type Undo = (() => Promise<unknown>)[];
+
+interface Parts extends Omit<FirstStartPorts, 'metadata'> {
+  readonly log: Logger;
+  readonly random: ServerRandom;
+  readonly events: ServerEvents;
+  readonly store: Store;
+  readonly repository: Repository;
+  readonly deviceAuthority: CertificateAuthority;
+  /** The server's certificate as it should be now: issued anew when it is near its end. */
+  readonly openIdentity: () => Promise<ServerIdentity>;
+  readonly labKeys: LabKeys | null;
+}
+
+interface Listening {
+  readonly endpoints: Endpoints;
+  readonly broker: MqttBroker;
+  readonly renewIdentity: (identity: ServerIdentity) => void;
+}
+
+/** Starts everything, or throws a Fault with everything undone. */
+export async function startServer(config: ServerConfig, ports: ServerPorts): Promise<RunningServer> {
+  const undo: Undo = [];
+  const close = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    const parts = await openParts(config, ports, undo);
+    const listening = await listen(parts, undo);
+    startTimers(parts, listening, undo);
+    const { folder, disk } = parts;
+    await writeDurably(disk, folder.path('endpoints.json'), Buffer.from(`${JSON.stringify(listening.endpoints)}\n`));
+    return {
+      endpoints: listening.endpoints,
+      environment: parts.repository.environment(),
+      oneTimeToken: await makeOneTimeToken(parts),
+      dropMqttConnections: () => listening.broker.dropAllConnections(),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): Promise<Parts> {
+  const { log, disk = nodeDisk } = ports;
+  const clock = ports.clock ?? { nowUnixMs: () => Date.now() };
+  const random = ports.random ?? { bytes: (length) => new Uint8Array(randomBytes(length)) };
+  const folder = await DataFolder.open(disk, config.dataDirectory);
+  undo.push(() => folder.close());
+  const sealingKey = await findSealingKey(disk, folder, {
+    given: config.sealingKeyFile,
+    keysDirectory: config.keysDirectory,
+    credentialsDirectory: process.env.CREDENTIALS_DIRECTORY,
+    lab: config.lab !== null,
+  });
+  const metadata = await MetadataFolder.open(disk, folder.path('metadata'));
+  const first = { disk, clock, config, folder, metadata, sealingKey };
+  const onlineKeys = await openOnlineKeys(first);
+  const store = openSqliteStore(folder.path('db.sqlite'));
+  undo.push(() => store.close());
+  await store.forgetPresence(clock.nowUnixMs());
+  const events = new ServerEvents((error) => log.error({ err: error }, 'a listener failed'));
+  const artifacts = await ArtifactFolder.open(disk, folder.path('artifacts'));
+  const repository = await Repository.open({ disk, metadata, artifacts, onlineKeys, store, events, clock });
+  const labKeys = await openLab(first, repository.environment());
+  const files = { disk, directory: folder.path('pki'), nowUnixMs: () => clock.nowUnixMs() };
+  const serverAuthority = await openAuthority(files, 'server');
+  const deviceAuthority = await openAuthority(files, 'device');
+  const openIdentity = () => openServerCertificate(files, serverAuthority, certificateNames(config));
+  return { ...first, log, random, events, store, repository, deviceAuthority, openIdentity, labKeys };
+}
+
+async function listen(parts: Parts, undo: Undo): Promise<Listening> {
+  const { config, store, events, clock, deviceAuthority, log, folder } = parts;
+  const { host } = config;
+  const identity = await parts.openIdentity();
+  const brokerPorts = { store, events, clock, deviceAuthority, log };
+  const broker = await onPort('MQTT', host, config.mqttPort, () =>
+    MqttBroker.start(identity, brokerPorts, host, config.mqttPort),
+  );
+  undo.push(() => broker.close());
+  const mqttUrl = urlOf(config, 'mqtts', broker.port);
+  const deviceApi = buildDeviceApi(identity, {
+    ...brokerPorts,
+    enrolment: new Enrolment(parts),
+    repository: parts.repository,
+    pollAfterMs: config.pollAfterMs,
+    mqttUrl: () => mqttUrl,
+  });
+  undo.push(() => deviceApi.close());
+  await onPort('devices', host, config.devicePort, () => deviceApi.listen({ host, port: config.devicePort }));
+  const endpoints = {
+    deviceUrl: urlOf(config, 'https', portOf(deviceApi.server.address())),
+    operatorUrl: urlOf(config, 'https', config.operatorPort),
+    mqttUrl,
+    serverCa: folder.path('pki', 'server-ca.pem'),
+    pid: process.pid,
+  };
+  const renewIdentity = (fresh: ServerIdentity): void => {
+    broker.renewIdentity(fresh);
+    const servers = [deviceApi.server] as unknown as HttpsServer[];
+    for (const server of servers) server.setSecureContext({ key: fresh.keyPem, cert: fresh.chainPem });
+  };
+  return { endpoints, broker, renewIdentity };
+}
+
+/** A lab's push, or null where nothing can sign. */
+function labOf(parts: Parts): Lab | null {
+  const { labKeys, config, repository, store, events, clock } = parts;
+  if (labKeys === null || config.lab === null) return null;
+  return new Lab({ repository, store, events, clock, keys: labKeys, vendor: config.lab.vendor });
+}
+
+function startTimers(parts: Parts, listening: Listening, undo: Undo): void {
+  const { store, events, clock, repository, log, config } = parts;
+  undo.push(
+    every(config.tickMs, log, 'moving rollouts on failed', async () => {
+      tell(events, await store.advanceRollouts(clock.nowUnixMs()));
+    }),
+    every(RENEWAL_CHECK_MS, log, 'renewing metadata or certificate failed', async () => {
+      const renewed = await repository.renew();
+      if (renewed !== 'nothing') log.info({ renewed, versions: repository.versions }, 'metadata renewed');
+      listening.renewIdentity(await parts.openIdentity());
+    }),
+  );
+}
+
+/** Repeats `work`, never twice at once. Returns how to stop, which waits for what is under way. */
+function every(intervalMs: number, log: Logger, failure: string, work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    running ??= work()
+      .catch((error: unknown) => log.error({ err: error }, failure))
+      .finally(() => {
+        running = undefined;
+      });
+  }, intervalMs);
+  return async () => {
+    clearInterval(timer);
+    await running;
+  };
+}
+
+/** At the first start only: the token that the first person exchanges for a lasting one. Stored as its hash. */
+async function makeOneTimeToken({ store, clock, random }: Parts): Promise<string | null> {
+  if ((await store.countTokens()) > 0) return null;
+  const token = `hf1_${base64url(random.bytes(ONE_TIME_TOKEN_BYTES))}`;
+  const tokenSha256 = createHash('sha256').update(token).digest('hex');
+  const tokenId = hex(random.bytes(8));
+  const record = {
+    tokenId,
+    name: 'first-start',
+    role: 'admin',
+    tokenSha256,
+    kind: 'one-time',
+    expiresUnixMs: null,
+  } as const;
+  await store.createToken(record, 'server', clock.nowUnixMs());
+  return token;
+}

@@ -12,8 +12,8 @@ const INSERT = `
   INSERT INTO device_events (device_id, at_unix_ms, report_epoch, report_sequence, digest, kind, text)
   VALUES (?, ?, ?, ?, ?, ?, ?)`;
 const PRUNE = `
-  DELETE FROM device_events WHERE device_id = ?1 AND id <= (
-    SELECT id FROM device_events WHERE device_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ${EVENTS_PER_DEVICE})`;
+  DELETE FROM device_events WHERE device_id = @deviceId AND id <= (
+    SELECT id FROM device_events WHERE device_id = @deviceId ORDER BY id DESC LIMIT 1 OFFSET ${EVENTS_PER_DEVICE})`;
 
 export interface ReportMark {
   readonly epoch: number;
@@ -34,7 +34,7 @@ export function addDeviceEvent(
   const { lastInsertRowid } = db
     .prepare(INSERT)
     .run(deviceId, atUnixMs, report?.epoch ?? null, report?.sequence ?? null, report?.digest ?? null, kind, line);
-  if (Number(lastInsertRowid) % 50 === 0) db.prepare(PRUNE).run(deviceId);
+  if (Number(lastInsertRowid) % 50 === 0) db.prepare(PRUNE).run({ deviceId });
 }
 
 /** Newest first. */

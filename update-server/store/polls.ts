@@ -98,31 +98,33 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
   );
 }
 
-interface JoinableRow {
-  readonly id: number;
-  readonly action_timeout_ms: number;
-}
-
 const JOINABLE = `
   SELECT rollouts.id FROM rollouts JOIN releases ON releases.release_path = rollouts.release_path
   WHERE rollouts.whole_class = 1 AND rollouts.state <> 'cancelled' AND releases.withdrawn = 0
-    AND releases.hardware_class = ?1 AND releases.channel = ?2 AND releases.sequence > ?3
-    AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.rollout = rollouts.id AND parts.device_id = ?4)`;
+    AND releases.hardware_class = ? AND releases.channel = ? AND releases.sequence > ?
+    AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.rollout = rollouts.id AND parts.device_id = ?)`;
 const JOIN = `
   INSERT INTO parts (rollout, device_id, place_rank, wave, state, state_since_unix_ms, open_unix_ms)
-  VALUES (?1, ?2, (SELECT coalesce(max(place_rank), -1) + 1 FROM parts WHERE rollout = ?1), ?3, 'waiting', ?4, ?5)`;
+  VALUES (@rollout, @deviceId, (SELECT coalesce(max(place_rank), -1) + 1 FROM parts WHERE rollout = @rollout),
+    @wave, 'waiting', @nowUnixMs, @openUnixMs)`;
 
 /** A device that came after the start joins the last wave of the rollouts of its class and channel. */
 function joinLate(db: Sqlite, row: DeviceRow, poll: PollRequest, changes: PartChanges, nowUnixMs: number): void {
   const joinable = db
-    .prepare<JoinableRow>(JOINABLE)
+    .prepare<{ id: number }>(JOINABLE)
     .all(row.hardware_class, poll.channel, poll.installed.sequence, row.device_id);
   for (const { id } of joinable) {
     const waves = waveRows(db, id);
     const plan = waves.map((wave) => JSON.parse(wave.wave) as Wave);
     if (!joinsLate(rolloutName(id), row.device_id, plan)) continue;
     const opened = waves.at(-1)?.opened_unix_ms ?? null;
-    db.prepare(JOIN).run(id, row.device_id, plan.length - 1, nowUnixMs, opened === null ? null : nowUnixMs);
+    db.prepare(JOIN).run({
+      rollout: id,
+      deviceId: row.device_id,
+      wave: plan.length - 1,
+      nowUnixMs,
+      openUnixMs: opened === null ? null : nowUnixMs,
+    });
     changes.rollouts.add(rolloutName(id));
     changes.devices.add(row.device_id);
   }

@@ -6,9 +6,10 @@ import { deviceOf, isOnline, listDeviceRows } from './device-rows.ts';
 
 export function recordPresence(db: Sqlite, deviceId: string, presence: 'here' | 'gone', nowUnixMs: number): void {
   db.prepare(
-    `UPDATE devices SET presence = ?1, presence_unix_ms = ?2,
-      last_seen_unix_ms = CASE WHEN ?1 = 'here' THEN ?2 ELSE last_seen_unix_ms END WHERE device_id = ?3`,
-  ).run(presence, nowUnixMs, deviceId);
+    `UPDATE devices SET presence = @presence, presence_unix_ms = @nowUnixMs,
+      last_seen_unix_ms = CASE WHEN @presence = 'here' THEN @nowUnixMs ELSE last_seen_unix_ms END
+    WHERE device_id = @deviceId`,
+  ).run({ presence, nowUnixMs, deviceId });
 }
 
 /** State is decided by polls and reports only; a status moves the progress bar. */

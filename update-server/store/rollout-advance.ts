@@ -154,7 +154,7 @@ function markWave(
 
 function openWave(db: Sqlite, rollout: number, wave: number, nowUnixMs: number): string[] {
   const sql = `
-    UPDATE parts SET open_unix_ms = ?1 WHERE rollout = ?2 AND wave = ?3 AND state = 'waiting' AND open_unix_ms IS NULL
+    UPDATE parts SET open_unix_ms = ? WHERE rollout = ? AND wave = ? AND state = 'waiting' AND open_unix_ms IS NULL
     RETURNING device_id`;
   return db
     .prepare<{ device_id: string }>(sql)
@@ -166,17 +166,17 @@ function openWave(db: Sqlite, rollout: number, wave: number, nowUnixMs: number):
 function replacePlaces(db: Sqlite, row: RolloutRow, wave: number, places: number, nowUnixMs: number): string[] {
   const take = `
     UPDATE parts SET place_taken = 1 WHERE id IN (
-      SELECT id FROM parts WHERE rollout = ?1 AND wave = ?2 AND place_taken = 0
-        AND (state = 'superseded' OR state = 'called-off' OR (state = 'waiting' AND open_unix_ms <= ?3))
-      ORDER BY place_rank LIMIT ?4)`;
+      SELECT id FROM parts WHERE rollout = ? AND wave = ? AND place_taken = 0
+        AND (state = 'superseded' OR state = 'called-off' OR (state = 'waiting' AND open_unix_ms <= ?))
+      ORDER BY place_rank LIMIT ?)`;
   db.prepare(take).run(row.id, wave, nowUnixMs - row.action_timeout_ms, places);
   const move = `
-    UPDATE parts SET wave = ?2, open_unix_ms = ?3 WHERE id IN (
-      SELECT id FROM parts WHERE rollout = ?1 AND wave > ?2 AND state = 'waiting' ORDER BY place_rank LIMIT ?4)
+    UPDATE parts SET wave = @wave, open_unix_ms = @nowUnixMs WHERE id IN (
+      SELECT id FROM parts WHERE rollout = @rollout AND wave > @wave AND state = 'waiting' ORDER BY place_rank LIMIT @places)
     RETURNING device_id`;
   return db
     .prepare<{ device_id: string }>(move)
-    .all(row.id, wave, nowUnixMs, places)
+    .all({ rollout: row.id, wave, nowUnixMs, places })
     .map((moved) => moved.device_id);
 }
 

@@ -18,9 +18,9 @@ interface CountRow {
 
 const COUNT = `
   SELECT wave, state, attempted, forgiven, place_taken,
-    state = 'waiting' AND open_unix_ms IS NOT NULL AND open_unix_ms <= ?2 AS out_of_reach,
+    state = 'waiting' AND open_unix_ms IS NOT NULL AND open_unix_ms <= ? AS out_of_reach,
     count(*) AS parts, count(offered_unix_ms) AS offered, max(state_since_unix_ms) AS since_unix_ms
-  FROM parts WHERE rollout = ?1 GROUP BY 1, 2, 3, 4, 5, 6`;
+  FROM parts WHERE rollout = ? GROUP BY 1, 2, 3, 4, 5, 6`;
 const FAILURES = `
   SELECT device_id AS deviceId, state, detail FROM parts
   WHERE rollout = ? AND wave = ? AND attempted = 1 AND forgiven = 0
@@ -38,7 +38,7 @@ export function tallyWaves(
   nowUnixMs: number,
 ): WaveTally[] {
   const tallies = Array.from({ length: waves }, emptyTally);
-  for (const row of db.prepare<CountRow>(COUNT).all(rollout, nowUnixMs - actionTimeoutMs)) {
+  for (const row of db.prepare<CountRow>(COUNT).all(nowUnixMs - actionTimeoutMs, rollout)) {
     const tally = tallies[row.wave];
     if (tally !== undefined) count(tally, row);
   }

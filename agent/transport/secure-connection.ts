@@ -92,17 +92,20 @@ function decide(socket: TLSSocket, address: ServerAddress): Verdict<SecureConnec
   return accept({ socket, outOfDates, detail: verdict.value.detail });
 }
 
+/**
+ * Everything that the server sent, and what Node added from the anchors. Asked once: after `getPeerX509Certificate()`
+ * Node 24 answers `getPeerCertificate()` with nothing.
+ */
 function presentedChain(socket: TLSSocket): { leaf: X509Certificate; others: X509Certificate[] } | undefined {
-  const leaf = socket.getPeerX509Certificate();
-  if (leaf === undefined) return undefined;
-  const others: X509Certificate[] = [];
+  const found: X509Certificate[] = [];
   let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  while (next?.raw !== undefined && others.length < SENT_CERTIFICATES_CAP) {
+  while (next?.raw !== undefined && found.length <= SENT_CERTIFICATES_CAP) {
     const certificate = new X509Certificate(next.raw);
     // A self-signed certificate is its own issuer in Node's list: stop at the first repetition.
-    if (others.some((seen) => seen.raw.equals(certificate.raw))) break;
-    others.push(certificate);
+    if (found.some((seen) => seen.raw.equals(certificate.raw))) break;
+    found.push(certificate);
     next = next.issuerCertificate;
   }
-  return { leaf, others };
+  const [leaf, ...others] = found;
+  return leaf === undefined ? undefined : { leaf, others };
 }

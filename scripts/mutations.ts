@@ -37,10 +37,10 @@ async function copyTree(): Promise<string> {
   return copy;
 }
 
-/** The text with every place of `removal.find` replaced; undefined when it is not there as often as the table says. */
+/** Undefined when the text to remove does not stand there exactly once. */
 function mutate(text: string, removal: Removal): string | undefined {
   const parts = text.split(removal.find);
-  return parts.length - 1 === (removal.places ?? 1) ? parts.join(removal.replace) : undefined;
+  return parts.length === 2 ? parts.join(removal.replace) : undefined;
 }
 
 async function tryRemoval(copy: string, removal: Removal): Promise<Outcome> {

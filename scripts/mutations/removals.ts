@@ -8,20 +8,291 @@ export interface Removal {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** How often `find` stands in the file; all are replaced. Once when absent. */
-  readonly places?: number;
   /** Test files, from the project's root. */
   readonly tests: readonly string[];
 }
 
-const DURABLE_FILE_TESTS = ['test/unit/platform/durable-file.test.ts', 'test/sim/durable-file.test.ts'];
+type Part = Omit<Removal, 'file' | 'tests'>;
+
+function inFile(file: string, tests: readonly string[], parts: readonly Part[]): Removal[] {
+  return parts.map((part) => ({ file, tests, ...part }));
+}
+
+const DURABLE_FILE = inFile(
+  'platform/durable-file.ts',
+  ['test/sim/durable-file.test.ts'],
+  [
+    { name: 'the fsync of a fresh file before its rename', find: '    await file.sync();\n', replace: '' },
+    {
+      name: 'the fsync of the folder after the rename',
+      find: '  await disk.rename(fresh, path);\n  await disk.syncDirectory(dirname(path));\n',
+      replace: '  await disk.rename(fresh, path);\n',
+    },
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a template
+    { name: 'the rename (written in place)', find: 'const fresh = `${path}.new`;', replace: 'const fresh = path;' },
+    {
+      name: 'the fsync of the folder after a removal',
+      find: '  await disk.remove(path);\n  await disk.syncDirectory(dirname(path));\n',
+      replace: '  await disk.remove(path);\n',
+    },
+    {
+      name: 'the fsync of the folder above a new folder',
+      find: '  await disk.makeDirectory(path, permissions);\n  await disk.syncDirectory(dirname(path));\n',
+      replace: '  await disk.makeDirectory(path, permissions);\n',
+    },
+  ],
+);
+
+const TWO_COPY_RECORD = inFile(
+  'platform/two-copy-record.ts',
+  ['test/sim/durable-file.test.ts', 'test/unit/platform/two-copy-record.test.ts'],
+  [
+    { name: 'the fsync of a record copy', find: '    await file.sync();\n', replace: '' },
+    {
+      name: 'the fsync of the folder of a record',
+      find: '  await disk.syncDirectory(dirname(target));\n',
+      replace: '',
+    },
+    {
+      name: 'the second copy (the newest one overwritten)',
+      find: 'writeTo: newest === 0 && first !== undefined ? 1 : 0,',
+      replace: 'writeTo: newest,',
+    },
+    {
+      name: 'the checksum of a record copy',
+      find: "if (!createHash('sha256').update(body).digest().equals(digest)) return undefined;",
+      replace: '',
+    },
+  ],
+);
+
+const RELEASE_TESTS = ['test/unit/trust/release.test.ts'];
+
+const RELEASE = inFile('trust/release.ts', RELEASE_TESTS, [
+  {
+    name: 'the digest check of the envelope',
+    find: 'if (sha256 === file.hashes.sha256) return accept(bytes);',
+    replace: 'return accept(bytes);',
+  },
+  {
+    name: 'the check that an author is known',
+    find: 'if (found.length > 0) return accept(found);',
+    replace: 'return accept(found.length > 0 ? found : root.holdfast.authors);',
+  },
+  {
+    name: 'the vendor check',
+    find: 'if (!equalBytes(manifest.vendorId, vendorIdentifier(device.vendor))) {',
+    replace: 'if (false) {',
+  },
+  {
+    name: "the author's scope",
+    find: 'if (author === undefined) {\n    const scopes',
+    replace:
+      'if (author === undefined && authors[0] !== undefined) return accept(authors[0]);\n  if (author === undefined) {\n    const scopes',
+  },
+  {
+    name: 'the hardware class check',
+    find: 'if (!equalBytes(manifest.classId, classIdentifier(device.vendor, device.hardwareClass))) {',
+    replace: 'if (false) {',
+  },
+  { name: 'the channel check', find: 'if (manifest.channel !== device.channel) {', replace: 'if (false) {' },
+  {
+    name: 'the comparison of TUF and SUIT facts',
+    find: 'if (inTargets !== inSuit) return',
+    replace: 'if (false) return',
+  },
+  {
+    name: 'the comparison of image digests in TUF and SUIT',
+    find: 'if (inSuit.sha256 !== sha256) return',
+    replace: 'if (false) return',
+  },
+  {
+    name: 'the comparison of image sizes in TUF and SUIT',
+    find: 'if (inSuit.sizeBytes !== sizeBytes)\n    return',
+    replace: 'if (false)\n    return',
+  },
+]);
+
+const COUNTER = inFile(
+  'trust/counter.ts',
+  ['test/unit/trust/counter.test.ts', ...RELEASE_TESTS],
+  [
+    { name: 'the sequence check', find: 'if (sequence <= counters.installedSequence) {', replace: 'if (false) {' },
+    { name: 'the floor check', find: 'if (sequence < counters.floorSequence) {', replace: 'if (false) {' },
+  ],
+);
+
+const SIGNATURES = [
+  ...inFile(
+    'trust/cose.ts',
+    ['test/unit/trust/cose.test.ts', ...RELEASE_TESTS],
+    [
+      {
+        name: 'the signature check of the envelope',
+        find: 'if (verify(key.publicKey, message, sign1.signature)) return accept(sign1);',
+        replace: 'return accept(sign1);',
+      },
+      {
+        name: 'the pinning of a key to one algorithm',
+        find: 'if (sign1.algorithm !== pinned && !polymorphic) {',
+        replace: 'if (false) {',
+      },
+    ],
+  ),
+  ...inFile(
+    'trust/suit/envelope.ts',
+    ['test/unit/trust/suit/envelope.test.ts', ...RELEASE_TESTS],
+    [
+      {
+        name: 'the digest check of the manifest',
+        find: 'if (equalBytes(digestOf(envelope.manifest), envelope.manifestSha256)) return accept(envelope.manifest);',
+        replace: 'return accept(envelope.manifest);',
+      },
+    ],
+  ),
+  ...inFile(
+    'trust/signature.ts',
+    ['test/unit/trust/signature.test.ts', 'test/conformance'],
+    [
+      {
+        name: 'strict Ed25519 (small-order keys accepted)',
+        find: '{ zip215: false }',
+        replace: '{ zip215: true }',
+      },
+    ],
+  ),
+  ...inFile(
+    'trust/tuf/threshold.ts',
+    ['test/unit/trust/tuf'],
+    [
+      {
+        name: 'the signature check of metadata',
+        find: 'if (!verifies) invalid.push(keyid);',
+        replace: 'if (false) invalid.push(keyid);',
+      },
+      { name: 'the threshold', find: 'if (tally.valid.length < tally.threshold) {', replace: 'if (false) {' },
+      {
+        name: 'counting a key once',
+        find: 'else if (!valid.has(key.keyval.public)) valid.set(key.keyval.public, keyid);',
+        replace: 'else valid.set(keyid, keyid);',
+      },
+    ],
+  ),
+];
+
+const METADATA = inFile(
+  'trust/tuf/client.ts',
+  ['test/unit/trust/tuf'],
+  [
+    {
+      name: 'the expiry check',
+      find: 'if (expiresUnixS !== undefined && !hasExpired(expiresUnixS, this.#now)) return',
+      replace: 'if (true) return',
+    },
+    {
+      name: 'the rollback check of the timestamp',
+      find: 'if (fresh.version < trusted.version) {',
+      replace: 'if (false) {',
+    },
+    {
+      name: 'the rollback check of the snapshot that a timestamp names',
+      find: 'if (named >= before) return undefined;',
+      replace: 'return undefined;',
+    },
+    {
+      name: 'the rollback check of what a snapshot names',
+      find: 'if (now.version < before.version) {',
+      replace: 'if (false) {',
+    },
+    {
+      name: 'the version check against the metadata above',
+      find: 'if (fresh.version === due.version) return',
+      replace: 'if (true) return',
+    },
+    { name: 'the digest check of metadata', find: 'if (actual !== digest) return', replace: 'if (false) return' },
+    {
+      name: 'the cap on metadata',
+      find: ' || answer.value.length <= capBytes) return answer;',
+      replace: ' || true) return answer;',
+    },
+    { name: 'the limit of the root chain', find: 'if (steps === MAX_ROOT_STEPS) {', replace: 'if (false) {' },
+  ],
+);
+
+const IMAGES = [
+  ...inFile(
+    'trust/blocks.ts',
+    ['test/unit/trust/blocks.test.ts'],
+    [
+      {
+        name: 'the digest check of a block',
+        find: 'if (equalBytes(digest, signed)) return accept(bytes);',
+        replace: 'return accept(bytes);',
+      },
+      {
+        name: 'the size check of a block',
+        find: "if (bytes.length !== due) {\n    return refuse('image-size",
+        replace: "if (false) {\n    return refuse('image-size",
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/slot-writer.ts',
+    ['test/unit/agent'],
+    [
+      {
+        name: 'the digest check of the whole image, read back',
+        find: "if (found === image.sha256) return { found: 'equal' };",
+        replace: "return { found: 'equal' };",
+      },
+    ],
+  ),
+];
+
+const WIRE = [
+  ...inFile(
+    'agent/transport/server-certificate.ts',
+    ['test/unit/agent/transport/server-certificate.test.ts'],
+    [
+      {
+        name: "the signatures of the server's certificate path",
+        find: 'if (path === undefined) {',
+        replace: 'if (false) {',
+      },
+      { name: "the server's name", find: 'if (!namesHost(presented.leaf, rule.host)) {', replace: 'if (false) {' },
+      {
+        name: 'the demand that an issuer be an authority',
+        find: 'if (!extensions.isAuthority || !issuer.ca || extensions.notUnderstood.length > 0) return false;',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'update-server/mqtt/rules.ts',
+    ['test/unit/update-server/mqtt'],
+    [
+      {
+        name: 'the ownership of topics',
+        find: "return permitted.includes(topic) ? undefined : 'mqtt-topic-not-own';",
+        replace: 'return undefined;',
+      },
+      { name: 'the refusal of wildcards', find: "if (/[+#]/.test(topic)) return 'mqtt-wildcard';", replace: '' },
+      {
+        name: 'the refusal of retained messages',
+        find: "if (message.retain) return 'mqtt-retain-refused';",
+        replace: '',
+      },
+    ],
+  ),
+];
 
 export const REMOVALS: readonly Removal[] = [
-  {
-    name: 'the fsync of the fresh file before the rename',
-    file: 'platform/durable-file.ts',
-    find: '    await file.sync();\n',
-    replace: '',
-    tests: DURABLE_FILE_TESTS,
-  },
+  ...SIGNATURES,
+  ...COUNTER,
+  ...RELEASE,
+  ...METADATA,
+  ...IMAGES,
+  ...WIRE,
+  ...DURABLE_FILE,
+  ...TWO_COPY_RECORD,
 ];

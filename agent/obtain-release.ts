@@ -11,14 +11,12 @@ import { hex, type Verified } from '../trust/bytes.ts';
 import { Sha256, sha256Hex } from '../trust/crypto.ts';
 import { accept, refuse, type Verdict } from '../trust/refusal.ts';
 import { findTarget, type Release, type ReleaseImage, verifyRelease } from '../trust/release.ts';
+import { ENVELOPE_CAP_BYTES } from '../trust/suit/envelope.ts';
 import { refreshMetadata, type TrustedMetadata } from '../trust/tuf/client.ts';
 import type { Targets } from '../trust/tuf/metadata.ts';
 import type { EnginePorts, EngineSettings } from './core/ports.ts';
 import { countersRecord } from './storage/counters.ts';
 import { DiskMetadataStore } from './storage/metadata-store.ts';
-
-/** A SUIT envelope is never larger (DESIGN, section 2). */
-const ENVELOPE_CAP_BYTES = 64 * 1024;
 
 export type ObtainPorts = Pick<EnginePorts, 'disk' | 'clock' | 'source' | 'log'>;
 export type ObtainSettings = Pick<EngineSettings, 'device' | 'stateDirectory' | 'factoryRootPath' | 'offline'>;
@@ -45,6 +43,7 @@ export async function obtainRelease(
   if (!refreshed.ok) return refreshed;
   const { root, targets } = refreshed.value;
 
+  // Size and digest of the envelope are verifyRelease's to judge.
   const envelope = await fetchListed(ports, targets, releasePath, ENVELOPE_CAP_BYTES);
   if (!envelope.ok) return envelope;
   const release = verifyRelease({
@@ -79,7 +78,7 @@ async function refresh(ports: ObtainPorts, settings: ObtainSettings): Promise<Ve
   });
 }
 
-/** A small target, whole: listed, of its signed size and digest. */
+/** A small target, whole, at most of its signed size and the cap. */
 async function fetchListed(
   ports: Pick<EnginePorts, 'source'>,
   targets: Verified<Targets>,
@@ -88,14 +87,9 @@ async function fetchListed(
 ): Promise<Verdict<Uint8Array>> {
   const target = findTarget(targets, targetPath);
   if (!target.ok) return target;
-  const { sizeBytes, sha256, consistentPath } = target.value;
+  const { sizeBytes, consistentPath } = target.value;
   if (sizeBytes > capBytes) return refuse('input-too-large', `${targetPath}: ${sizeBytes} bytes, at most ${capBytes}`);
-  const fetched = await ports.source.fetchTarget(consistentPath, sizeBytes);
-  if (!fetched.ok) return fetched;
-  const found = sha256Hex(fetched.value);
-  if (fetched.value.length === sizeBytes && found === sha256) return fetched;
-  const detail = `${targetPath}: signed ${sizeBytes} bytes ${sha256}, got ${fetched.value.length} bytes ${found}`;
-  return refuse('metadata-hash-mismatch', detail);
+  return ports.source.fetchTarget(consistentPath, sizeBytes);
 }
 
 async function fetchBlockMaps(
@@ -107,6 +101,11 @@ async function fetchBlockMaps(
   for (const image of images) {
     const bytes = await fetchListed(ports, targets, image.blockMap.targetPath, BLOCK_MAP_CAP_BYTES);
     if (!bytes.ok) return bytes;
+    const found = sha256Hex(bytes.value);
+    if (found !== image.blockMap.sha256) {
+      const detail = `${image.blockMap.targetPath}: signed ${image.blockMap.sha256}, got ${found}`;
+      return refuse('metadata-hash-mismatch', detail);
+    }
     const blockMap = decodeBlockMap(bytes.value, image.sizeBytes);
     if (!blockMap.ok) return blockMap;
     blockMaps.set(image.component, blockMap.value);

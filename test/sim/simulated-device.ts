@@ -1,0 +1,145 @@
+/**
+ * One emulated device on a simulated disk: factory, boot loop, agent. It boots, polls (a server that never hears
+ * anything offers the same action for ever) and goes on until it rests.
+ */
+import { EmulatedBoard } from '../../agent/boards/emulated.ts';
+import type { Clock, EnginePorts, EngineRest, EngineSettings, Offer, Slot } from '../../agent/core/ports.ts';
+import { UpdateEngine } from '../../agent/update-engine.ts';
+import { writeDurably } from '../../platform/durable-file.ts';
+import {
+  chooseBoot,
+  type EmulatedBootFacts,
+  emulatedPaths,
+  encodeBooted,
+  FACTORY_BOOT_ENV,
+  readBootEnv,
+  writeBootEnv,
+} from '../../platform/emulated-boot-env.ts';
+import type { ReportEvent } from '../../protocol/device-api.ts';
+import { CHANNEL, HARDWARE_CLASS, type MemorySource, NOW_UNIX_S, VENDOR } from './release-fixture.ts';
+import type { SimulatedDisk } from './simulated-disk.ts';
+
+export const DEVICE = '/device';
+export const STATE = `${DEVICE}/data`;
+const FACTORY_ROOT = `${DEVICE}/factory/root.json`;
+
+export type Images = Readonly<Record<string, Uint8Array>>;
+
+export class SimulatedClock implements Clock {
+  #nowMs = 0;
+  synchronised = true;
+
+  monotonicMs(): number {
+    return this.#nowMs;
+  }
+
+  wallUnixMs(): number | undefined {
+    return this.synchronised ? NOW_UNIX_S * 1000 + this.#nowMs : undefined;
+  }
+
+  async sleep(ms: number): Promise<void> {
+    this.#nowMs += ms;
+  }
+}
+
+/** A device as it leaves the factory: release 1 in slot a. */
+export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, factoryRoot: Uint8Array): Promise<void> {
+  for (const [component, bytes] of Object.entries(images)) {
+    await disk.place(`${DEVICE}/board/slots/a/${component}.img`, bytes);
+  }
+  await disk.place(FACTORY_ROOT, factoryRoot);
+  await writeBootEnv(disk, DEVICE, FACTORY_BOOT_ENV);
+  await writeBootEnv(disk, DEVICE, FACTORY_BOOT_ENV);
+}
+
+export class SimulatedDevice {
+  readonly disk: SimulatedDisk;
+  readonly source: MemorySource;
+  readonly clock = new SimulatedClock();
+  readonly events: ReportEvent[] = [];
+  /** Does the release in the booted slot pass its checks? */
+  healthy: (slot: Slot) => boolean = () => true;
+  serverReachable: () => boolean = () => true;
+  /** Called at every boot, once the bootloader has chosen. */
+  onBoot: (facts: EmulatedBootFacts) => void = () => {};
+  offline = false;
+  trialServerWaitMs = 60_000;
+  boots = 0;
+
+  constructor(disk: SimulatedDisk, source: MemorySource) {
+    this.disk = disk;
+    this.source = source;
+  }
+
+  get settings(): EngineSettings {
+    return {
+      device: {
+        deviceId: 'cam-0001',
+        vendor: VENDOR,
+        hardwareClass: HARDWARE_CLASS,
+        channel: CHANNEL,
+        environment: 'rehearsal',
+      },
+      stateDirectory: STATE,
+      factoryRootPath: FACTORY_ROOT,
+      factoryInstalled: { sequence: 1, version: '1.0.0' },
+      trialServerWaitMs: this.trialServerWaitMs,
+      offline: this.offline,
+    };
+  }
+
+  ports(): EnginePorts {
+    const board = new EmulatedBoard(this.disk, DEVICE);
+    return {
+      disk: this.disk,
+      board,
+      clock: this.clock,
+      random: { bytes: (length) => new Uint8Array(length).fill(128) },
+      source: this.source,
+      health: {
+        check: async () => {
+          const healthy = this.healthy((await board.bootFacts()).slot);
+          return { healthy, failedCheck: healthy ? '' : '10-app', detail: healthy ? '' : 'no answer' };
+        },
+      },
+      server: { reachable: async () => this.serverReachable() },
+      reporter: { record: async (event) => void this.events.push(event) },
+      log: { info: () => {}, warn: () => {} },
+    };
+  }
+
+  /** The bootloader, as scripts/emulator does it. */
+  async boot(): Promise<EmulatedBootFacts> {
+    const env = (await readBootEnv(this.disk, DEVICE)) ?? FACTORY_BOOT_ENV;
+    const choice = chooseBoot(env);
+    if (choice.env !== env) await writeBootEnv(this.disk, DEVICE, choice.env);
+    this.boots += 1;
+    const facts = { bootId: `boot-${this.boots}-${this.disk.operations}`, slot: choice.slot, trial: choice.trial };
+    await writeDurably(this.disk, emulatedPaths(DEVICE).booted, encodeBooted(facts));
+    await this.disk.remove(emulatedPaths(DEVICE).rebootRequest);
+    this.onBoot(facts);
+    return facts;
+  }
+
+  /** Boots, offers, and goes on through reboots and pauses until the engine is idle or held. */
+  async runToRest(offer: Offer, limits = { boots: 12 }): Promise<{ rest: EngineRest; engine: UpdateEngine }> {
+    for (let boots = 0; boots < limits.boots; boots += 1) {
+      await this.boot();
+      const engine = await UpdateEngine.open(this.ports(), this.settings);
+      const rest = await this.runEngine(engine, offer);
+      if (rest.rest !== 'reboot') return { rest, engine };
+    }
+    throw new Error(`still rebooting after ${limits.boots} boots`);
+  }
+
+  /** Until it is idle with nothing more to gain from the offer, held, or owes a reboot. */
+  async runEngine(engine: UpdateEngine, offer: Offer): Promise<EngineRest> {
+    for (let turn = 0; turn < 50; turn += 1) {
+      await engine.offer(offer);
+      const rest = await engine.run();
+      if (rest.rest === 'retry') await this.clock.sleep(rest.afterMs);
+      else return rest;
+    }
+    throw new Error('still retrying after 50 turns');
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * A whole update, cut at every disk operation of boot loop and agent, rebooted, recovered; and cut once more on the way.
+ *
+ * After every cut: what the bootloader may boot is always a whole, verified release; the counters never fall; no byte of
+ * the running slot changes; and the device comes to the same end as if nothing had happened.
+ */
+import { describe, expect, it } from 'vitest';
+import type { EngineRest, Slot } from '../../agent/core/ports.ts';
+import { countersRecord } from '../../agent/storage/counters.ts';
+import { quarantineRecord } from '../../agent/storage/quarantine-store.ts';
+import { readBootEnv } from '../../platform/emulated-boot-env.ts';
+import type { Action } from '../../protocol/device-api.ts';
+import { MemorySource, TestMaker } from './release-fixture.ts';
+import { DEVICE, type Images, makeFactoryDevice, SimulatedDevice, STATE } from './simulated-device.ts';
+import { type CutPolicy, SimulatedDisk, seededRandom } from './simulated-disk.ts';
+
+const MIB = 1024 * 1024;
+/** HOLDFAST_SIM_SEED and HOLDFAST_SIM_CUT replay one cut. */
+const SEED = Number(process.env.HOLDFAST_SIM_SEED ?? 20_260_101);
+const ONLY_CUT = process.env.HOLDFAST_SIM_CUT === undefined ? undefined : Number(process.env.HOLDFAST_SIM_CUT);
+
+function filled(seed: number, length: number): Uint8Array {
+  const random = seededRandom(seed);
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += 4096) bytes.fill(1 + Math.floor(random() * 255), at, at + 4096);
+  return bytes;
+}
+
+/** Two images, four blocks: a short one; a full one, one of zeros, and a short rest. */
+function imagesOf(sequence: number): Images {
+  const rootfs = new Uint8Array(2 * MIB + 5000);
+  rootfs.set(filled(sequence * 7, MIB));
+  rootfs.set(filled(sequence * 11, 5000), 2 * MIB);
+  return { boot: filled(sequence, 3000), rootfs };
+}
+
+const RELEASES = new Map([1, 2].map((sequence) => [sequence, imagesOf(sequence)]));
+
+/** Which whole release a slot holds; undefined for anything else. */
+function releaseIn(disk: SimulatedDisk, slot: Slot): number | undefined {
+  const contents = disk.contents();
+  for (const [sequence, images] of RELEASES) {
+    const whole = Object.entries(images).every(([component, bytes]) => {
+      const found = contents.get(`${DEVICE}/board/slots/${slot}/${component}.img`);
+      return found !== undefined && Buffer.from(found).equals(bytes);
+    });
+    if (whole) return sequence;
+  }
+  return undefined;
+}
+
+interface World {
+  readonly maker: TestMaker;
+  readonly action: Action;
+  readonly healthy: boolean;
+}
+
+function deviceOn(disk: SimulatedDisk, world: World): SimulatedDevice {
+  const device = new SimulatedDevice(disk, new MemorySource(world.maker));
+  device.healthy = (slot) => world.healthy || releaseIn(disk, slot) !== 2;
+  return device;
+}
+
+/** What must hold on a disk at any moment, as a reboot would find it. Answers the counters. */
+async function checkDisk(disk: SimulatedDisk): Promise<number> {
+  const env = await readBootEnv(disk, DEVICE);
+  if (env === undefined) throw new Error('the boot environment is lost');
+  const bootable = new Set([...env.order, ...(env.trial === null ? [] : [env.trial.slot])]);
+  for (const slot of bootable) {
+    if (releaseIn(disk, slot) === undefined) throw new Error(`slot ${slot} is bootable and holds no verified release`);
+  }
+  const counters = await countersRecord(disk, STATE).read();
+  if (counters.found === 'damaged') throw new Error(counters.detail);
+  return counters.found === 'whole' ? counters.value.installedSequence : 0;
+}
+
+interface Cut {
+  readonly number: number;
+  readonly text: string;
+  readonly disk: SimulatedDisk;
+}
+
+/** Runs a device to its rest, checks the running slot at every boot and end, and collects the cuts that are asked for. */
+async function runChecked(
+  disk: SimulatedDisk,
+  world: World,
+  collect: (operation: { number: number; text: string }) => void,
+): Promise<{ rest: EngineRest; device: SimulatedDevice }> {
+  const device = deviceOn(disk, world);
+  let active: { slot: Slot; sequence: number } | undefined;
+  const checkActive = () => {
+    if (active !== undefined && releaseIn(disk, active.slot) !== active.sequence) {
+      throw new Error(`slot ${active.slot} changed while it was running`);
+    }
+  };
+  device.onBoot = ({ slot }) => {
+    checkActive();
+    const sequence = releaseIn(disk, slot);
+    if (sequence === undefined) throw new Error(`booted slot ${slot}, which holds no verified release`);
+    active = { slot, sequence };
+  };
+  disk.afterOperation = collect;
+  const { rest } = await device.runToRest(world.action);
+  disk.afterOperation = () => {};
+  checkActive();
+  return { rest, device };
+}
+
+async function checkEnd(disk: SimulatedDisk, world: World, rest: EngineRest): Promise<void> {
+  expect(rest).toEqual({ rest: 'idle' });
+  const env = await readBootEnv(disk, DEVICE);
+  const quarantine = await quarantineRecord(disk, STATE).read();
+  const quarantined = quarantine.found === 'whole' ? quarantine.value.entries.map(({ sequence }) => sequence) : [];
+  const installed = await checkDisk(disk);
+  if (world.healthy)
+    expect({ env, installed, quarantined }).toEqual({
+      env: { order: ['b', 'a'], trial: null },
+      installed: 2,
+      quarantined: [],
+    });
+  else
+    expect({ env, installed, quarantined }).toEqual({
+      env: { order: ['a'], trial: null },
+      installed: 1,
+      quarantined: [2],
+    });
+}
+
+async function factoryDisk(maker: TestMaker): Promise<SimulatedDisk> {
+  const disk = new SimulatedDisk();
+  await makeFactoryDevice(disk, RELEASES.get(1) ?? {}, maker.factoryRoot);
+  disk.operations = 0;
+  return disk;
+}
+
+/** Cuts the same device again, at a moment that the seed chooses, and lets it recover from that too. */
+async function recoverFrom(cut: Cut, world: World, seed: number): Promise<void> {
+  const before = await checkDisk(cut.disk);
+  const random = seededRandom(seed);
+  const again = 1 + Math.floor(random() * 120);
+  let second: SimulatedDisk | undefined;
+  cut.disk.operations = 0;
+  const { rest } = await runChecked(cut.disk, world, ({ number }) => {
+    if (number === again) second = cut.disk.cut('random', random);
+  });
+  await checkEnd(cut.disk, world, rest);
+  if (second === undefined) return;
+  const after = await checkDisk(second);
+  if (after < before) throw new Error(`the counters fell from ${before} to ${after}`);
+  const recovered = await runChecked(second, world, () => {});
+  await checkEnd(second, world, recovered.rest);
+}
+
+async function cutEverywhere(name: string, healthy: boolean): Promise<void> {
+  const maker = new TestMaker();
+  const action = maker.release({ sequence: 2, version: '2.0.0', images: RELEASES.get(2) ?? {} });
+  const world = { maker, action, healthy };
+  const disk = await factoryDisk(maker);
+  const cuts: Cut[] = [];
+  const policies: readonly CutPolicy[] = ['drop', 'random'];
+  const { rest } = await runChecked(disk, world, ({ number, text }) => {
+    if (ONLY_CUT !== undefined && number !== ONLY_CUT) return;
+    const random = seededRandom(SEED + number);
+    for (const policy of policies) cuts.push({ number, text: `${policy}: ${text}`, disk: disk.cut(policy, random) });
+  });
+  await checkEnd(disk, world, rest);
+
+  let installed = 0;
+  for (const cut of cuts) {
+    try {
+      const found = await checkDisk(cut.disk);
+      if (found < installed) throw new Error(`the counters fell from ${installed} to ${found}`);
+      if (cut.text.startsWith('drop')) installed = found;
+      await recoverFrom(cut, world, SEED * 31 + cut.number);
+    } catch (error) {
+      const replay = `HOLDFAST_SIM_SEED=${SEED} HOLDFAST_SIM_CUT=${cut.number} npx vitest run test/sim/update.test.ts -t '${name}'`;
+      throw new Error(`seed ${SEED}, cut ${cut.number} (${cut.text}): ${String(error)}\nreplay: ${replay}`, {
+        cause: error,
+      });
+    }
+  }
+  if (ONLY_CUT === undefined) expect(cuts.length).toBeGreaterThan(100);
+  console.log(`${name}: ${cuts.length} cuts`);
+}
+
+describe('an update cut at every disk operation', { timeout: 600_000 }, () => {
+  it('ends confirmed when the release is good', () => cutEverywhere('ends confirmed when the release is good', true));
+
+  it('ends on the old slot, quarantined, when the health check fails', () =>
+    cutEverywhere('ends on the old slot, quarantined, when the health check fails', false));
+});

@@ -46,13 +46,13 @@ export interface RawPrivateKey {
 
 // PKCS#8 (RFC 5208, RFC 8410, RFC 5915) of a fixed length each, so that no general encoder is needed.
 const ED25519_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
-const P256_PREFIX = Buffer.from('308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420', 'hex');
-const P256_PUBLIC = Buffer.from('a144034200', 'hex');
+// Without the public half: OpenSSL then computes it, instead of believing the one it is given.
+const P256_PREFIX = Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex');
+/** Where the private half stands in what node:crypto exports for a P-256 key. */
+const P256_EXPORT_OFFSET = 36;
 
-function keyObject(key: RawPrivateKey): KeyObject {
-  const parts =
-    key.algorithm === 'ed25519' ? [ED25519_PREFIX, key.secret] : [P256_PREFIX, key.secret, P256_PUBLIC, key.publicKey];
-  const der = Buffer.concat(parts);
+function keyObject(key: Pick<RawPrivateKey, 'algorithm' | 'secret'>): KeyObject {
+  const der = Buffer.concat([key.algorithm === 'ed25519' ? ED25519_PREFIX : P256_PREFIX, key.secret]);
   try {
     return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
   } finally {
@@ -72,7 +72,7 @@ export function generateRawKey(algorithm: SignatureAlgorithm): RawPrivateKey {
       ? generateKeyPairSync('ed25519').privateKey
       : generateKeyPairSync('ec', { namedCurve: 'prime256v1' }).privateKey;
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
-  const offset = algorithm === 'ed25519' ? ED25519_PREFIX.length : P256_PREFIX.length;
+  const offset = algorithm === 'ed25519' ? ED25519_PREFIX.length : P256_EXPORT_OFFSET;
   const secret = Uint8Array.from(der.subarray(offset, offset + 32));
   der.fill(0);
   return { algorithm, secret, publicKey: rawPublicKey(algorithm, privateKey) };

@@ -92,15 +92,14 @@ function demandAuthor(release: ReleaseFolder, key: KeyFile, keyPath: string): vo
 }
 
 async function signAsAuthor(release: ReleaseFolder, key: SigningKey): Promise<boolean> {
-  if (release.envelope !== undefined) return false;
   const { folder, plan, content, base, manifest } = release;
-  const envelope = await signEnvelope(manifest, key);
+  const envelope = release.envelope ?? (await signEnvelope(manifest, key));
   const targets = expectedTargetsOf(plan, content, base, envelope);
   await demandAcceptable(release, targets, envelope);
-  // The draft last: targets.json without release.suit would be a plan that nobody can check.
-  await writeDurably(nodeDisk, join(folder, 'release.suit'), envelope, 0o644);
+  // A power cut between the two leaves an envelope without a draft, and the author signs again: the draft is derived.
+  if (release.envelope === undefined) await writeDurably(nodeDisk, join(folder, 'release.suit'), envelope, 0o644);
   await writeDurably(nodeDisk, join(folder, 'targets.json'), encodeMetadata(targets, []), 0o644);
-  return true;
+  return release.envelope === undefined;
 }
 
 async function signAsTargets(release: ReleaseFolder, key: SigningKey): Promise<boolean> {
@@ -161,6 +160,9 @@ export async function signRelease(request: SignRequest): Promise<SignatureState>
   else demandTargetsKey(release, keyFile, request.keyPath);
   await checkImages(release, request.onImage);
   request.onPlan?.(release.plan, keyFile);
+  const done = role === 'author' ? release.envelope !== undefined : release.targetsSigners.includes(keyFile.keyId);
+  // Nothing to add: nobody is asked for a passphrase in vain.
+  if (done && release.targetsFile !== undefined) return stateOf(release, keyFile, role, false);
   const passphrase = await request.passphraseFor(request.keyPath);
   let key: SigningKey;
   try {
@@ -169,6 +171,10 @@ export async function signRelease(request: SignRequest): Promise<SignatureState>
     passphrase.wipe();
   }
   const added = role === 'author' ? await signAsAuthor(release, key) : await signAsTargets(release, key);
+  return stateOf(release, keyFile, role, added);
+}
+
+function stateOf(release: ReleaseFolder, key: KeyFile, role: 'author' | 'targets', added: boolean): SignatureState {
   const { threshold } = release.base.root.roles.targets;
   const signatures = release.targetsSigners.length + (role === 'targets' && added ? 1 : 0);
   return {

@@ -135,7 +135,7 @@ async function sign(out: Output, folder: string, options: SignOptions): Promise<
   });
   const { role, keyId, added, signatures, threshold, complete } = state;
   out.say();
-  if (!added) out.say('This key had signed before; nothing was changed.');
+  if (!added) out.say(`${role === 'author' ? 'An author' : 'This key'} had signed before; no signature was added.`);
   else if (role === 'author') out.say('Signed: release.suit stands, and targets.json is drafted.');
   else out.say(`Signed: ${signatures} of ${threshold} targets signatures.`);
   if (complete) out.next(`holdfast release publish ${folder}`);

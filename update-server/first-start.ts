@@ -8,6 +8,7 @@ import { EXIT, Fault } from '../platform/fault.ts';
 import { SEALED_FILE_CAP_BYTES } from '../platform/sealed-file.ts';
 import type { ServerConfig } from './config.ts';
 import type { ServerClock } from './core/ports.ts';
+import { METADATA_CAP_BYTES } from '../trust/tuf/metadata.ts';
 import type { DataFolder } from './data-folder.ts';
 import { type LabKeys, makeLabCeremony, openLabKeys } from './lab/lab-keys.ts';
 import { importCeremony, readServerCeremony, type ServerCeremony } from './repository/import-ceremony.ts';
@@ -67,16 +68,29 @@ export async function openLab(ports: FirstStartPorts, environment: string): Prom
   return config.lab === null ? null : openLabKeys(disk, labKeysPath(folder), sealingKey);
 }
 
+/**
+ * Before anything is made: a first start that lacks its keys leaves no folder behind. Fault `keys-missing`.
+ * The first root is what an import writes last.
+ */
+export async function demandBeginnings(disk: Disk, config: ServerConfig): Promise<void> {
+  if (config.lab !== null || config.keysDirectory !== undefined) return;
+  const root = await disk.readFile(join(config.dataDirectory, 'metadata', '1.root.json'), METADATA_CAP_BYTES.targets);
+  if (root === undefined) throw keysMissing(config.dataDirectory);
+}
+
 function demandKeys(config: ServerConfig, folder: DataFolder): string {
   if (config.keysDirectory !== undefined) return config.keysDirectory;
-  throw new Fault({
+  throw keysMissing(folder.directory);
+}
+
+const keysMissing = (where: string): Fault =>
+  new Fault({
     code: 'keys-missing',
     what: 'this data folder has no repository yet',
-    where: folder.directory,
+    where,
     cure: 'Give the server folder of the ceremony with --keys DIR (holdfast keys init makes it), or start a lab with --lab.',
     exitStatus: EXIT.input,
   });
-}
 
 const damaged = (what: string, where: string): Fault =>
   new Fault({

@@ -14,7 +14,7 @@ import { ServerEvents } from './core/events.ts';
 import type { ServerClock, ServerRandom, Store } from './core/ports.ts';
 import { DataFolder, findSealingKey } from './data-folder.ts';
 import { Enrolment } from './enrolment/enrolment.ts';
-import { type FirstStartPorts, openLab, openOnlineKeys } from './first-start.ts';
+import { demandBeginnings, type FirstStartPorts, openLab, openOnlineKeys } from './first-start.ts';
 import { buildDeviceApi, tell } from './http/device/app.ts';
 import type { LabKeys } from './lab/lab-keys.ts';
 import { Lab } from './lab/push.ts';
@@ -104,6 +104,7 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   const { log, disk = nodeDisk } = ports;
   const clock = ports.clock ?? { nowUnixMs: () => Date.now() };
   const random = ports.random ?? { bytes: (length) => new Uint8Array(randomBytes(length)) };
+  await demandBeginnings(disk, config);
   const folder = await DataFolder.open(disk, config.dataDirectory);
   undo.push(() => folder.close());
   const sealingKey = await findSealingKey(disk, folder, {

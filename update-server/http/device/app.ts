@@ -5,7 +5,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest, LogController } from 'fastify';
 import {
   DEVICE_BODY_CAP_BYTES,
   DEVICE_PATHS,
@@ -63,7 +63,7 @@ export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts):
       handshakeTimeout: 10_000,
     },
     loggerInstance: ports.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: DEVICE_BODY_CAP_BYTES,
     requestTimeout: 60_000,
     keepAliveTimeout: 75_000,

@@ -4,7 +4,8 @@
  * Invariants: `decodeCbor(bytes)` accepts exactly the bytes that `encodeCbor` of the result gives back. Depth and every
  * declared length are checked in a flat walk before anything is built, so that nothing hostile is allocated or recursed
  * into. Types: integers within ±2^53, byte and text strings, arrays, maps with integer or text keys, false, true, null,
- * and the tags that the caller names. No floats, no undefined, no other simple values, no indefinite lengths.
+ * and the tags that the caller names. No floats, no undefined, no other simple values, no indefinite lengths, no text that
+ * begins with a byte order mark (the decoder beneath would drop it, and the comparison notices).
  * May not: interpret what it decodes.
  */
 import { decode, encode, rfc8949EncodeOptions, Tagged } from 'cborg';

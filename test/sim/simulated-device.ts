@@ -42,14 +42,14 @@ export class SimulatedClock implements Clock {
   }
 }
 
-/** A device as it leaves the factory: release 1 in slot a. */
+/** A device as it leaves the factory: release 1 in both slots. */
 export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, factoryRoot: Uint8Array): Promise<void> {
   for (const [component, bytes] of Object.entries(images)) {
-    await disk.place(`${DEVICE}/board/slots/a/${component}.img`, bytes);
+    for (const slot of ['a', 'b']) await disk.place(`${DEVICE}/board/slots/${slot}/${component}.img`, bytes);
   }
   await disk.place(FACTORY_ROOT, factoryRoot);
-  await writeBootEnv(disk, DEVICE, FACTORY_BOOT_ENV);
-  await writeBootEnv(disk, DEVICE, FACTORY_BOOT_ENV);
+  const env = { order: ['a', 'b'], trial: null } as const;
+  for (let copies = 0; copies < 2; copies += 1) await writeBootEnv(disk, DEVICE, env);
 }
 
 export class SimulatedDevice {

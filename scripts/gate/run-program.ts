@@ -25,6 +25,9 @@ export interface ProgramOptions {
 }
 
 const HANG_MS = 10 * 60_000;
+/** How long a group may take to end after SIGTERM. */
+const PATIENCE_MS = 10_000;
+const POLL_MS = 50;
 const OUTPUT_CAP_CHARACTERS = 4 * 1024 * 1024;
 
 /** Runs to the end; never throws for a program that fails. */
@@ -47,9 +50,9 @@ export function runProgram(
     let hung = false;
     const guard = setTimeout(() => {
       hung = true;
-      endGroup(child.pid);
+      void endGroup(child.pid);
     }, settings.hangMs ?? HANG_MS);
-    const endWithUs = (): void => endGroup(child.pid);
+    const endWithUs = (): void => signalGroup(child.pid, 'SIGKILL');
     process.once('exit', endWithUs);
     const take = (chunk: string): void => {
       output = (output + chunk).slice(-OUTPUT_CAP_CHARACTERS);
@@ -72,16 +75,30 @@ export function runProgram(
       output += `${error.message}\n`;
       finish(null);
     });
+    // What it started in the background and left behind ends with it; only then are its pipes closed.
+    child.once('exit', () => void endGroup(child.pid));
     child.once('close', finish);
   });
 }
 
-function endGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
+/** SIGTERM first: an emulator that is killed outright leaves its devices running. Resolves when the group is gone, or killed. */
+async function endGroup(pid: number | undefined): Promise<void> {
+  for (let waitedMs = 0; signalGroup(pid, waitedMs === 0 ? 'SIGTERM' : 0); waitedMs += POLL_MS) {
+    if (waitedMs >= PATIENCE_MS) {
+      signalGroup(pid, 'SIGKILL');
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** False when no process of the group is left. */
+function signalGroup(pid: number | undefined, signal: NodeJS.Signals | 0): boolean {
+  if (pid === undefined) return false;
   try {
-    process.kill(-pid, 'SIGKILL');
+    return process.kill(-pid, signal);
   } catch {
-    // It ended by itself in the meantime.
+    return false;
   }
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { errorText } from '../../platform/fault.ts';
 import { FleetWords } from './fleet-words.ts';
 import type { DemoOptions } from './options.ts';
+import { askUntil } from './patience.ts';
 import { ProcessGroup } from './processes.ts';
 import type { RecoveryRow, RefusalRow, StepRow } from './report.ts';
 import { sayResult, sayStep } from './terminal.ts';
@@ -70,6 +71,19 @@ export class DemoRun {
 
   finding(text: string): void {
     this.check(false, text);
+  }
+
+  /** Asks until there is an answer, the limit has passed (undefined), or a program of this run died (throws). */
+  until<T>(
+    limitMs: number,
+    pauseMs: number,
+    ask: () => Promise<T | undefined> | T | undefined,
+  ): Promise<T | undefined> {
+    return askUntil(limitMs, pauseMs, () => {
+      const [dead] = this.processes.endedByThemselves;
+      if (dead !== undefined) throw new Error(`${dead.name} ended, and nobody asked it to`);
+      return ask();
+    });
   }
 
   /** Something of this process that must be closed when the run is over. */

@@ -10,8 +10,15 @@ export const dim = (text: string): string => style('2', text);
 export const green = (text: string): string => style('32', text);
 export const red = (text: string): string => style('31', text);
 
+let quiet = false;
+
+/** Tests run the same steps and read their findings instead. */
+export function beQuiet(): void {
+  quiet = true;
+}
+
 export function say(line = ''): void {
-  process.stdout.write(`${line}\n`);
+  if (!quiet) process.stdout.write(`${line}\n`);
 }
 
 export function sayStep(number: number, title: string): void {

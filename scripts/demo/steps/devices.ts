@@ -8,7 +8,6 @@ import { needProgram } from '../../programs.ts';
 import { startProgress } from '../../progress.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { claimPath } from '../fleet-words.ts';
-import { askUntil } from '../patience.ts';
 import type { Process } from '../processes.ts';
 import { sayCommand, sayFact } from '../terminal.ts';
 import { makeImages } from './releases.ts';
@@ -60,7 +59,7 @@ export async function enrolDevices(run: DemoRun): Promise<void> {
   powerOn(run, 'emulator', run.deviceIds);
   const progress = startProgress('devices enrol', run.deviceIds.length);
   let enrolled = 0;
-  const all = await askUntil(ENROL_LIMIT_MS, 500, async () => {
+  const all = await run.until(ENROL_LIMIT_MS, 500, async () => {
     const devices = (await run.words.devices()).filter(({ deviceId }) => run.deviceIds.includes(deviceId));
     enrolled = devices.filter(
       ({ enrolment, online, installed }) => enrolment === 'enrolled' && online && installed !== null,

@@ -7,7 +7,6 @@ import { makeDemoImages, PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import { startProgress } from '../../progress.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
-import { askUntil } from '../patience.ts';
 import { sayCommand, sayFact } from '../terminal.ts';
 
 const ROLLOUT_LIMIT_MS = 300_000;
@@ -118,7 +117,7 @@ export async function followRollout(run: DemoRun, rolloutId: string, label: stri
   sayCommand(['bin/holdfast', 'rollout', 'watch', rolloutId]);
   const progress = startProgress(label, 1);
   let last: RolloutView | undefined;
-  const ended = await askUntil(ROLLOUT_LIMIT_MS, 700, async () => {
+  const ended = await run.until(ROLLOUT_LIMIT_MS, 700, async () => {
     last = (await run.words.rollout(rolloutId).catch(() => undefined)) ?? last;
     if (last !== undefined) progress.update((last.confirmed + last.failed) / Math.max(last.devices, 1));
     return last !== undefined && OVER.includes(last.state) ? last : undefined;
@@ -134,7 +133,7 @@ export async function followRollout(run: DemoRun, rolloutId: string, label: stri
 export async function devicesOn(run: DemoRun, deviceIds: readonly string[], version: string): Promise<string[]> {
   const there: string[] = [];
   for (const deviceId of deviceIds) {
-    const settled = await askUntil(10_000, 300, async () => {
+    const settled = await run.until(10_000, 300, async () => {
       const { running, status } = await run.words.agent(run.devicePath(deviceId));
       const booted = await bootedFacts(run.devicePath(deviceId));
       const good =

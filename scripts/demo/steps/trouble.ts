@@ -12,7 +12,7 @@ import { otherSlot, readBootEnv } from '../../../platform/emulated-boot-env.ts';
 import { type DemoRun, deviceName, HARDWARE_CLASS } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
 import { HoldingProxy } from '../holding-proxy.ts';
-import { askUntil, secondsSince } from '../patience.ts';
+import { secondsSince } from '../patience.ts';
 import type { Process } from '../processes.ts';
 import { sayFact } from '../terminal.ts';
 import { makeDevice, powerOn } from './devices.ts';
@@ -66,10 +66,10 @@ async function lostCertificate(run: DemoRun, deviceId: string): Promise<string |
     await run.words.claims(HARDWARE_CLASS, [deviceId], run.path('claims'));
     const endpoints = JSON.parse(await readFile(run.path('server/endpoints.json'), 'utf8'));
     const through = run.path('server/endpoints-through-proxy.json');
-    await writeFile(through, JSON.stringify({ ...endpoints, deviceUrl: `https://localhost:${proxy.port}` }));
+    await writeFile(through, JSON.stringify({ ...endpoints, deviceUrl: `https://127.0.0.1:${proxy.port}` }));
     await makeDevice(run, deviceId, through);
     powerOn(run, 'emulator-late', [deviceId]);
-    if ((await askUntil(LIMIT_MS, 50, () => held || undefined)) === undefined)
+    if ((await run.until(LIMIT_MS, 50, () => held || undefined)) === undefined)
       return 'the server never issued a certificate';
     const certificateFile = join(run.devicePath(deviceId), 'data/identity/device.crt');
     if (await stat(certificateFile).catch(() => undefined)) return 'the device had its certificate already';
@@ -100,13 +100,13 @@ async function sameCertificate(
   await proxy.stop();
   const again = await HoldingProxy.start(run.ports.device, async () => true, proxy.port);
   run.onEnd(() => again.stop());
-  const pem = await askUntil(LIMIT_MS, 200, () => readFile(certificateFile, 'utf8').catch(() => undefined));
+  const pem = await run.until(LIMIT_MS, 200, () => readFile(certificateFile, 'utf8').catch(() => undefined));
   if (pem === undefined) return 'the device did not get a certificate after its restart';
   const { fingerprint256, serialNumber } = new X509Certificate(pem);
   const names = [fingerprint256.replaceAll(':', '').toLowerCase(), serialNumber.toLowerCase()];
   if (!names.some((name) => issued.toLowerCase().includes(name)))
     return `it holds ${names.join(', ')}, the server had issued ${issued}`;
-  const online = await askUntil(LIMIT_MS, 300, async () =>
+  const online = await run.until(LIMIT_MS, 300, async () =>
     (await run.words.device(deviceId)).device.online ? true : undefined,
   );
   return online === true ? undefined : 'the device did not come online';
@@ -131,7 +131,7 @@ async function deviceWriting(
     const file = join(run.devicePath(deviceId), 'board/slots', otherSlot(slot), 'rootfs.img');
     slots.set(deviceId, { file, times: new Set([await modifiedMs(file)]) });
   }
-  return askUntil(LIMIT_MS, 3, async () => {
+  return run.until(LIMIT_MS, 3, async () => {
     for (const [deviceId, { file, times }] of slots) {
       times.add(await modifiedMs(file));
       if (times.size > 4) return { deviceId, file };
@@ -150,7 +150,7 @@ async function killedInWrite(run: DemoRun, version: string): Promise<string | un
   const [written, wanted] = [await sha256Of(file), await sha256Of(run.path('images', version, 'rootfs.img'))];
   if (written === wanted) return `${deviceId} had written everything already`;
   sayFact(`${deviceId}: agent killed with its slot half written`);
-  const there = await askUntil(LIMIT_MS, 500, async () =>
+  const there = await run.until(LIMIT_MS, 500, async () =>
     (await devicesOn(run, [deviceId], version)).length === 1 ? true : undefined,
   );
   return there === true ? undefined : `${deviceId} did not get to ${version}`;
@@ -164,7 +164,7 @@ async function serverAwayInTrial(
   deviceIds: readonly string[],
   version: string,
 ): Promise<string | undefined> {
-  const armed = await askUntil(LIMIT_MS, 5, async () => {
+  const armed = await run.until(LIMIT_MS, 5, async () => {
     for (const deviceId of deviceIds) {
       const env = await readBootEnv(nodeDisk, run.devicePath(deviceId));
       if (env?.trial) return deviceId;
@@ -174,13 +174,13 @@ async function serverAwayInTrial(
   if (armed === undefined) return 'no device armed a trial';
   await fleet.server.kill();
   sayFact(`${armed} is armed: the server is killed, for ${AWAY_MS / 1000} s`);
-  const trial = await askUntil(AWAY_MS, 20, async () =>
+  const trial = await run.until(AWAY_MS, 20, async () =>
     (await bootedFacts(run.devicePath(armed)))?.trial === true ? true : undefined,
   );
   await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
   fleet.server = (await startServer(run, false)).server;
   if (trial !== true) return `${armed} did not boot its trial while the server was away`;
-  const there = await askUntil(LIMIT_MS, 500, async () =>
+  const there = await run.until(LIMIT_MS, 500, async () =>
     (await devicesOn(run, [armed], version)).length === 1 ? true : undefined,
   );
   if (there !== true) return `${armed} did not get to ${version}`;
@@ -194,7 +194,7 @@ async function serverAwayInTrial(
 // --- the server killed in the middle of a wave --------------------------------------------------------------------
 
 async function serverKilledInWave(run: DemoRun, fleet: Fleet, rolloutId: string): Promise<string | undefined> {
-  const inWave = await askUntil(LIMIT_MS, 200, async () => {
+  const inWave = await run.until(LIMIT_MS, 200, async () => {
     const { waves, state } = await run.words.rollout(rolloutId);
     if (state !== 'running') return { open: undefined };
     const last = waves.at(-1);
@@ -217,13 +217,13 @@ async function brokerDropsAll(run: DemoRun, fleet: Fleet, deviceIds: readonly st
   const online = async (): Promise<number> =>
     (await run.words.devices()).filter((device) => deviceIds.includes(device.deviceId) && device.online).length;
   if (
-    (await askUntil(LIMIT_MS, 300, async () => ((await online()) === deviceIds.length ? true : undefined))) !== true
+    (await run.until(LIMIT_MS, 300, async () => ((await online()) === deviceIds.length ? true : undefined))) !== true
   ) {
     return 'not every device was online before';
   }
   fleet.server.signal('SIGUSR2');
-  const dropped = await askUntil(5000, 20, async () => ((await online()) < deviceIds.length ? true : undefined));
-  const back = await askUntil(LIMIT_MS, 300, async () => ((await online()) === deviceIds.length ? true : undefined));
+  const dropped = await run.until(5000, 20, async () => ((await online()) < deviceIds.length ? true : undefined));
+  const back = await run.until(LIMIT_MS, 300, async () => ((await online()) === deviceIds.length ? true : undefined));
   if (back !== true) return `${await online()} of ${deviceIds.length} devices came back`;
   sayFact(dropped === true ? 'the server saw them go and come back' : 'they were back before the server was asked');
   return undefined;

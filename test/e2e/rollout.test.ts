@@ -1,0 +1,41 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enrolDevices } from '../../scripts/demo/steps/devices.ts';
+import { badRelease, goodRelease } from '../../scripts/demo/steps/releases.ts';
+import { type Fleet, fleetWithServer } from './fleet.ts';
+
+let fleet: Fleet;
+
+beforeAll(async () => {
+  fleet = await fleetWithServer(3);
+});
+afterAll(() => fleet?.close());
+
+describe('a fleet of real agents against a real server', () => {
+  it('enrols over mTLS, each device with a key of its own', async () => {
+    expect(await fleet.step('devices', enrolDevices)).toEqual([]);
+  });
+
+  it('installs a good release wave by wave, each opened by confirmed boots', async () => {
+    expect(await fleet.step('good release', goodRelease)).toEqual([]);
+  });
+
+  it('halts a release whose health check fails: the canary goes back, nobody else takes it', async () => {
+    expect(await fleet.step('bad release', badRelease)).toEqual([]);
+  });
+
+  it('explains, for each device, why it is not on the halted release', async () => {
+    const reasons: Record<string, number> = {};
+    for (const deviceId of fleet.run.deviceIds) {
+      const { explanation } = await fleet.run.words.device(deviceId);
+      reasons[explanation.reason] = (reasons[explanation.reason] ?? 0) + 1;
+      expect(explanation.cure).not.toBe('');
+    }
+    expect(reasons).toEqual({ 'rolled-back': 1, 'rollout-halted': 2 });
+  });
+
+  it('writes every action of the operator into the chained audit log', async () => {
+    const actions = new Set((await fleet.run.words.audit(500)).map(({ action }) => action));
+    expect(actions.size).toBeGreaterThan(4);
+    expect(await fleet.run.words.holdfast(['audit', 'verify'], { quiet: true })).toMatchObject({ ok: true });
+  });
+});

@@ -40,6 +40,11 @@ export interface TestKey {
   readonly privateKey: KeyObject;
 }
 
+/** Claims to be one key and signs with another. */
+export function forgedKey(claimed: TestKey, signer: TestKey): TestKey {
+  return { publicKey: claimed.publicKey, privateKey: signer.privateKey };
+}
+
 /** The same name, the same key. */
 export function testKey(name: string): TestKey {
   const seed = createHash('sha256').update(`holdfast test key ${name}`).digest();

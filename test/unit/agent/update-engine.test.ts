@@ -8,7 +8,14 @@ import { countersRecord } from '../../../agent/storage/counters.ts';
 import { UpdateEngine } from '../../../agent/update-engine.ts';
 import { readBootEnv, writeBootEnv } from '../../../platform/emulated-boot-env.ts';
 import type { Action, ReportEvent } from '../../../protocol/device-api.ts';
-import { MemorySource, NOW_UNIX_S, type ReleaseWish, TestMaker, testKey } from '../../sim/release-fixture.ts';
+import {
+  forgedKey,
+  MemorySource,
+  NOW_UNIX_S,
+  type ReleaseWish,
+  TestMaker,
+  testKey,
+} from '../../sim/release-fixture.ts';
 import { DEVICE, makeFactoryDevice, SimulatedDevice, STATE } from '../../sim/simulated-device.ts';
 import { SimulatedDisk } from '../../sim/simulated-disk.ts';
 
@@ -166,6 +173,16 @@ describe('a release that is refused', () => {
     },
     { name: 'an author nobody knows', code: 'author-unknown', wish: { author: testKey('stranger') } },
     { name: "another class's author", code: 'author-out-of-scope', wish: { author: testKey('author of acme-hub') } },
+    {
+      name: "a stranger's signature under a known author's name",
+      code: 'envelope-signature-invalid',
+      wish: { author: forgedKey(testKey('author'), testKey('stranger')) },
+    },
+    {
+      name: "a stranger's signature under a known targets key's name",
+      code: 'metadata-signature-invalid',
+      after: (maker) => maker.publish({ targetsKey: forgedKey(testKey('targets'), testKey('stranger')) }),
+    },
     {
       name: 'an envelope with one flipped bit',
       code: 'envelope-digest-mismatch',

@@ -103,6 +103,8 @@ function theirs(value: CborValue): unknown {
   return Array.from(value as readonly CborValue[], theirs);
 }
 
+const MAJOR_BYTES = 2;
+const MAJOR_TEXT = 3;
 const MAJOR_ARRAY = 4;
 const MAJOR_MAP = 5;
 const MAJOR_TAG = 6;
@@ -133,12 +135,26 @@ function walk(bytes: Uint8Array, tags: readonly number[]): Verdict<null> {
     at = head.next;
     const children = childrenOf(head, tags);
     if (typeof children === 'string') return refuse('cbor-malformed', `${children}, at byte ${at}`);
-    if (head.major === 2 || head.major === 3) at += head.argument;
+    if (head.major === MAJOR_BYTES || head.major === MAJOR_TEXT) at += head.argument;
     if (at > bytes.length) return refuse('cbor-malformed', 'the bytes end inside an item');
+    if (head.major === MAJOR_TEXT && !isUtf8(bytes.subarray(head.next, at))) {
+      return refuse('cbor-malformed', `a text that is not UTF-8, at byte ${head.next}`);
+    }
     if (children >= 0) open.push(children);
     if (open.length - 1 > CBOR_MAX_DEPTH) return refuse('cbor-malformed', `nested deeper than ${CBOR_MAX_DEPTH}`);
   }
   return at === bytes.length ? accept(null) : refuse('cbor-malformed', 'something follows the item');
+}
+
+const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true });
+
+function isUtf8(bytes: Uint8Array): boolean {
+  try {
+    STRICT_UTF8.decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** How many items the head opens; -1 when it opens none; a text when it is out of profile. */

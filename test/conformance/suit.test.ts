@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { hex } from '../../trust/bytes.ts';
 import { type PinnedKey, verifySign1 } from '../../trust/cose.ts';
 import type { Verdict } from '../../trust/refusal.ts';
@@ -12,7 +12,7 @@ import { decodeEnvelope, type Envelope, verifyManifestDigest } from '../../trust
 import { classIdentifier, vendorIdentifier } from '../../trust/suit/identifiers.ts';
 import { decodeManifest } from '../../trust/suit/manifest.ts';
 import { decodeManifestStructure } from '../../trust/suit/structure.ts';
-import { describeVectors, filesOf, fromHex } from './vectors.ts';
+import { Counts, describeVectors, filesOf, fromHex } from './vectors.ts';
 
 /** The public key printed in appendix B. */
 const KEY: PinnedKey = {
@@ -41,13 +41,15 @@ function unwrap<T>(verdict: Verdict<T>): T {
 }
 
 describeVectors('suit-examples', 'suit-manifest', (path, counts) => {
+  const signatures = new Counts();
+  afterAll(() => console.log(`suit-signatures: ${signatures.total} cases, ${signatures}`));
+
   for (const name of filesOf(path, '.hex')) {
     const lines = readFileSync(join(path, name), 'utf8').trim().split(/\s+/);
     it.each(lines.map((line, index) => [index, line] as const))(`${name} envelope %i`, (_index, line) => {
       const envelope = unwrap(decodeEnvelope(fromHex(line)));
       verifySignatures(envelope);
       expect(verifyManifestDigest(envelope).ok).toBe(true);
-      counts.add(envelope.signatures.length > 0 ? 'verified with -7' : 'unsigned');
       readManifest(name, envelope);
     });
   }
@@ -56,6 +58,7 @@ describeVectors('suit-examples', 'suit-manifest', (path, counts) => {
     for (const sign1 of envelope.signatures) {
       const check = { sign1, detachedPayload: envelope.digestBytes, key: KEY };
       expect(verifySign1({ ...check, acceptPolymorphic: true }).ok).toBe(true);
+      signatures.add('verified with -7 (ES256)');
       expect(verifySign1(check)).toMatchObject({ code: 'signature-algorithm-refused' });
       const other = envelope.digestBytes.map((byte, index) => (index === 9 ? byte ^ 1 : byte));
       expect(verifySign1({ ...check, detachedPayload: other, acceptPolymorphic: true })).toMatchObject({
@@ -69,14 +72,16 @@ describeVectors('suit-examples', 'suit-manifest', (path, counts) => {
     const refused = REFUSED[name];
     if (refused !== undefined) {
       expect(structure).toMatchObject({ code: 'command-refused', detail: expect.stringContaining(refused) });
-      counts.add(`refused by name (${refused})`, 0);
+      counts.add(`refused for ${refused}`);
       return;
     }
     if (name === 'example2.hex' && envelope.severed.size === 0) {
       expect(structure).toMatchObject({ code: 'envelope-malformed', detail: expect.stringContaining('severed') });
+      counts.add('refused without their severed install');
       return;
     }
     const { sequence, components } = unwrap(structure);
+    counts.add('decoded');
     expect(sequence).toBe(SEQUENCE[name]);
     for (const { parameters } of components) expect(parameters.imageSha256).toHaveLength(32);
     // Example 5 binds its first component only; our profile wants each bound.

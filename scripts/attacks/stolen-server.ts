@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { DEVICE_PATHS } from '../../protocol/device-api.ts';
+import { DEVICE_PATHS, PROTOCOL_VERSION } from '../../protocol/device-api.ts';
 import type { TlsIdentity } from './certificates.ts';
 import type { StolenRepository } from './stolen-repository.ts';
 
@@ -16,6 +16,8 @@ const ENDLESS_PIECE = Buffer.alloc(64 * 1024, ' ');
 export interface StolenServerOptions {
   /** A metadata file that never ends. */
   readonly endless?: string;
+  /** Takes polls and reports as the real server would, and tells what came. */
+  readonly onDevice?: (path: string, body: unknown) => void;
 }
 
 export class StolenServer {
@@ -68,9 +70,27 @@ async function answer(
     const bytes = repository.metadata(name);
     return void (bytes === undefined ? response.writeHead(404).end('{}') : response.end(bytes));
   }
+  if (request.method === 'POST' && options.onDevice !== undefined)
+    return hear(path, options.onDevice, request, response);
   const digest = path.startsWith(`${DEVICE_PATHS.targets}/`) ? TARGET_DIGEST.exec(path)?.[1] : undefined;
   if (digest === undefined) return void response.writeHead(404).end('{}');
   await sendArtifact(repository, digest, request.headers.range, response);
+}
+
+/** Nothing to do for the device, and an hour until the next poll: what comes earlier was called for. */
+async function hear(
+  path: string,
+  tell: (path: string, body: unknown) => void,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const pieces: Buffer[] = [];
+  for await (const piece of request as AsyncIterable<Buffer>) pieces.push(piece);
+  const body = JSON.parse(Buffer.concat(pieces).toString('utf8'));
+  tell(path, body);
+  const nothing = { protocol: PROTOCOL_VERSION, pollAfterMs: 3600_000, action: null, requests: [] };
+  const answer = path === DEVICE_PATHS.report ? { acknowledged: body.reports.at(-1).reportSequence } : nothing;
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
 }
 
 async function sendArtifact(

@@ -10,6 +10,7 @@ import { hintTopic, PRESENCE, presenceTopic } from '../../protocol/mqtt-topics.t
 import { type Attack, type AttackOutcome, accepted, refused, type Verified } from './attack.ts';
 import { deviceKeyAndRequest, serverIdentity, stolenAuthority, strangersAuthority } from './certificates.ts';
 import type { DeviceVerifier } from './device-verifier.ts';
+import { type RetainedHintLab, retainedHint } from './retained-hint.ts';
 import type { StolenRepository } from './stolen-repository.ts';
 import {
   type ClientCertificate,
@@ -45,6 +46,7 @@ export interface WireLab {
   readonly repository: StolenRepository;
   /** A release in that repository that the verifier's device accepts. */
   readonly releasePath: string;
+  readonly keptHint: RetainedHintLab;
 }
 
 const AUDIT_PATIENCE_MS = 5000;
@@ -273,6 +275,12 @@ export const WIRE_ATTACKS: readonly Attack<WireLab>[] = [
   { name: '$SYS', by: 'broker', expectedCode: 'mqtt-sys-topic', make: subscribing(() => '$SYS/#') },
   { name: "another's client id", by: 'broker', expectedCode: 'mqtt-client-id-mismatch', make: anothersClientId },
   { name: 'a retained message', by: 'broker', expectedCode: 'mqtt-retain-refused', make: retained },
+  {
+    name: 'a retained hint',
+    by: 'device',
+    expectedCode: 'hint-retained',
+    make: (lab) => retainedHint(lab.keptHint),
+  },
   {
     name: 'a live HTTPS session after revocation',
     by: 'server',

@@ -71,6 +71,16 @@ async function wireLab(run: DemoRun, images: ImageLab): Promise<WireLab> {
     verifier: images.verifier,
     repository: await offer(images.repository, { content, author, targetsKeys: images.keys.targets }),
     releasePath: content.releasePath,
+    keptHint: {
+      workDirectory: run.path('attacks/kept-hint'),
+      rootFile: run.path('ceremony/public/1.root.json'),
+      anchorsFile: run.path('server/pki/server-ca.pem'),
+      identity: images.identity,
+      repository: images.repository,
+      deviceId: ATTACKER,
+      hardwareClass: OTHER_CLASS,
+      certificate,
+    },
   };
 }
 

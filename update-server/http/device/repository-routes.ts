@@ -3,7 +3,7 @@
  * bytes, and nothing else in the path is looked at, so that an artifact stays reachable for a device which still
  * works with older targets metadata. Ranges let a cut transfer go on where it broke.
  */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { DEVICE_PATHS } from '../../../protocol/device-api.ts';
 import { decodeRange } from './byte-range.ts';
@@ -56,7 +56,8 @@ async function serveTarget(
   const { first, last } = range.kind === 'part' ? range : { first: 0, last: found.sizeBytes - 1 };
   reply.header('content-length', last - first + 1);
   if (range.kind === 'part') reply.code(206).header('content-range', `bytes ${first}-${last}/${found.sizeBytes}`);
-  if (request.method === 'HEAD' || last < first) return reply.send();
+  // An empty stream, not nothing: for nothing the framework would announce a length of 0.
+  if (request.method === 'HEAD' || last < first) return reply.send(Readable.from([]));
   return reply.send(repository.readArtifact(sha256, first, last));
 }
 

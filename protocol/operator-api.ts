@@ -107,6 +107,7 @@ export const DeviceView = v.strictObject({
   actionId: v.nullable(Name),
   /** Short form of the explanation. */
   reason: v.picklist(REASON_CODES),
+  reasonSinceUnixMs: v.nullable(Moment),
 });
 export type DeviceView = v.InferOutput<typeof DeviceView>;
 

@@ -4,6 +4,8 @@
  * latency only, because polls and ticks read the database, never events.
  */
 
+import type { Touched } from './ports.ts';
+
 export type ServerEvent =
   /** Something that a view shows has changed. */
   | { readonly kind: 'device' | 'rollout' | 'release' | 'audit'; readonly id: string }
@@ -39,6 +41,14 @@ export class ServerEvents {
         this.#onError(error);
       }
     }
+  }
+
+  /** What a transaction of the store touched. What moves a rollout nearly always stands in the audit, too. */
+  announce(touched: Touched): void {
+    for (const id of touched.devices) this.emit({ kind: 'device', id });
+    for (const id of touched.rollouts) this.emit({ kind: 'rollout', id });
+    if (touched.rollouts.length > 0) this.emit({ kind: 'audit', id: 'audit' });
+    for (const id of touched.hints) this.emit({ kind: 'hint', id });
   }
 
   get listenerCount(): number {

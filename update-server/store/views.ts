@@ -71,6 +71,7 @@ function viewOf(
     floorSequence: device.floorSequence,
     actionId: device.actionId,
     reason: explanation.reason,
+    reasonSinceUnixMs: explanation.sinceUnixMs,
   };
   return { device: view, explanation };
 }

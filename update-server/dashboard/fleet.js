@@ -1,0 +1,98 @@
+// The fleet as a table, and one device in a dialog.
+import { get } from './api.js';
+import { cell, element, moment, REASON_WORDS, show } from './words.js';
+
+const ROWS = 500;
+let devices = [];
+
+export async function loadFleet() {
+  devices = (await get('/api/v1/devices')).devices;
+  const online = devices.filter((device) => device.online).length;
+  const troubled = devices.filter((device) => REASON_WORDS[device.reason]?.[1] === 'bad').length;
+  const trouble = troubled === 0 ? '' : ` · ${troubled} need a look`;
+  show('summary', `${devices.length} devices · ${online} online${trouble}`);
+  drawFleet();
+}
+
+export function drawFleet() {
+  const wanted = document.getElementById('search').value.trim().toLowerCase();
+  const found = devices.filter((device) => wanted === '' || textOf(device).includes(wanted));
+  const rows = found.slice(0, ROWS).map(row);
+  const place = document.getElementById('fleet');
+  const focused = document.activeElement?.dataset?.device;
+  place.replaceChildren(...rows);
+  if (focused !== undefined) place.querySelector(`[data-device="${CSS.escape(focused)}"]`)?.focus();
+  if (found.length === 0)
+    place.append(element('tr', {}, element('td', { colspan: '8', class: 'empty', text: 'No device.' })));
+  const cut = found.length > ROWS ? `, the first ${ROWS} shown` : '';
+  document.getElementById('shown').textContent =
+    wanted === '' && cut === '' ? '' : `${found.length} of ${devices.length}${cut}`;
+}
+
+function textOf(device) {
+  const [reason] = REASON_WORDS[device.reason] ?? [device.reason];
+  const parts = [
+    device.deviceId,
+    device.hardwareClass,
+    device.channel,
+    device.state,
+    device.installed?.version,
+    device.reason,
+    reason,
+  ];
+  return parts.join(' ').toLowerCase();
+}
+
+function row(device) {
+  const [reason, kind] = REASON_WORDS[device.reason] ?? [device.reason, ''];
+  const name = element('button', {
+    type: 'button',
+    class: 'name',
+    text: device.deviceId,
+    'data-device': device.deviceId,
+  });
+  name.addEventListener('click', () => openDevice(device.deviceId));
+  const online = device.enrolment === 'enrolled' ? (device.online ? 'online' : 'away') : device.enrolment;
+  const since = element('td', { class: 'nowrap', 'data-label': 'Since' }, moment(device.reasonSinceUnixMs));
+  return element(
+    'tr',
+    {},
+    element('th', { scope: 'row' }, name),
+    cell('Class', device.channel === null ? device.hardwareClass : `${device.hardwareClass}, ${device.channel}`),
+    cell('Online', online, device.online ? 'good' : 'idle'),
+    cell('State', device.state ?? '–', 'nowrap'),
+    cell('Slot', device.bootedSlot ?? '–'),
+    cell(
+      'Version',
+      device.installed === null ? '–' : `${device.installed.version} (${device.installed.sequence})`,
+      'nowrap',
+    ),
+    cell('Why', reason, kind),
+    since,
+  );
+}
+
+async function openDevice(deviceId) {
+  const { device, explanation, history } = await get(`/api/v1/devices/${encodeURIComponent(deviceId)}`);
+  document.getElementById('device-name').textContent = deviceId;
+  const [reason] = REASON_WORDS[explanation.reason] ?? [explanation.reason];
+  const facts = [
+    ['Why', reason],
+    ['Detail', explanation.detail || '–'],
+    ['Next', explanation.next],
+    ['Cure', explanation.cure],
+    [
+      'Version',
+      device.installed === null
+        ? '–'
+        : `${device.installed.version} (sequence ${device.installed.sequence}, floor ${device.floorSequence})`,
+    ],
+    ['Agent', device.agentVersion ?? '–'],
+  ];
+  const list = facts.flatMap(([term, text]) => [element('dt', { text: term }), element('dd', { text })]);
+  list.push(element('dt', { text: 'Last heard' }), element('dd', {}, moment(device.lastSeenUnixMs)));
+  document.getElementById('device-facts').replaceChildren(...list);
+  const lines = history.map((event) => element('li', {}, moment(event.atUnixMs), ` ${event.text || event.kind}`));
+  document.getElementById('device-history').replaceChildren(...lines);
+  document.getElementById('device').showModal();
+}

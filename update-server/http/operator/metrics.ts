@@ -1,0 +1,52 @@
+/** Prometheus: the fleet and the rollouts as numbers, read when they are asked for. Takes a viewer's token. */
+import type { FastifyInstance } from 'fastify';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { RolloutState } from '../../../protocol/operator-api.ts';
+import { REASON_CODES } from '../../../protocol/reasons.ts';
+import type { OperatorApiPorts } from './ports.ts';
+import { addRoute } from './route.ts';
+
+export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void {
+  const registers = [new Registry()];
+  const [registry] = registers;
+  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge =>
+    new Gauge({ name, help, labelNames, registers });
+  const enrolment = gauge('holdfast_devices', 'Devices by enrolment.', ['enrolment']);
+  const online = gauge('holdfast_devices_online', 'Enrolled devices that are there.');
+  const reasons = gauge('holdfast_devices_by_reason', 'Devices by the reason for where they are.', ['reason']);
+  const rollouts = gauge('holdfast_rollouts', 'Rollouts by state.', ['state']);
+  const memory = gauge('holdfast_server_resident_bytes', 'Memory of the server process.');
+  const events = new Counter({
+    name: 'holdfast_events_total',
+    help: 'Internal events by kind.',
+    labelNames: ['kind'],
+    registers,
+  });
+  const unsubscribe = ports.events.subscribe((event) => events.inc({ kind: event.kind }));
+  app.addHook('onClose', async () => unsubscribe());
+
+  const read = async (): Promise<void> => {
+    const settings = { nowUnixMs: ports.clock.nowUnixMs(), onlineWindowMs: ports.onlineWindowMs };
+    const fleet = await ports.store.listDevices(settings);
+    for (const state of ['claimed', 'enrolled', 'revoked'] as const) {
+      enrolment.set({ enrolment: state }, fleet.filter(({ device }) => device.enrolment === state).length);
+    }
+    online.set(fleet.filter(({ device }) => device.online).length);
+    for (const reason of REASON_CODES) {
+      reasons.set({ reason }, fleet.filter(({ device }) => device.reason === reason).length);
+    }
+    const all = await ports.store.listRollouts(settings.nowUnixMs);
+    for (const state of RolloutState.options) rollouts.set({ state }, all.filter((one) => one.state === state).length);
+    memory.set(process.memoryUsage.rss());
+  };
+
+  addRoute(
+    app,
+    { method: 'GET', url: '/metrics', access: 'metrics.read', summary: 'Prometheus metrics.' },
+    async ({ reply }) => {
+      await read();
+      await reply.type(Registry.PROMETHEUS_CONTENT_TYPE).send(await registry?.metrics());
+      return undefined;
+    },
+  );
+}

@@ -37,7 +37,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (config === undefined) return EXIT.ok;
     const log = pino({ level: config.logLevel, base: null }, pino.destination({ dest: 2, sync: true }));
     const ended = nextSignal();
-    const server = await startServer(config, { log });
+    const server = await startServer(config, { log, version: packageJson.version });
     process.on('SIGUSR2', () => {
       log.warn('every MQTT connection is dropped (SIGUSR2)');
       server.dropMqttConnections();

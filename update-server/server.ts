@@ -4,7 +4,7 @@
  * addresses for others to find, and the one-time token.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import type { Server as HttpsServer } from 'node:https';
+import { Server as HttpsServer } from 'node:https';
 import type { Logger } from 'pino';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { writeDurably } from '../platform/durable-file.ts';
@@ -13,9 +13,11 @@ import type { ServerConfig } from './config.ts';
 import { ServerEvents } from './core/events.ts';
 import type { ServerClock, ServerRandom, Store } from './core/ports.ts';
 import { DataFolder, findSealingKey } from './data-folder.ts';
+import { createClaims } from './enrolment/claims.ts';
 import { Enrolment } from './enrolment/enrolment.ts';
 import { demandBeginnings, type FirstStartPorts, openLab, openOnlineKeys } from './first-start.ts';
 import { buildDeviceApi, tell } from './http/device/app.ts';
+import { buildOperatorApi } from './http/operator/app.ts';
 import type { LabKeys } from './lab/lab-keys.ts';
 import { Lab } from './lab/push.ts';
 import { certificateNames, onPort, portOf, urlOf } from './listeners.ts';
@@ -29,6 +31,7 @@ import { openSqliteStore } from './store/sqlite-store.ts';
 
 const RENEWAL_CHECK_MS = 60_000;
 const ONE_TIME_TOKEN_BYTES = 24;
+const LEAST_ONLINE_WINDOW_MS = 15_000;
 
 export interface Endpoints {
   readonly deviceUrl: string;
@@ -50,6 +53,7 @@ export interface RunningServer {
 
 export interface ServerPorts {
   readonly log: Logger;
+  readonly version: string;
   readonly clock?: ServerClock;
   readonly random?: ServerRandom;
   readonly disk?: Disk;
@@ -59,6 +63,7 @@ type Undo = (() => Promise<unknown>)[];
 
 interface Parts extends Omit<FirstStartPorts, 'metadata'> {
   readonly log: Logger;
+  readonly version: string;
   readonly random: ServerRandom;
   readonly events: ServerEvents;
   readonly store: Store;
@@ -101,7 +106,7 @@ export async function startServer(config: ServerConfig, ports: ServerPorts): Pro
 }
 
 async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): Promise<Parts> {
-  const { log, disk = nodeDisk } = ports;
+  const { log, version, disk = nodeDisk } = ports;
   const clock = ports.clock ?? { nowUnixMs: () => Date.now() };
   const random = ports.random ?? { bytes: (length) => new Uint8Array(randomBytes(length)) };
   await demandBeginnings(disk, config);
@@ -127,7 +132,7 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   const serverAuthority = await openAuthority(files, 'server');
   const deviceAuthority = await openAuthority(files, 'device');
   const openIdentity = () => openServerCertificate(files, serverAuthority, certificateNames(config));
-  return { ...first, log, random, events, store, repository, deviceAuthority, openIdentity, labKeys };
+  return { ...first, log, version, random, events, store, repository, deviceAuthority, openIdentity, labKeys };
 }
 
 async function listen(parts: Parts, undo: Undo): Promise<Listening> {
@@ -149,17 +154,34 @@ async function listen(parts: Parts, undo: Undo): Promise<Listening> {
   });
   undo.push(() => deviceApi.close());
   await onPort('devices', host, config.devicePort, () => deviceApi.listen({ host, port: config.devicePort }));
+  const lab = labOf(parts);
+  const operatorApi = await buildOperatorApi(identity, {
+    store,
+    events,
+    clock,
+    random: parts.random,
+    publication: parts.repository,
+    createClaims: (request, actor) => createClaims(parts, request, actor),
+    labPush: lab && ((request, actor) => lab.push(request, actor)),
+    serverVersion: parts.version,
+    // A device that polls is told when to come back; two polls missed is what "offline" means without MQTT.
+    onlineWindowMs: Math.max(LEAST_ONLINE_WINDOW_MS, 3 * config.pollAfterMs),
+    log,
+  });
+  undo.push(() => operatorApi.close());
+  await onPort('people', host, config.operatorPort, () => operatorApi.listen({ host, port: config.operatorPort }));
   const endpoints = {
     deviceUrl: urlOf(config, 'https', portOf(deviceApi.server.address())),
-    operatorUrl: urlOf(config, 'https', config.operatorPort),
+    operatorUrl: urlOf(config, 'https', portOf(operatorApi.server.address())),
     mqttUrl,
     serverCa: folder.path('pki', 'server-ca.pem'),
     pid: process.pid,
   };
   const renewIdentity = (fresh: ServerIdentity): void => {
     broker.renewIdentity(fresh);
-    const servers = [deviceApi.server] as unknown as HttpsServer[];
-    for (const server of servers) server.setSecureContext({ key: fresh.keyPem, cert: fresh.chainPem });
+    for (const { server } of [deviceApi, operatorApi]) {
+      if (server instanceof HttpsServer) server.setSecureContext({ key: fresh.keyPem, cert: fresh.chainPem });
+    }
   };
   return { endpoints, broker, renewIdentity };
 }

@@ -8,7 +8,6 @@
 
 import type { TLSSocket } from 'node:tls';
 import type { IPublishPacket } from 'mqtt';
-import mqttClient from 'mqtt/lib/client';
 import { errorText } from '../../platform/fault.ts';
 import {
   hintTopic,
@@ -22,10 +21,9 @@ import { encodeCbor } from '../../trust/cbor.ts';
 import { Backoff } from '../backoff.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import { addressOf } from './https-channel.ts';
+import { MqttClient } from './mqtt-client.ts';
 import { PacketGuard } from './packet-guard.ts';
 import { type ClientIdentity, connectSecurely } from './secure-connection.ts';
-
-type Client = InstanceType<typeof mqttClient.default>;
 
 /** A topic and a payload; nothing that a broker sends us is larger. */
 const PACKET_CAP_BYTES = MQTT_PAYLOAD_CAP_BYTES + 512;
@@ -52,7 +50,7 @@ export class MqttLink {
   readonly #ports: MqttLinkPorts;
   readonly #backoff: Backoff;
   readonly #stopping = new AbortController();
-  #client: Client | undefined;
+  #client: MqttClient | undefined;
   #running: Promise<void> | undefined;
   #connections = 0;
 
@@ -128,7 +126,7 @@ export class MqttLink {
     this.#client = undefined;
   }
 
-  #greet(client: Client): void {
+  #greet(client: MqttClient): void {
     const { deviceId, log, onHint } = this.#ports;
     this.#connections += 1;
     log.info('mqtt is here');
@@ -168,13 +166,13 @@ function encodeStatus(status: StatusMessage): Uint8Array {
   return encodeCbor(new Map<string, string | number | null>(Object.entries(status)));
 }
 
-function openClient(socket: TLSSocket, deviceId: string): Client {
+function openClient(socket: TLSSocket, deviceId: string): MqttClient {
   const guard = new PacketGuard(PACKET_CAP_BYTES);
   socket.on('data', (chunk: Buffer) => {
     if (!guard.allows(chunk))
       socket.destroy(new Error(`the broker announced a packet of more than ${PACKET_CAP_BYTES} bytes`));
   });
-  return new mqttClient.default(() => socket, {
+  return new MqttClient(() => socket, {
     clientId: deviceId,
     protocolVersion: 4,
     clean: true,
@@ -187,7 +185,7 @@ function openClient(socket: TLSSocket, deviceId: string): Client {
   });
 }
 
-function publish(client: Client, topic: string, payload: string | Buffer, qos: 0 | 1): Promise<void> {
+function publish(client: MqttClient, topic: string, payload: string | Buffer, qos: 0 | 1): Promise<void> {
   return new Promise((resolve, reject) => {
     client.publish(topic, payload, { qos, retain: false }, (error) => (error ? reject(error) : resolve()));
   });

@@ -3,6 +3,7 @@
  * that each refusal is provoked by one change to a chain that is accepted.
  */
 import 'reflect-metadata';
+import type { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -23,7 +24,7 @@ export interface CertificateWishes {
 export interface IssuedCertificate {
   readonly certificatePem: string;
   readonly privateKeyPem: string;
-  readonly keys: CryptoKeyPair;
+  readonly keys: webcrypto.CryptoKeyPair;
   readonly certificate: x509.X509Certificate;
 }
 
@@ -35,13 +36,27 @@ export const NOT_YET = { notBefore: new Date(Date.now() + 10 * DAY_MS), notAfter
 let serial = 1;
 
 /** Self-signed without an issuer. */
-export async function issue(subject: string, wishes: CertificateWishes, issuer?: IssuedCertificate): Promise<IssuedCertificate> {
+export async function issue(
+  subject: string,
+  wishes: CertificateWishes,
+  issuer?: IssuedCertificate,
+): Promise<IssuedCertificate> {
   const keys = await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
   const certificate = await certify(subject, wishes, keys, issuer);
-  return { certificate, certificatePem: certificate.toString('pem'), privateKeyPem: await pemOf(keys.privateKey), keys };
+  return {
+    certificate,
+    certificatePem: certificate.toString('pem'),
+    privateKeyPem: await pemOf(keys.privateKey),
+    keys,
+  };
 }
 
-async function certify(subject: string, wishes: CertificateWishes, keys: CryptoKeyPair, issuer: IssuedCertificate | undefined): Promise<x509.X509Certificate> {
+async function certify(
+  subject: string,
+  wishes: CertificateWishes,
+  keys: webcrypto.CryptoKeyPair,
+  issuer: IssuedCertificate | undefined,
+): Promise<x509.X509Certificate> {
   serial += 1;
   const names = [
     ...(wishes.dns ?? []).map((value) => ({ type: 'dns' as const, value })),
@@ -59,24 +74,34 @@ async function certify(subject: string, wishes: CertificateWishes, keys: CryptoK
     extensions: [
       new x509.BasicConstraintsExtension(wishes.isAuthority ?? false, wishes.pathLength, true),
       ...(wishes.keyUsage === undefined ? [] : [new x509.KeyUsagesExtension(wishes.keyUsage, true)]),
-      ...(wishes.extendedKeyUsage === undefined ? [] : [new x509.ExtendedKeyUsageExtension([...wishes.extendedKeyUsage])]),
+      ...(wishes.extendedKeyUsage === undefined
+        ? []
+        : [new x509.ExtendedKeyUsageExtension([...wishes.extendedKeyUsage])]),
       ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
       ...(wishes.extensions ?? []),
     ],
   });
 }
 
-async function pemOf(key: CryptoKey): Promise<string> {
+async function pemOf(key: webcrypto.CryptoKey): Promise<string> {
   const der = Buffer.from(await crypto.subtle.exportKey('pkcs8', key)).toString('base64');
   return `-----BEGIN PRIVATE KEY-----\n${der}\n-----END PRIVATE KEY-----\n`;
 }
 
 export const authority = (name = 'Test CA', wishes: CertificateWishes = {}, issuer?: IssuedCertificate) =>
-  issue(name, { isAuthority: true, keyUsage: x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, ...wishes }, issuer);
+  issue(
+    name,
+    { isAuthority: true, keyUsage: x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, ...wishes },
+    issuer,
+  );
 
 /** A server's certificate for localhost. */
 export const serverCertificate = (issuer: IssuedCertificate, wishes: CertificateWishes = {}) =>
-  issue('server', { dns: ['localhost'], keyUsage: x509.KeyUsageFlags.digitalSignature, extendedKeyUsage: [SERVER_USE], ...wishes }, issuer);
+  issue(
+    'server',
+    { dns: ['localhost'], keyUsage: x509.KeyUsageFlags.digitalSignature, extendedKeyUsage: [SERVER_USE], ...wishes },
+    issuer,
+  );
 
 export const deviceCertificate = (issuer: IssuedCertificate, deviceId: string, wishes: CertificateWishes = {}) =>
   issue(deviceId, { keyUsage: x509.KeyUsageFlags.digitalSignature, extendedKeyUsage: [CLIENT_USE], ...wishes }, issuer);

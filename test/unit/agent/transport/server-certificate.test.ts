@@ -1,28 +1,39 @@
 import { X509Certificate } from 'node:crypto';
-import { type Server, createServer } from 'node:tls';
-import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connectSecurely } from '../../../../agent/transport/secure-connection.ts';
 import { verifyServerCertificate } from '../../../../agent/transport/server-certificate.ts';
 import {
+  authority,
   CLIENT_USE,
   EXPIRED,
   type IssuedCertificate,
   NOT_YET,
-  authority,
   serverCertificate,
   x509,
 } from '../test-authority.ts';
 
 const parsed = (issued: IssuedCertificate): X509Certificate => new X509Certificate(issued.certificatePem);
-const verify = (leaf: IssuedCertificate, others: IssuedCertificate[], anchors: IssuedCertificate[], host = 'localhost') =>
-  verifyServerCertificate({ leaf: parsed(leaf), others: others.map(parsed) }, { anchors: anchors.map(parsed), host, nowUnixMs: Date.now() });
+const verify = (
+  leaf: IssuedCertificate,
+  others: IssuedCertificate[],
+  anchors: IssuedCertificate[],
+  host = 'localhost',
+) =>
+  verifyServerCertificate(
+    { leaf: parsed(leaf), others: others.map(parsed) },
+    { anchors: anchors.map(parsed), host, nowUnixMs: Date.now() },
+  );
 
 describe('a server certificate', () => {
   it('is accepted when an anchor signed it, it names the host and is within its dates', async () => {
     const ca = await authority();
-    expect(verify(await serverCertificate(ca), [], [ca])).toEqual({ ok: true, value: { outOfDates: false, detail: '' } });
+    expect(verify(await serverCertificate(ca), [], [ca])).toEqual({
+      ok: true,
+      value: { outOfDates: false, detail: '' },
+    });
   });
 
   it('is accepted as out of its dates when that is all that is wrong, in either direction', async () => {
@@ -100,13 +111,21 @@ describe('a server certificate', () => {
     const below = await authority('below', {}, shortRoot);
     cases.push(['the path is longer than the anchor allows', await serverCertificate(below), [below], shortRoot]);
     cases.push(['it is made for clients', await serverCertificate(root, { extendedKeyUsage: [CLIENT_USE] }), [], root]);
-    cases.push(['its key may not sign a handshake', await serverCertificate(root, { keyUsage: keyCertSign }), [], root]);
+    cases.push([
+      'its key may not sign a handshake',
+      await serverCertificate(root, { keyUsage: keyCertSign }),
+      [],
+      root,
+    ]);
     const unknown = new x509.Extension('1.2.3.4.5', true, new Uint8Array([5, 0]));
     cases.push(['an extension is not understood', await serverCertificate(root, { extensions: [unknown] }), [], root]);
     const sameName = await authority('root');
     cases.push(['the anchor has the same name and another key', await serverCertificate(sameName), [sameName], root]);
     for (const [why, leaf, others, anchor] of cases) {
-      expect([why, verify(leaf, others, [anchor])]).toMatchObject([why, { ok: false, code: 'server-certificate-untrusted' }]);
+      expect([why, verify(leaf, others, [anchor])]).toMatchObject([
+        why,
+        { ok: false, code: 'server-certificate-untrusted' },
+      ]);
     }
   });
 });
@@ -120,12 +139,15 @@ describe('a connection', () => {
   /** Counts the bytes that came after the handshake. */
   async function serve(leaf: IssuedCertificate, ...chain: IssuedCertificate[]) {
     const seen = { bytes: 0 };
-    const server = createServer({ key: leaf.privateKeyPem, cert: [leaf, ...chain].map((one) => one.certificatePem).join('\n') }, (socket) => {
-      socket.on('data', (data) => {
-        seen.bytes += data.length;
-      });
-      socket.on('error', () => {});
-    });
+    const server = createServer(
+      { key: leaf.privateKeyPem, cert: [leaf, ...chain].map((one) => one.certificatePem).join('\n') },
+      (socket) => {
+        socket.on('data', (data) => {
+          seen.bytes += data.length;
+        });
+        socket.on('error', () => {});
+      },
+    );
     servers.push(server);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -162,7 +184,10 @@ describe('a connection', () => {
   it("is refused for a stranger's expired certificate that carries our authority's name", async () => {
     const stranger = await authority('Test CA');
     const { port } = await serve(await serverCertificate(stranger, EXPIRED));
-    expect(await dial(port, await authority('Test CA'))).toMatchObject({ ok: false, code: 'server-certificate-untrusted' });
+    expect(await dial(port, await authority('Test CA'))).toMatchObject({
+      ok: false,
+      code: 'server-certificate-untrusted',
+    });
   });
 
   it('is refused for the right authority with the wrong name, expired or not', async () => {

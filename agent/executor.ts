@@ -20,6 +20,7 @@ import {
   actionMayTry,
   addToQuarantine,
   countNetworkReturn,
+  isFinal,
   isQuarantined,
   pruneQuarantine,
 } from './core/quarantine.ts';
@@ -98,7 +99,7 @@ function trouble(x: Execution, code: string, detail: string, quarantine = false)
 function refused(x: Execution, verdict: { readonly code: string; readonly detail: string }): Outcome {
   // Too slow says nothing about the release: the same as a source that is away.
   if (verdict.code === 'transfer-too-slow') return { event: 'source-away' };
-  return { event: 'refused', change: trouble(x, verdict.code, verdict.detail, verdict.code === 'release-quarantined') };
+  return { event: 'refused', change: trouble(x, verdict.code, verdict.detail) };
 }
 
 /** What is under way, for a report; zero when even that was lost. */
@@ -122,7 +123,7 @@ async function obtain(x: Execution): Promise<Outcome> {
   }
   if (!actionMayTry(x.state.quarantine, action.actionId)) {
     const detail = 'the server was lost in three trials of this release; a new action lets it try again';
-    return { event: 'failed', change: trouble(x, 'server-unreachable-in-trial', detail) };
+    return { event: 'failed', change: trouble(x, 'network-returns-exhausted', detail) };
   }
   const { installedSequence, floorSequence } = x.state.counters;
   const obtained = await obtainRelease(x.ports, x.settings, action.releasePath, installedSequence, floorSequence);
@@ -347,7 +348,7 @@ async function reportHeld(x: Execution): Promise<Outcome> {
 /** An action that ended for good is not taken up again when the server has not heard of its end yet. */
 async function settle(x: Execution): Promise<Outcome> {
   const { action, trouble: why, settled } = x.state.journal;
-  const final = why === null ? x.state.slots[x.booted.slot]?.sequence === action?.sequence : why.quarantine;
+  const final = why === null ? x.state.slots[x.booted.slot]?.sequence === action?.sequence : isFinal(why);
   x.obtained = undefined;
   x.progress = null;
   await x.state.journalTo({

@@ -23,7 +23,7 @@ import {
   type Slot,
   SourceUnreachable,
 } from './core/ports.ts';
-import { reportedQuarantine } from './core/quarantine.ts';
+import { isFinal, reportedQuarantine } from './core/quarantine.ts';
 import { DEFAULT_RETRY, fractionOf, retryDelayMs } from './core/schedule.ts';
 import { type Execution, failureCode, type Outcome, type Progress, runEffect } from './executor.ts';
 import { DeviceState, otherSlot } from './storage/device-state.ts';
@@ -45,6 +45,8 @@ export interface EngineStatus {
   readonly heldWhy: string;
 }
 
+/** Events that end an action without success. */
+const ENDS: readonly EventKind[] = ['refused', 'failed', 'back'];
 const UNKNOWN: Installed = { sequence: 0, version: 'unknown' };
 /** States in which the booted slot is not permanent yet. */
 const UNCONFIRMED: readonly InstallState[] = ['trial', 'confirming', 'rolling-back'];
@@ -53,6 +55,8 @@ export class UpdateEngine {
   readonly #execution: Execution;
   /** The newest offer not looked at yet; undefined: none. */
   #inbox: Offer | undefined;
+  /** An action that ended without being over: it is tried again once its pause has passed. */
+  #postponed: NonNullable<Offer> | undefined;
   /** Failures in a row of one action, and when it may try again. */
   #failures = { actionId: '', count: 0, notBeforeMs: 0 };
   /** How many of the journal's owed effects ran in this process. */
@@ -99,6 +103,7 @@ export class UpdateEngine {
    */
   async offer(offer: Offer): Promise<void> {
     this.#inbox = offer;
+    if (offer?.actionId !== this.#postponed?.actionId) this.#postponed = undefined;
   }
 
   /** The server asks to try again at once: pauses after failures are forgotten. */
@@ -123,7 +128,7 @@ export class UpdateEngine {
         if ('rest' in outcome) return outcome.rest;
         await this.#dispatch(outcome.event, outcome.change);
         if (outcome.event === 'source-away') return { rest: 'retry', afterMs: this.#countFailure() };
-        if (outcome.event === 'refused' || outcome.event === 'failed') this.#countFailure();
+        if (ENDS.includes(outcome.event)) this.#postpone();
       }
     }
   }
@@ -137,11 +142,15 @@ export class UpdateEngine {
       return undefined;
     }
     const unfit = this.#unfit();
-    if (state.journal.state === 'idle') {
-      if (unfit === undefined) return { rest: 'idle' };
+    if (state.journal.state === 'idle' && unfit !== undefined) {
       await this.#dispatch('unfit', { trouble: unfit });
       return undefined;
     }
+    if (this.#postponed !== undefined) {
+      const afterMs = Math.max(this.#failures.notBeforeMs - this.#execution.ports.clock.monotonicMs(), 0);
+      return { rest: 'retry', afterMs };
+    }
+    if (state.journal.state === 'idle') return { rest: 'idle' };
     if (state.journal.state === 'held') return { rest: 'held', why: state.journal.trouble?.code ?? 'unknown' };
     throw new Error(`nothing is owed in state ${state.journal.state}: boot recovery or the machine forgot an effect`);
   }
@@ -223,6 +232,7 @@ export class UpdateEngine {
   }
 
   async #takeInbox(): Promise<void> {
+    if (this.#inbox === undefined && this.#mayTryNow(this.#postponed)) this.#inbox = this.#postponed;
     const event = this.#inboxEvent();
     const offer = this.#inbox;
     const { state, booted } = this.#execution;
@@ -249,8 +259,23 @@ export class UpdateEngine {
       await state.journalTo({ settled: { actionId: action.actionId, final: true } });
       return false;
     }
-    if (this.#failures.actionId !== action.actionId) return true;
-    return ports.clock.monotonicMs() >= this.#failures.notBeforeMs;
+    const now = this.#mayTryNow(action);
+    this.#postponed = now ? undefined : action;
+    return now;
+  }
+
+  #mayTryNow(action: NonNullable<Offer> | undefined): boolean {
+    if (action === undefined) return false;
+    const { actionId, notBeforeMs } = this.#failures;
+    return actionId !== action.actionId || this.#execution.ports.clock.monotonicMs() >= notBeforeMs;
+  }
+
+  /** Keeps the action that just ended for another try, unless its end is final. */
+  #postpone(): void {
+    const { action, trouble } = this.#execution.state.journal;
+    if (action === null || trouble === null || isFinal(trouble)) return;
+    this.#countFailure();
+    this.#postponed = action;
   }
 
   /** Milliseconds until the action may try again. */

@@ -58,6 +58,21 @@ export function actionMayTry(quarantine: Quarantine, actionId: string): boolean 
   return returns === null || returns.actionId !== actionId || mayTryAgain(returns.bootIds.length);
 }
 
+/** Ends that trying again would not change: the same action is not taken up again. */
+const FINAL_CODES: readonly string[] = [
+  'release-quarantined',
+  'network-returns-exhausted',
+  'board-has-no-slots',
+  // Counters never fall.
+  'sequence-not-newer',
+  'sequence-below-floor',
+];
+
+/** Is this the end of the action, or may the same one be tried again after a pause? */
+export function isFinal(end: { readonly code: string; readonly quarantine: boolean }): boolean {
+  return end.quarantine || FINAL_CODES.includes(end.code);
+}
+
 /** After a confirmed release: what is not newer can never install again and need not be remembered. */
 export function pruneQuarantine(quarantine: Quarantine, installedSequence: number): Quarantine {
   const entries = quarantine.entries.filter((entry) => entry.sequence > installedSequence);

@@ -15,8 +15,8 @@ import { DEVICE, type Images, makeFactoryDevice, SimulatedDevice, STATE } from '
 import { type CutPolicy, SimulatedDisk, seededRandom } from './simulated-disk.ts';
 
 const MIB = 1024 * 1024;
-/** HOLDFAST_SIM_SEED and HOLDFAST_SIM_CUT replay one cut. */
-const SEED = Number(process.env.HOLDFAST_SIM_SEED ?? 20_260_101);
+/** HOLDFAST_SEED and HOLDFAST_SIM_CUT replay one cut. */
+const SEED = Number(process.env.HOLDFAST_SEED ?? 1);
 const ONLY_CUT = process.env.HOLDFAST_SIM_CUT === undefined ? undefined : Number(process.env.HOLDFAST_SIM_CUT);
 
 function filled(seed: number, length: number): Uint8Array {
@@ -153,7 +153,8 @@ async function recoverFrom(cut: Cut, world: World, seed: number): Promise<void> 
   let second: SimulatedDisk | undefined;
   cut.disk.operations = 0;
   const { rest } = await runChecked(cut.disk, world, ({ number }) => {
-    if (number === again) second = cut.disk.cut('random', random);
+    // A second cut after a torn first one; after the other two kinds it would tell little new.
+    if (number === again && cut.text.startsWith('random')) second = cut.disk.cut('random', random);
   });
   await checkEnd(cut.disk, world, rest);
   if (second === undefined) return;
@@ -219,7 +220,7 @@ async function cutEverywhere({ name, floorSequence, healthy, end }: Scenario): P
       if (cut.text.startsWith('drop')) durable = found;
       await recoverFrom(cut, world, SEED * 31 + cut.number);
     } catch (error) {
-      const replay = `HOLDFAST_SIM_SEED=${SEED} HOLDFAST_SIM_CUT=${cut.number} npx vitest run test/sim/update.test.ts -t '${name}'`;
+      const replay = `HOLDFAST_SEED=${SEED} HOLDFAST_SIM_CUT=${cut.number} npx vitest run test/sim/update.test.ts -t '${name}'`;
       const message = `seed ${SEED}, cut ${cut.number} (${cut.text}): ${String(error)}\nreplay: ${replay}`;
       throw new Error(message, { cause: error });
     }
@@ -231,6 +232,6 @@ describe('an update cut at every disk operation', { timeout: 600_000 }, () => {
   it.each(SCENARIOS)('$name', async (scenario) => {
     const cuts = await cutEverywhere(scenario);
     if (ONLY_CUT === undefined) expect(cuts).toBeGreaterThan(300);
-    console.log(`${scenario.name}: ${cuts} cuts, each recovered from, and cut once more`);
+    console.log(`${scenario.name}: ${cuts} cuts, each recovered from; a third of them cut once more on the way`);
   });
 });

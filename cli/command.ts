@@ -2,7 +2,7 @@
  * How commands are declared and how they end: every one takes --json and --debug, has an example in its help, returns
  * a document (printed with --json) and an exit status, and fails through platform/command-line.ts.
  */
-import type { Command, CommanderError } from 'commander';
+import { type Command, type CommanderError, Option } from 'commander';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, type ExitStatus, Fault } from '../platform/fault.ts';
 import { createOutput, type Output } from './output.ts';
@@ -46,12 +46,18 @@ export function addCommand(parent: Command, text: CommandText): Command {
     .addHelpText('after', `\nExample${text.examples.length > 1 ? 's' : ''}:\n${examples}`);
 }
 
-/** Adds a group of commands: `keys`, `release`. */
-export function addGroup(parent: Command, name: string, summary: string): Command {
-  return parent.command(name).summary(summary).description(summary);
+/** `holdfast --json devices list` is taken too; help shows the options at the commands only. */
+export function takeOutputOptions(command: Command): Command {
+  return command.addOption(new Option('--json').hideHelp()).addOption(new Option('--debug').hideHelp());
 }
 
-function nameOf(command: Command): string {
+/** Adds a group of commands: `keys`, `release`. */
+export function addGroup(parent: Command, name: string, summary: string): Command {
+  return takeOutputOptions(parent.command(name).summary(summary).description(summary));
+}
+
+/** `holdfast keys init`. */
+export function nameOf(command: Command): string {
   const above = command.parent;
   return above === null ? command.name() : `${nameOf(above)} ${command.name()}`;
 }
@@ -64,7 +70,7 @@ export function onRun<O extends object>(
 ): void {
   command.action(async (...received: unknown[]) => {
     const args = received.slice(0, -2) as string[];
-    const options = command.opts<O & CommonOptions>();
+    const options = command.optsWithGlobals<O & CommonOptions>();
     const output = { json: options.json === true, debug: options.debug === true };
     try {
       const { document, exitStatus = EXIT.ok } = await run(createOutput(output), options, ...args.flat());
@@ -87,19 +93,26 @@ const USAGE_CODES: Readonly<Record<string, string>> = {
   'commander.conflictingOption': 'options-conflict',
 };
 
+/** The first word that looks like an option and is none of `command`'s. */
+function strangeOption(command: Command, args: readonly string[]): string | undefined {
+  const known = new Set(command.options.flatMap((option) => [option.long, option.short]));
+  return args.find((word) => word.startsWith('--') && word !== '--' && !known.has(word.split('=', 1)[0] ?? word));
+}
+
 /** Commander's own errors (a mistyped option) as a Fault; undefined when it only printed help or the version. */
-export function faultOfCommander(error: CommanderError, commandPath: string): Fault | undefined {
+export function faultOfCommander(error: CommanderError, command: Command, args: readonly string[]): Fault | undefined {
   if (error.exitCode === 0) return undefined;
+  const wrong = (code: string, what: string): Fault =>
+    new Fault({ code, what, cure: `See ${nameOf(command)} --help.`, exitStatus: EXIT.usage });
+  // Commander looks for what is missing first; a mistyped option is why it is missing.
+  const strange = error.code === 'commander.missingMandatoryOptionValue' ? strangeOption(command, args) : undefined;
+  if (strange !== undefined) return wrong('option-unknown', `unknown option '${strange}'`);
+  if (error.code === 'commander.help') return wrong('command-missing', 'a command is missing');
   const what = error.message
     .replace(/^error: /, '')
     .replaceAll(/\s+/g, ' ')
     .trim();
-  return new Fault({
-    code: USAGE_CODES[error.code] ?? 'command-line-wrong',
-    what: error.code === 'commander.help' ? 'a command is missing' : what,
-    cure: `See ${commandPath} --help.`,
-    exitStatus: EXIT.usage,
-  });
+  return wrong(USAGE_CODES[error.code] ?? 'command-line-wrong', what);
 }
 
 /** For options that may be given several times. */

@@ -5,7 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, systemErrorCode } from '../platform/fault.ts';
-import { type Finish, faultOfCommander } from './command.ts';
+import { type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
 import { addKeysCommands } from './commands/keys.ts';
@@ -30,20 +30,18 @@ Every command takes --json (one document on stdout) and --debug (stack traces), 
 Exit status: 0 good · 1 a bug · 2 command line · 3 input · 4 refused · 5 this machine · 6 another machine · 7 damaged state.`;
 
 /** Which command the arguments were for, as far as they name one: for messages. */
-function commandPath(program: Command, args: readonly string[]): string {
+function commandFor(program: Command, args: readonly string[]): Command {
   let at = program;
-  for (const word of args) {
+  for (const word of args.filter((candidate) => !candidate.startsWith('-'))) {
     const next = at.commands.find((command) => command.name() === word);
     if (next === undefined) break;
     at = next;
   }
-  const names: string[] = [];
-  for (let command: Command | null = at; command !== null; command = command.parent) names.unshift(command.name());
-  return names.join(' ');
+  return at;
 }
 
 function createProgram(finish: Finish): Command {
-  const program = new Command('holdfast')
+  const program = takeOutputOptions(new Command('holdfast'))
     .description('Signed A/B firmware updates: keys, releases, devices and rollouts.')
     .version(VERSION)
     .exitOverride()
@@ -71,11 +69,11 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     await program.parseAsync([...args], { from: 'user' });
     return status;
   } catch (error) {
-    const path = commandPath(program, args);
+    const command = commandFor(program, args);
     const output = { json: args.includes('--json'), debug: args.includes('--debug') };
-    if (!(error instanceof CommanderError)) return reportFailure(path, error, output);
-    const fault = faultOfCommander(error, path);
-    return fault === undefined ? EXIT.ok : reportFailure(path, fault, output);
+    if (!(error instanceof CommanderError)) return reportFailure(nameOf(command), error, output);
+    const fault = faultOfCommander(error, command, args);
+    return fault === undefined ? EXIT.ok : reportFailure(nameOf(command), fault, output);
   }
 }
 

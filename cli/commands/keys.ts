@@ -6,8 +6,9 @@ import { initCeremony } from '../../keys/ceremony.ts';
 import { inspectCeremony } from '../../keys/ceremony-inspection.ts';
 import { CEREMONY_RECORD_CAP_BYTES, decodeCeremonyRecord } from '../../keys/ceremony-record.ts';
 import { openKey, readKeyFile } from '../../keys/key-file.ts';
+import type { SignatureAlgorithm } from '../../keys/signing-key.ts';
 import { faultOfSystemError } from '../../platform/command-line.ts';
-import { EXIT } from '../../platform/fault.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
 import { namingPath, readInputFile } from '../../platform/input-file.ts';
 import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
@@ -23,6 +24,17 @@ interface InitOptions {
   readonly passphraseFile?: string;
 }
 
+function parseAlgorithm(text: string): SignatureAlgorithm {
+  if (text === 'ed25519' || text === 'esp256') return text;
+  throw new Fault({
+    code: 'algorithm-unknown',
+    what: `'${text}' is not an algorithm for author keys`,
+    where: '--author-algorithm',
+    cure: 'Give ed25519 or esp256.',
+    exitStatus: EXIT.usage,
+  });
+}
+
 async function init(out: Output, options: InitOptions): Promise<Outcome> {
   const people = parseWholeNumber(options.people, '--people', 1, 99);
   const progress = out.progress('Making keys', people * 2 + options.class.length, String);
@@ -31,7 +43,7 @@ async function init(out: Output, options: InitOptions): Promise<Outcome> {
     vendor: options.vendor,
     hardwareClasses: options.class,
     people,
-    authorAlgorithm: options.authorAlgorithm === 'esp256' ? 'esp256' : 'ed25519',
+    authorAlgorithm: parseAlgorithm(options.authorAlgorithm),
     passphraseFor: passphraseSource(options.passphraseFile, true),
     nowUnixS: Math.floor(Date.now() / 1000),
     onKey: (number, _total, holder) => progress.update(number - 1, holder),

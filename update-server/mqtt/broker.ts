@@ -11,8 +11,8 @@ import { hintTopic, presenceTopic, statusTopic } from '../../protocol/mqtt-topic
 import type { ServerEvents } from '../core/events.ts';
 import type { ServerClock, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';
-import { verifyDeviceCertificate, whyOutOfDates } from '../pki/device-certificate.ts';
 import type { ServerIdentity } from '../pki/server-certificate.ts';
+import { checkStanding, identifyConnection } from './connection-check.ts';
 import { FrameGate } from './frame-gate.ts';
 import { RefusalLog, type RefusalLogPorts } from './refusal-log.ts';
 import {
@@ -26,12 +26,11 @@ import {
 } from './rules.ts';
 import { type Session, Sessions } from './sessions.ts';
 import { decodeStatus } from './status.ts';
+import { Telemetry } from './telemetry.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A device that vanished without a word is noticed after at most one and a half times this. */
 const KEEPALIVE_LIMIT_S = 600;
-/** Telemetry comes as often as a device likes; it is written at most this often. */
-const STATUS_INTERVAL_MS = 250;
 const CONNACK = { identifierRejected: 2, notAuthorised: 5 } as const;
 
 export interface BrokerPorts extends RefusalLogPorts {
@@ -47,16 +46,16 @@ export class MqttBroker {
   readonly #server: Server;
   readonly #refusals: RefusalLog;
   readonly #sessions = new Sessions();
+  readonly #telemetry: Telemetry;
   readonly #sockets = new Set<TLSSocket>();
   readonly #byConnection = new WeakMap<object, Session>();
   readonly #connectPackets = new WeakMap<Client, ConnectPacket>();
-  readonly #statusWrittenMs = new WeakMap<Session, number>();
-  readonly #presenceWritten = new Map<string, Promise<void>>();
   readonly #unsubscribe: () => void;
 
   private constructor(identity: ServerIdentity, ports: BrokerPorts) {
     this.#ports = ports;
     this.#refusals = new RefusalLog(ports);
+    this.#telemetry = new Telemetry(ports, this.#sessions);
     this.#aedes = new Aedes({
       connectTimeout: CONNECT_TIMEOUT_MS,
       keepaliveLimit: KEEPALIVE_LIMIT_S,
@@ -136,7 +135,7 @@ export class MqttBroker {
     this.dropAllConnections();
     await new Promise<void>((resolve) => this.#aedes.close(() => resolve()));
     await closed;
-    await Promise.allSettled(this.#presenceWritten.values());
+    await this.#telemetry.settle();
   }
 
   #listen(): void {
@@ -147,7 +146,7 @@ export class MqttBroker {
     this.#aedes.on('clientReady', (client) => {
       const session = this.#sessionOf(client);
       session.ready = true;
-      this.#notePresence(session.identity.deviceId);
+      this.#telemetry.notePresence(session.identity.deviceId);
     });
     this.#aedes.on('clientError', (client, error) => {
       // These topics are refused by the broker before the rules are asked.
@@ -171,31 +170,30 @@ export class MqttBroker {
   }
 
   async #identify(socket: TLSSocket): Promise<void> {
-    const turnAway = (code: MqttRefusal, detail: string, deviceId?: string): void => {
-      const peer = deviceId === undefined ? `address:${socket.remoteAddress ?? 'unknown'}` : `device:${deviceId}`;
-      this.#refusals.record(peer, code, detail);
-      socket.destroy();
-    };
-    const certificate = socket.getPeerX509Certificate();
-    if (certificate === undefined) return turnAway('mqtt-no-certificate', 'connection');
-    const verdict = verifyDeviceCertificate(certificate, this.#ports.deviceAuthority);
-    if (!verdict.ok) return turnAway('mqtt-certificate-refused', verdict.detail);
-    const identity = verdict.value;
-    const session = this.#sessions.open(identity, socket);
-    if (session === undefined) return turnAway('mqtt-too-many-sessions', 'connection', identity.deviceId);
+    const identified = identifyConnection(socket, this.#ports.deviceAuthority);
+    if (!identified.ok) {
+      this.#turnAway(socket, `address:${socket.remoteAddress ?? 'unknown'}`, identified.code, identified.detail);
+      return;
+    }
+    const { deviceId } = identified.value;
+    const session = this.#sessions.open(identified.value, socket);
+    if (session === undefined) {
+      this.#turnAway(socket, `device:${deviceId}`, 'mqtt-too-many-sessions', 'connection');
+      return;
+    }
     // Known before the store is asked: a revocation in between finds the session and ends it.
     socket.once('close', () => {
       this.#sessions.close(session);
-      if (session.ready) this.#notePresence(identity.deviceId);
+      if (session.ready) this.#telemetry.notePresence(deviceId);
     });
-    const outOfDates = whyOutOfDates(identity, this.#ports.clock.nowUnixMs());
-    if (outOfDates !== undefined) return turnAway('mqtt-certificate-refused', outOfDates, identity.deviceId);
-    const record = await this.#ports.store.findCertificate(identity.fingerprint);
-    if (record?.deviceId !== identity.deviceId) {
-      return turnAway('mqtt-certificate-refused', 'not issued by this server', identity.deviceId);
-    }
-    if (record.revoked) return turnAway('mqtt-device-revoked', 'connection', identity.deviceId);
-    if (!socket.destroyed) this.#admit(socket, session);
+    const standing = await checkStanding(this.#ports, identified.value);
+    if (!standing.ok) this.#turnAway(socket, `device:${deviceId}`, standing.code, standing.detail);
+    else if (!socket.destroyed) this.#admit(socket, session);
+  }
+
+  #turnAway(socket: TLSSocket, peer: string, code: MqttRefusal, detail: string): void {
+    this.#refusals.record(peer, code, detail);
+    socket.destroy();
   }
 
   #admit(socket: TLSSocket, session: Session): void {
@@ -241,45 +239,19 @@ export class MqttBroker {
     const { payload } = messageOf(packet);
     if (packet.topic === presenceTopic(deviceId)) {
       session.said = decodePresence(payload) ?? session.said;
-      this.#notePresence(deviceId);
+      this.#telemetry.notePresence(deviceId);
     } else if (packet.topic === statusTopic(deviceId)) {
       this.#takeStatus(session, payload);
     }
   }
 
   #takeStatus(session: Session, payload: Uint8Array): void {
-    const { deviceId } = session.identity;
     const status = decodeStatus(payload);
     if (status === undefined) {
       this.#refuse(session, 'mqtt-payload-malformed', 'status');
       return;
     }
-    const now = this.#ports.clock.nowUnixMs();
-    if (now - (this.#statusWrittenMs.get(session) ?? 0) < STATUS_INTERVAL_MS) return;
-    this.#statusWrittenMs.set(session, now);
-    this.#ports.store.recordStatus(deviceId, status, now).then(
-      () => this.#ports.events.emit({ kind: 'device', id: deviceId }),
-      (error: unknown) => this.#ports.log.warn({ err: error, deviceId }, 'a status was not written'),
-    );
-  }
-
-  /** One write after the other for each device, each of what holds when its turn comes. */
-  #notePresence(deviceId: string): void {
-    const before = this.#presenceWritten.get(deviceId) ?? Promise.resolve();
-    const written = before.then(async () => {
-      try {
-        await this.#ports.store.recordPresence(
-          deviceId,
-          this.#sessions.presenceOf(deviceId),
-          this.#ports.clock.nowUnixMs(),
-        );
-        this.#ports.events.emit({ kind: 'device', id: deviceId });
-      } catch (error) {
-        this.#ports.log.warn({ err: error, deviceId }, 'a presence was not written');
-      }
-      if (this.#presenceWritten.get(deviceId) === written) this.#presenceWritten.delete(deviceId);
-    });
-    this.#presenceWritten.set(deviceId, written);
+    this.#telemetry.takeStatus(session, status);
   }
 
   #hint(deviceId: string): void {

@@ -48,6 +48,8 @@ export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, fac
     for (const slot of ['a', 'b']) await disk.place(`${DEVICE}/board/slots/${slot}/${component}.img`, bytes);
   }
   await disk.place(FACTORY_ROOT, factoryRoot);
+  await disk.makeDirectory(`${DEVICE}/board`);
+  await disk.syncDirectory(DEVICE);
   const env = { order: ['a', 'b'], trial: null } as const;
   for (let copies = 0; copies < 2; copies += 1) await writeBootEnv(disk, DEVICE, env);
 }

@@ -9,7 +9,7 @@ import { OPERATOR_BODY_CAP_BYTES, OPERATOR_PATHS } from '../../../protocol/opera
 import { decodeJson } from '../../../trust/json.ts';
 import { addArtifactRoutes, addReleaseRoutes } from './artifact-routes.ts';
 import { addDeviceRoutes } from './device-routes.ts';
-import { addDocumentation } from './documentation.ts';
+import { addDocumentation, markDocumentation } from './documentation.ts';
 import { answerError, notFound, OperatorApiError } from './errors.ts';
 import { addEventStream } from './event-stream.ts';
 import { addMetrics } from './metrics.ts';
@@ -71,6 +71,7 @@ export function operatorApi(ports: OperatorApiPorts): FastifyPluginAsync {
     });
     await app.register(fastifyCookie);
     const signIn = new SignIn(ports);
+    markDocumentation(app);
     addAccessCheck(app, signIn);
     await addDocumentation(app, ports.serverVersion);
     // In a plugin of its own, after the documentation, so that it sees every route.

@@ -8,10 +8,14 @@ import { OPERATIONS } from '../../core/permissions.ts';
 
 export const DOCUMENTATION_PATH = '/docs';
 
-export async function addDocumentation(app: FastifyInstance, serverVersion: string): Promise<void> {
+/** Names the operation of the documentation's own routes. Before the access check, which refuses routes without one. */
+export function markDocumentation(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     if (route.url.startsWith(DOCUMENTATION_PATH)) route.config = { ...route.config, access: 'documentation.read' };
   });
+}
+
+export async function addDocumentation(app: FastifyInstance, serverVersion: string): Promise<void> {
   await app.register(fastifySwagger, {
     openapi: {
       openapi: '3.1.0',

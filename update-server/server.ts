@@ -5,6 +5,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { Server as HttpsServer } from 'node:https';
+import type { SecureContextOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { writeDurably } from '../platform/durable-file.ts';
@@ -24,6 +25,7 @@ import { certificateNames, onPort, portOf, urlOf } from './listeners.ts';
 import { MqttBroker } from './mqtt/broker.ts';
 import { type CertificateAuthority, openAuthority } from './pki/certificate-authority.ts';
 import { openServerCertificate, type ServerIdentity } from './pki/server-certificate.ts';
+import { tlsForDevices, tlsForPeople } from './pki/tls-options.ts';
 import { ArtifactFolder } from './repository/artifacts.ts';
 import { MetadataFolder } from './repository/metadata-folder.ts';
 import { Repository } from './repository/repository.ts';
@@ -177,13 +179,20 @@ async function listen(parts: Parts, undo: Undo): Promise<Listening> {
     serverCa: folder.path('pki', 'server-ca.pem'),
     pid: process.pid,
   };
+  let current = identity;
   const renewIdentity = (fresh: ServerIdentity): void => {
+    if (fresh.chainPem === current.chainPem) return;
+    current = fresh;
+    log.info({ notAfter: new Date(fresh.notAfterUnixMs).toISOString() }, "the server's certificate was renewed");
     broker.renewIdentity(fresh);
-    for (const { server } of [deviceApi, operatorApi]) {
-      if (server instanceof HttpsServer) server.setSecureContext({ key: fresh.keyPem, cert: fresh.chainPem });
-    }
+    renewTls(deviceApi.server, tlsForDevices(fresh, deviceAuthority));
+    renewTls(operatorApi.server, tlsForPeople(fresh));
   };
   return { endpoints, broker, renewIdentity };
+}
+
+function renewTls(server: unknown, options: SecureContextOptions): void {
+  if (server instanceof HttpsServer) server.setSecureContext(options);
 }
 
 /** A lab's push, or null where nothing can sign. */

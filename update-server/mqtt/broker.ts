@@ -5,13 +5,14 @@
  * latency, never correctness.
  */
 import type { AddressInfo } from 'node:net';
-import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type AuthenticateError, type Client, type ConnectPacket } from 'aedes';
 import { hintTopic, presenceTopic, statusTopic } from '../../protocol/mqtt-topics.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { ServerClock, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';
 import type { ServerIdentity } from '../pki/server-certificate.ts';
+import { tlsForDevices } from '../pki/tls-options.ts';
 import { checkStanding, identifyConnection } from './connection-check.ts';
 import { FrameGate } from './frame-gate.ts';
 import { RefusalLog, type RefusalLogPorts } from './refusal-log.ts';
@@ -82,7 +83,7 @@ export class MqttBroker {
       authorizeForward: (client, packet) =>
         packet.topic === hintTopic(client.id) && !packet.retain ? packet : undefined,
     });
-    this.#server = createServer(tlsOptions(identity, ports.deviceAuthority), (socket) => this.#accept(socket));
+    this.#server = createServer(tlsForDevices(identity, ports.deviceAuthority), (socket) => this.#accept(socket));
     this.#listen();
     this.#unsubscribe = ports.events.subscribe((event) => {
       if (event.kind === 'hint') this.#hint(event.id);
@@ -119,7 +120,7 @@ export class MqttBroker {
   }
 
   renewIdentity(identity: ServerIdentity): void {
-    this.#server.setSecureContext(tlsOptions(identity, this.#ports.deviceAuthority));
+    this.#server.setSecureContext(tlsForDevices(identity, this.#ports.deviceAuthority));
   }
 
   /** Cuts every connection, as a restart of a broker in the field would. Devices come back by themselves. */
@@ -282,19 +283,6 @@ export class MqttBroker {
     if (session === undefined) throw new Error('a client of the broker has no session');
     return session;
   }
-}
-
-function tlsOptions(identity: ServerIdentity, deviceAuthority: CertificateAuthority): TlsOptions {
-  return {
-    key: identity.keyPem,
-    cert: identity.chainPem,
-    ca: [deviceAuthority.pem],
-    requestCert: true,
-    // Who shows none, or a stranger's, is turned away in #identify, where the audit learns why.
-    rejectUnauthorized: false,
-    minVersion: 'TLSv1.3',
-    handshakeTimeout: CONNECT_TIMEOUT_MS,
-  };
 }
 
 function messageOf(packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean }): Message {

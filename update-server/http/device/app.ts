@@ -22,6 +22,7 @@ import type { ServerClock, Store, Touched } from '../../core/ports.ts';
 import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../../enrolment/enrolment.ts';
 import type { CertificateAuthority } from '../../pki/certificate-authority.ts';
 import type { ServerIdentity } from '../../pki/server-certificate.ts';
+import { tlsForDevices } from '../../pki/tls-options.ts';
 import { decodeBody } from './body.ts';
 import { ClientCertificates } from './client-certificate.ts';
 import { answerError, DeviceApiError, notFound } from './errors.ts';
@@ -52,16 +53,7 @@ declare module 'fastify' {
 
 export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts): FastifyInstance {
   const app = Fastify({
-    https: {
-      key: identity.keyPem,
-      cert: identity.chainPem,
-      ca: [ports.deviceAuthority.pem],
-      requestCert: true,
-      // The check is made at every request (client-certificate.ts): enrolment has to work without a certificate.
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.3',
-      handshakeTimeout: 10_000,
-    },
+    https: tlsForDevices(identity, ports.deviceAuthority),
     loggerInstance: ports.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: DEVICE_BODY_CAP_BYTES,

@@ -1,7 +1,9 @@
+import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { Encoder } from 'cbor-x';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { nodeDisk } from '../../../../platform/disk.ts';
 import { hintTopic, presenceTopic, statusTopic } from '../../../../protocol/mqtt-topics.ts';
 import { Testbed, type TestDevice, until } from '../testbed.ts';
 
@@ -220,6 +222,21 @@ describe('is refused with its own code', () => {
     expect(await refusal()).toBe('mqtt-device-revoked');
     await goneFrom(bed.mqtt(device, { clientId: id }));
   });
+});
+
+test('a renewed certificate is served, and still TLS 1.2 is not spoken', async () => {
+  const files = { disk: nodeDisk, directory: join(bed.directory, 'pki'), nowUnixMs: () => Date.now() };
+  bed.broker?.renewIdentity(await openServerCertificate(files, bed.serverAuthority, ['localhost', 'renewed.example']));
+  const options = { host: '127.0.0.1', port: bed.broker?.port ?? 0, ca: bed.serverAuthority.pem };
+  const modern = connect(options);
+  await new Promise((resolve) => modern.once('secureConnect', resolve));
+  expect(modern.getPeerCertificate().subjectaltname).toContain('renewed.example');
+  modern.destroy();
+  const old = connect({ ...options, maxVersion: 'TLSv1.2' });
+  const error = await new Promise<Error>((resolve) => old.once('error', resolve));
+  expect(error.message).toMatch(/protocol version|alert/i);
+  await fresh();
+  await connected();
 });
 
 test('TLS 1.2 is not spoken', async () => {

@@ -15,19 +15,11 @@ import { accept, refuse, type Verdict } from './refusal.ts';
 import { decodeEnvelope, ENVELOPE_CAP_BYTES, type Envelope, verifyManifestDigest } from './suit/envelope.ts';
 import { classIdentifier, vendorIdentifier } from './suit/identifiers.ts';
 import { decodeManifest, type Manifest } from './suit/manifest.ts';
-import { findImageFiles, findRelease, findTarget, type TargetDescription } from './tuf/listing.ts';
-import {
-  type Author,
-  consistentPath,
-  type ReleaseEntry,
-  type ReleaseImageEntry,
-  type Root,
-  type TargetFile,
-  type Targets,
-} from './tuf/metadata.ts';
+import { findImageFiles, findRelease, findTarget } from './tuf/listing.ts';
+import type { Author, ReleaseEntry, ReleaseImageEntry, Root, TargetFile, Targets } from './tuf/metadata.ts';
 import { markVerified } from './verified.ts';
 
-export { consistentPath, findTarget, type TargetDescription };
+export { findTarget };
 
 export interface ReleaseImage {
   readonly component: string;

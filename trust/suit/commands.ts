@@ -112,6 +112,13 @@ function decodeSelect(argument: CborValue | undefined, where: string): Verdict<C
   return malformedSuit(`${where} selects what is no component index`);
 }
 
+/** The SHA-256 of a SUIT_Digest; undefined for anything else. */
+export function decodeDigest(value: CborValue | undefined): Uint8Array | undefined {
+  if (!Array.isArray(value) || value.length !== 2) return undefined;
+  const [algorithm, bytes] = value as readonly CborValue[];
+  return algorithm === DIGEST_SHA256 && bytes instanceof Uint8Array && bytes.length === 32 ? bytes : undefined;
+}
+
 function isIndex(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }

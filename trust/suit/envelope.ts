@@ -11,8 +11,8 @@ import { CBOR_CAP_BYTES, CborTag, type CborValue, decodeCbor, encodeCbor } from 
 import { decodeSign1, type Sign1 } from '../cose.ts';
 import { sha256 } from '../crypto.ts';
 import { accept, refuse, type Verdict } from '../refusal.ts';
-import { DIGEST_SHA256, malformedSuit } from './commands.ts';
-import { decodeDigest, SEVERABLE } from './structure.ts';
+import { DIGEST_SHA256, decodeDigest, malformedSuit } from './commands.ts';
+import { SEVERABLE } from './structure.ts';
 
 export const ENVELOPE_TAG = 107;
 export const ENVELOPE_CAP_BYTES = CBOR_CAP_BYTES;

@@ -13,6 +13,7 @@ import { accept, type Verdict } from '../refusal.ts';
 import { COMPONENT, MAX_IMAGE_BYTES, NAME, TARGET_PATH, VERSION_TEXT } from '../tuf/holdfast-target.ts';
 import { COMMAND, DIGEST_SHA256, malformedSuit, PARAMETER } from './commands.ts';
 import { classIdentifier, vendorIdentifier } from './identifiers.ts';
+import type { SequenceName, SuitComponent } from './interpret.ts';
 import {
   COMMON_COMPONENTS,
   COMMON_SHARED_SEQUENCE,
@@ -20,8 +21,6 @@ import {
   MANIFEST_VERSION,
   type ManifestStructure,
   MEMBER,
-  type SequenceName,
-  type SuitComponent,
 } from './structure.ts';
 
 export interface ManifestImage {

@@ -2,15 +2,16 @@
  * A SUIT manifest as the draft defines it, within the commands that Holdfast takes: sequence number, components, and
  * for each component what the commands set and do. manifest.ts lays Holdfast's profile on top.
  *
- * Invariants: all sequences are looked through for commands outside the set before any is interpreted. A parameter has
- * one value in the whole manifest, so that no sequence can say one digest and check another.
+ * Invariants: all sequences are looked through for commands outside the set before any is interpreted. What stands in
+ * the envelope counts only if a digest in the manifest covers it.
  * May not: check signatures or fit to a device.
  */
 import { equalBytes } from '../bytes.ts';
 import { CBOR_CAP_BYTES, type CborKey, type CborMap, type CborValue, decodeCbor, encodeCbor } from '../cbor.ts';
 import { sha256 } from '../crypto.ts';
 import { accept, refuse, type Verdict } from '../refusal.ts';
-import { COMMAND, type Command, DIGEST_SHA256, decodeCommands, malformedSuit, PARAMETER } from './commands.ts';
+import { decodeCommands, decodeDigest, malformedSuit } from './commands.ts';
+import { interpret, type NamedCommands, type SequenceName, type SuitComponent } from './interpret.ts';
 
 export const MANIFEST_VERSION = 1;
 /** Members of SUIT_Manifest (§11.2). */
@@ -41,26 +42,8 @@ const SEQUENCES = {
   payloadFetch: MEMBER.payloadFetch,
   install: MEMBER.install,
 } as const;
-export type SequenceName = 'shared' | keyof typeof SEQUENCES;
 
 const MAX_COMPONENTS = 16;
-
-export interface Parameters {
-  readonly vendorId?: Uint8Array;
-  readonly classId?: Uint8Array;
-  /** SHA-256 of the image. */
-  readonly imageSha256?: Uint8Array;
-  readonly sizeBytes?: number;
-  readonly uri?: string;
-}
-
-export interface SuitComponent {
-  /** Segments of the component identifier. */
-  readonly identifier: readonly Uint8Array[];
-  readonly parameters: Parameters;
-  /** What is done to this component, in order, by sequence: numbers of COMMAND. */
-  readonly done: Readonly<Partial<Record<SequenceName, readonly number[]>>>;
-}
 
 export interface ManifestStructure {
   readonly sequence: number;
@@ -138,7 +121,6 @@ function decodeCommon(value: CborValue | undefined): Verdict<Common> {
 }
 
 type NamedBytes = readonly [SequenceName, Uint8Array];
-type NamedCommands = readonly [SequenceName, readonly Command[]];
 
 /** The encoded sequences, taken from the envelope where they were severed, with their digests checked. */
 function collectSequences(manifest: CborMap, severed: ReadonlyMap<number, Uint8Array>): Verdict<NamedBytes[]> {
@@ -177,13 +159,6 @@ function resolveMember(
   return refuse('envelope-digest-mismatch', `SUIT: the severed element ${key} is not what the manifest says`);
 }
 
-/** The SHA-256 of a SUIT_Digest; undefined for anything else. */
-export function decodeDigest(value: CborValue | undefined): Uint8Array | undefined {
-  if (!Array.isArray(value) || value.length !== 2) return undefined;
-  const [algorithm, bytes] = value as readonly CborValue[];
-  return algorithm === DIGEST_SHA256 && bytes instanceof Uint8Array && bytes.length === 32 ? bytes : undefined;
-}
-
 function decodeSequences(parts: readonly NamedBytes[]): Verdict<NamedCommands[]> {
   const sequences: NamedCommands[] = [];
   for (const [name, bytes] of parts) {
@@ -192,108 +167,4 @@ function decodeSequences(parts: readonly NamedBytes[]): Verdict<NamedCommands[]>
     sequences.push([name, commands.value]);
   }
   return accept(sequences);
-}
-
-interface Workpiece {
-  readonly parameters: { -readonly [K in keyof Parameters]: Parameters[K] };
-  readonly done: Partial<Record<SequenceName, number[]>>;
-}
-
-/** Runs the sequences in the abstract: what is set, and what is done to which component. */
-function interpret(
-  identifiers: readonly (readonly Uint8Array[])[],
-  sequences: readonly NamedCommands[],
-): Verdict<SuitComponent[]> {
-  const pieces: Workpiece[] = identifiers.map(() => ({ parameters: {}, done: {} }));
-  for (const [name, commands] of sequences) {
-    // §6.4: each sequence begins at component 0.
-    let selected: readonly Workpiece[] = pieces.slice(0, 1);
-    for (const command of commands) {
-      if (command.kind === 'select') {
-        const chosen = select(pieces, command.index);
-        if (chosen === undefined) return malformedSuit(`the ${name} sequence selects a component that is not there`);
-        selected = chosen;
-        continue;
-      }
-      for (const piece of selected) {
-        const fault = command.kind === 'override' ? override(piece, command.parameters) : perform(piece, command, name);
-        if (fault !== undefined) return malformedSuit(`the ${name} sequence ${fault}`);
-      }
-    }
-  }
-  return accept(pieces.map((piece, index) => ({ identifier: identifiers[index] ?? [], ...piece })));
-}
-
-function select(pieces: readonly Workpiece[], index: number | true | readonly number[]): Workpiece[] | undefined {
-  if (index === true) return [...pieces];
-  const chosen = (typeof index === 'number' ? [index] : index).map((one) => pieces[one]);
-  return chosen.every((piece) => piece !== undefined) ? chosen : undefined;
-}
-
-const NEEDS: Readonly<Record<number, keyof Parameters>> = {
-  [COMMAND.vendorIdentifier]: 'vendorId',
-  [COMMAND.classIdentifier]: 'classId',
-  [COMMAND.imageMatch]: 'imageSha256',
-  [COMMAND.fetch]: 'uri',
-};
-
-function perform(piece: Workpiece, command: Command & { command: number }, name: SequenceName): string | undefined {
-  const needed = NEEDS[command.command];
-  // §8.4.9: a condition whose parameter was not set fails; there is no manifest for which that would be meant.
-  if (needed !== undefined && piece.parameters[needed] === undefined) return `uses ${needed} before it is set`;
-  const done = piece.done[name] ?? [];
-  done.push(command.command);
-  piece.done[name] = done;
-  return undefined;
-}
-
-function override(piece: Workpiece, map: CborMap): string | undefined {
-  for (const [label, value] of map) {
-    const fault = setParameter(piece.parameters, label, value);
-    if (fault !== undefined) return fault;
-  }
-  return undefined;
-}
-
-function setParameter(parameters: Workpiece['parameters'], label: CborKey, value: CborValue): string | undefined {
-  switch (label) {
-    case PARAMETER.vendorIdentifier:
-      return setBytes(parameters, 'vendorId', value, 16);
-    case PARAMETER.classIdentifier:
-      return setBytes(parameters, 'classId', value, 16);
-    case PARAMETER.imageDigest:
-      return setBytes(parameters, 'imageSha256', wrappedDigest(value), 32);
-    case PARAMETER.imageSize:
-      if (typeof value !== 'number' || value < 0) return 'sets a size that is none';
-      if (parameters.sizeBytes !== undefined && parameters.sizeBytes !== value) return 'sets sizeBytes twice';
-      parameters.sizeBytes = value;
-      return undefined;
-    case PARAMETER.uri:
-      if (typeof value !== 'string') return 'sets a URI that is no text';
-      if (parameters.uri !== undefined && parameters.uri !== value) return 'sets uri twice';
-      parameters.uri = value;
-      return undefined;
-    default:
-      return `sets parameter ${label}, which is not taken`;
-  }
-}
-
-function setBytes(
-  parameters: Workpiece['parameters'],
-  name: 'vendorId' | 'classId' | 'imageSha256',
-  value: CborValue | undefined,
-  length: number,
-): string | undefined {
-  if (!(value instanceof Uint8Array) || value.length !== length) return `sets ${name} to what is none`;
-  const before = parameters[name];
-  if (before !== undefined && !equalBytes(before, value)) return `sets ${name} twice, to different values`;
-  parameters[name] = value;
-  return undefined;
-}
-
-/** §8.4.8.6: the digest parameter is a byte string that holds an encoded SUIT_Digest. */
-function wrappedDigest(value: CborValue): Uint8Array | undefined {
-  if (!(value instanceof Uint8Array)) return undefined;
-  const decoded = decodeCbor(value, { capBytes: CBOR_CAP_BYTES });
-  return decoded.ok ? decodeDigest(decoded.value) : undefined;
 }

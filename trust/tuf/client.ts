@@ -11,16 +11,22 @@
  * time floor judges, and the result says so.
  */
 import type { Verified } from '../bytes.ts';
-import { sha256Hex, sha512Hex } from '../crypto.ts';
-import { accept, type Refusal, refuse, type Verdict } from '../refusal.ts';
+import { accept, refuse, type Verdict } from '../refusal.ts';
 import { decodeTufDate, hasExpired, type JudgedTime, judgeTime, type TrustTime } from '../time.ts';
+import {
+  checkMetaFile,
+  checkSnapshotRollback,
+  checkTimestampRollback,
+  checkVersion,
+  fileName,
+  keysChanged,
+} from './checks.ts';
 import {
   type AnyRole,
   type CanonicalForm,
   decodeMetadata,
   type Environment,
   METADATA_CAP_BYTES,
-  type MetaFile,
   type RoleName,
   type RoleTypes,
   type Root,
@@ -298,60 +304,4 @@ class Refresh {
     const judge = this.#now.synchronised ? 'the clock' : 'the time floor';
     return refuse('metadata-expired', `${role} ${signed.version} expired at ${signed.expires}, says ${judge}`);
   }
-}
-
-/** 5.3.11: have the keys been rotated? A threshold alone makes no new keys. */
-function keysChanged(old: Root, next: Root, role: 'timestamp' | 'snapshot'): boolean {
-  const before = [...old.roles[role].keyids].sort();
-  const after = [...next.roles[role].keyids].sort();
-  return before.join() !== after.join();
-}
-
-/** 5.4.3.1 and 5.4.3.2. */
-function checkTimestampRollback(trusted: Timestamp, fresh: Timestamp): Refusal | undefined {
-  if (fresh.version < trusted.version) {
-    return refuse('metadata-version-rollback', `timestamp ${fresh.version}, trusted is ${trusted.version}`);
-  }
-  const [named, before] = [fresh.meta['snapshot.json'].version, trusted.meta['snapshot.json'].version];
-  if (named >= before) return undefined;
-  return refuse('metadata-version-rollback', `the timestamp names snapshot ${named}, trusted is ${before}`);
-}
-
-/** 5.5.5: no file goes back, and none disappears. */
-function checkSnapshotRollback(trusted: Snapshot, fresh: Snapshot): Refusal | undefined {
-  for (const [name, before] of Object.entries(trusted.meta)) {
-    const now = Object.hasOwn(fresh.meta, name) ? fresh.meta[name] : undefined;
-    if (now === undefined)
-      return refuse('metadata-version-rollback', `snapshot ${fresh.version} lists ${name} no more`);
-    if (now.version < before.version) {
-      return refuse(
-        'metadata-version-rollback',
-        `the snapshot names ${name} ${now.version}, trusted is ${before.version}`,
-      );
-    }
-  }
-  return undefined;
-}
-
-/** 5.5.2 and 5.6.2: length and digests, where the file above gives them. */
-function checkMetaFile(due: MetaFile, bytes: Uint8Array): Verdict<null> {
-  if (due.length !== undefined && bytes.length !== due.length) {
-    return refuse('metadata-hash-mismatch', `${bytes.length} bytes of metadata, ${due.length} are signed for`);
-  }
-  for (const [name, digest] of Object.entries(due.hashes ?? {})) {
-    const actual = name === 'sha256' ? sha256Hex(bytes) : sha512Hex(bytes);
-    if (actual !== digest) return refuse('metadata-hash-mismatch', `${name} is ${actual}, signed for is ${digest}`);
-  }
-  return accept(null);
-}
-
-/** 5.5.4 and 5.6.4. */
-function checkVersion(role: 'snapshot' | 'targets', fresh: Snapshot | Targets, due: MetaFile): Verdict<null> {
-  if (fresh.version === due.version) return accept(null);
-  return refuse('metadata-version-mismatch', `${role} says version ${fresh.version}, ${due.version} is signed for`);
-}
-
-/** 5.3.12: consistent snapshots as the root says. */
-function fileName(root: Root, role: 'snapshot' | 'targets', version: number): string {
-  return root.consistent_snapshot ? versionedName(role, version) : `${role}.json`;
 }

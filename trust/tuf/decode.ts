@@ -14,7 +14,7 @@ import { asCount, asList, asObject, asOneOf, asText, member, onlyMembers, ShapeF
 import { decodeTufDate } from '../time.ts';
 import { checkHoldfastRoot, EMPTY_HOLDFAST_ROOT } from './holdfast-root.ts';
 import { checkHoldfastTarget, TARGET_PATH } from './holdfast-target.ts';
-import { type CanonicalForm, METADATA_CAP_BYTES, type RoleName, type RoleTypes, type Signed } from './metadata.ts';
+import { type CanonicalForm, METADATA_CAP_BYTES, type RoleName, type RoleTypes, type Signed } from './roles.ts';
 
 const MAX_SIGNATURES = 32;
 const MAX_KEYS = 64;

@@ -11,7 +11,7 @@ import type { JsonObject, JsonValue } from '../json.ts';
 import { asList, asObject, asOneOf, asText, member, onlyMembers, shapeFault } from '../shape.ts';
 import { ED25519_KEY_BYTES } from '../signature.ts';
 import { NAME } from './holdfast-target.ts';
-import { ENVIRONMENTS, type HoldfastRoot } from './metadata.ts';
+import { ENVIRONMENTS, type HoldfastRoot } from './roles.ts';
 
 const MAX_AUTHORS = 64;
 const MAX_CLASSES = 64;

@@ -8,7 +8,7 @@ import { unhex, type Verified } from '../bytes.ts';
 import { accept, refuse, type Verdict } from '../refusal.ts';
 import { verifyEd25519 } from '../signature.ts';
 import { markVerified } from '../verified.ts';
-import type { RoleName, Root, Signed } from './metadata.ts';
+import type { RoleName, Root, Signed } from './roles.ts';
 
 /** Who signed a file, by key id: for verdicts, and for telling a person which signatures are still missing. */
 export interface SignatureTally {

@@ -21,11 +21,18 @@ const Profile = v.strictObject({
   token: v.pipe(v.string(), v.minLength(1), v.maxLength(128)),
   name: v.pipe(v.string(), v.maxLength(64)),
   role: v.pipe(v.string(), v.maxLength(32)),
-  environment: v.picklist(['production', 'lab', 'rehearsal']),
-  /** The server's first root, as met at login; `release build --server` starts its chain of trust there. */
-  root: v.pipe(v.string(), v.maxLength(64 * 1024)),
+  /** Null in a profile whose login broke off after the token was exchanged: the next command completes it. */
+  met: v.nullable(
+    v.strictObject({
+      environment: v.picklist(['production', 'lab', 'rehearsal']),
+      /** The server's first root, as met at login; `release build --server` starts its chain of trust there. */
+      root: v.pipe(v.string(), v.maxLength(64 * 1024)),
+    }),
+  ),
 });
 export type Profile = v.InferOutput<typeof Profile>;
+/** A profile of a server that was met. */
+export type MetProfile = Profile & { readonly met: NonNullable<Profile['met']> };
 
 export function profilePath(): string {
   const home = process.env.HOLDFAST_HOME;

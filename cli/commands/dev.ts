@@ -41,10 +41,10 @@ async function upload(out: Output, api: ApiClient, path: string): Promise<string
 function push(out: Output, image: string, options: PushOptions): Promise<Outcome> {
   const timeoutMs = parseDuration(options.timeout, '--timeout');
   return withServer(out, async ({ api, profile }) => {
-    if (profile.environment !== 'lab') {
+    if (profile.met.environment !== 'lab') {
       throw new Fault({
         code: 'lab-only',
-        what: `the server is a ${profile.environment} server, and signs nothing by itself`,
+        what: `the server is a ${profile.met.environment} server, and signs nothing by itself`,
         where: profile.serverUrl,
         cure: 'Use holdfast release build, sign and publish; or start a lab server: holdfast-server --lab.',
         exitStatus: EXIT.refused,

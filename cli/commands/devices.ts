@@ -53,9 +53,9 @@ function list(out: Output, options: ListOptions): Promise<Outcome> {
 }
 
 function sayExplanation(out: Output, explanation: Explanation): void {
-  const detail = explanation.detail === '' ? '' : ` ${explanation.detail}`;
-  out.say(`${explanation.deviceId}: ${explanation.reason}. ${REASONS[explanation.reason].meaning}${detail}`);
+  out.say(`${explanation.deviceId}: ${explanation.reason}. ${REASONS[explanation.reason].meaning}`);
   out.table([
+    ...(explanation.detail === '' ? [] : [['  detail', explanation.detail]]),
     ['  since', explanation.sinceUnixMs === null ? 'unknown' : formatMoment(explanation.sinceUnixMs)],
     ['  next', explanation.next],
     ['  cure', explanation.cure],

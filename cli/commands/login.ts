@@ -4,13 +4,11 @@ import type { Command } from 'commander';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { readInputFile } from '../../platform/input-file.ts';
-import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
-import { verifyInitialRoot } from '../../trust/tuf/repository.ts';
-import { ApiClient } from '../api-client.ts';
+import { ApiClient, type ServerAccess } from '../api-client.ts';
 import { addCommand, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { writeProfile } from '../profile.ts';
-import { withServer } from '../session.ts';
+import { meetServer, withServer } from '../session.ts';
 
 const TOKEN_CAP_BYTES = 4096;
 const CA_CAP_BYTES = 64 * 1024;
@@ -94,44 +92,39 @@ async function readToken(file: string | undefined): Promise<string> {
   throw wrong('token-malformed', 'this is not a token', file ?? 'standard input', cure);
 }
 
+/** A one-time token is exchanged; a lasting one (from `holdfast tokens create`) is kept as it is. */
+async function lastingToken(access: ServerAccess, name: string): Promise<string> {
+  const api = new ApiClient(access);
+  try {
+    return (await api.login(name)).token;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'token-lasting') return access.token;
+    throw error;
+  } finally {
+    api.close();
+  }
+}
+
 async function login(out: Output, options: LoginOptions): Promise<Outcome> {
   const found = await findServer(options);
-  const url = serverUrl(found.url);
-  const ca = await readCa(found.caPath);
-  const oneTime = new ApiClient({ serverUrl: url, ca, token: await readToken(options.tokenFile) });
-  let lasting: ApiClient | undefined;
+  const access = {
+    serverUrl: serverUrl(found.url),
+    ca: await readCa(found.caPath),
+    token: await readToken(options.tokenFile),
+  };
+  const token = await lastingToken(access, options.name);
+  // Kept before anything else is asked: the one-time token is spent, and there is no other.
+  const profile = { ...access, format: 'holdfast-profile-1', token, name: options.name, role: '', met: null } as const;
+  const path = await writeProfile(profile);
+  const api = new ApiClient({ ...access, token });
   try {
-    const answer = await oneTime.login(options.name);
-    lasting = new ApiClient({ serverUrl: url, ca, token: answer.token });
-    const { environment, serverVersion } = await lasting.whoami();
-    const root = await lasting.metadata('1.root.json');
-    if (root === undefined || root.length > METADATA_CAP_BYTES.root || !verifyInitialRoot(root).ok) {
-      throw new Fault({
-        code: 'metadata-missing',
-        what: 'the server has no root metadata that verifies',
-        where: url,
-        cure: 'Look at the server log; it was set up with --keys CEREMONY/server.',
-        exitStatus: EXIT.remote,
-      });
-    }
-    const { name, role } = answer;
-    const path = await writeProfile({
-      format: 'holdfast-profile-1',
-      serverUrl: url,
-      ca,
-      token: answer.token,
-      name,
-      role,
-      environment,
-      root: Buffer.from(root).toString('utf8'),
-    });
-    out.environment(environment);
-    out.say(`Logged in to ${url} as ${name} (${role}). The token is kept in ${path}.`);
+    const { name, role, met } = await meetServer(api, profile);
+    out.environment(met.environment);
+    out.say(`Logged in to ${access.serverUrl} as ${name} (${role}). The token is kept in ${path}.`);
     out.next('holdfast status', 'holdfast devices claims --class CLASS --ids cam-0001,cam-0002 --out CLAIMS');
-    return { document: { serverUrl: url, name, role, environment, serverVersion, profile: path } };
+    return { document: { serverUrl: access.serverUrl, name, role, environment: met.environment, profile: path } };
   } finally {
-    oneTime.close();
-    lasting?.close();
+    api.close();
   }
 }
 
@@ -169,10 +162,11 @@ function status(out: Output): Promise<Outcome> {
 export function addLoginCommands(program: Command, finish: Finish): void {
   const loginCommand = addCommand(program, {
     usage: 'login',
-    summary: 'exchange the one-time token of a server for a lasting one',
+    summary: 'connect this user to a server',
     details:
-      'The one-time token is what the server printed at its first start, or what `holdfast tokens create` printed.\n' +
-      'It is read from a file or from standard input, never from the command line.',
+      'Takes the one-time token that the server printed at its first start, and exchanges it for a lasting one;\n' +
+      'or a token that an admin made with `holdfast tokens create`.\n' +
+      'The token is read from a file or from standard input, never from the command line.',
     examples: [
       'holdfast login --server https://updates.acme.example:8444 --ca server-ca.pem --token-file token.txt',
       'holdfast login --server-data ~/holdfast-server < token.txt',
@@ -181,7 +175,7 @@ export function addLoginCommands(program: Command, finish: Finish): void {
     .option('--server <URL>', 'address of the operator listener')
     .option('--ca <FILE>', "the authority of the server's certificate (PEM)")
     .option('--server-data <FOLDER>', 'the data folder of a server on this machine, instead of --server and --ca')
-    .option('--token-file <FILE>', 'file with the one-time token; standard input when absent')
+    .option('--token-file <FILE>', 'file with the token; standard input when absent')
     .option('--name <NAME>', 'what the lasting token is called in the audit log', 'operator');
   onRun<LoginOptions>(loginCommand, finish, login);
   const statusCommand = addCommand(program, {

@@ -65,7 +65,7 @@ async function baseFor(out: Output, options: BuildOptions) {
   return withServer(out, async ({ api, profile }) => {
     const anchor =
       options.root === undefined
-        ? Buffer.from(profile.root, 'utf8')
+        ? Buffer.from(profile.met.root, 'utf8')
         : await readInputFile(options.root, METADATA_CAP_BYTES.root, 'a signed root');
     return fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS: nowUnixS() });
   });

@@ -5,6 +5,7 @@ import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { hintTopic, presenceTopic, statusTopic } from '../../../../protocol/mqtt-topics.ts';
+import { openServerCertificate } from '../../../../update-server/pki/server-certificate.ts';
 import { Testbed, type TestDevice, until } from '../testbed.ts';
 
 let bed: Testbed;

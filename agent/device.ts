@@ -12,12 +12,12 @@ import { type Identity, type IdentityPaths, identityPaths, readIdentity } from '
 import { localHealth } from './health/local-health.ts';
 import { DurableReporter } from './reports/durable-reporter.ts';
 import { NoticeLimiter } from './reports/notice-limiter.ts';
-import { DiskMetadataStore } from './storage/metadata-store.ts';
 import { systemClock, systemRandom } from './system-clock.ts';
 import { HttpsSource } from './transport/https-source.ts';
 import { bootstrapServer, knownServers } from './transport/known-servers.ts';
 import { ServerLink } from './transport/server-link.ts';
 import { type ServerEntry, ServerPool } from './transport/server-pool.ts';
+import { readTrustedRoot } from './trusted-root.ts';
 import { UpdateEngine } from './update-engine.ts';
 
 export class Device {
@@ -88,13 +88,7 @@ export class Device {
   /** Goes where the root that is trusted now says. Returns whether anything changed. */
   async followTrustedRoot(): Promise<boolean> {
     const { disk, log, config } = this;
-    const store = await DiskMetadataStore.open({
-      disk,
-      log,
-      stateDirectory: config.dataDirectory,
-      factoryRootPath: config.factoryRoot,
-    });
-    return this.servers.replace(knownServers(this.#bootstrap, await store.read('root')));
+    return this.servers.replace(knownServers(this.#bootstrap, await readTrustedRoot(disk, log, config)));
   }
 
   openEngine(deviceId: string): Promise<UpdateEngine> {

@@ -130,6 +130,7 @@ export class RunLoop {
     // The same action again is no reason to cut short a pause that the engine asked for; a server that is back is.
     const isNews = (action?.actionId ?? null) !== this.#offeredActionId;
     this.#offeredActionId = action?.actionId ?? null;
+    if (requests.includes('retry-now')) this.#engine.retryNow();
     if (isNews || wasAway || requests.includes('retry-now')) this.#work.call();
     await this.#flush();
   }

@@ -9,9 +9,9 @@ import { readClaim } from '../credentials/claim.ts';
 import { enrol } from '../credentials/enrolment.ts';
 import { identityPaths, readIdentity } from '../credentials/identity.ts';
 import { stderrLog } from '../log.ts';
-import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { bootstrapServer, knownServers } from '../transport/known-servers.ts';
 import { ServerSaidNo } from '../transport/server-link.ts';
+import { readTrustedRoot } from '../trusted-root.ts';
 
 export async function enrolCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
@@ -20,13 +20,8 @@ export async function enrolCommand(options: CommandOptions): Promise<number> {
   const standing = await readIdentity(nodeDisk, paths);
   if (standing !== undefined) return say(options, standing.deviceId, false);
   const claim = await readClaim(nodeDisk, config.claimFile);
-  const store = await DiskMetadataStore.open({
-    disk: nodeDisk,
-    log: stderrLog,
-    stateDirectory: config.dataDirectory,
-    factoryRootPath: config.factoryRoot,
-  });
-  const [server] = knownServers(await bootstrapServer(nodeDisk, config), await store.read('root'));
+  const root = await readTrustedRoot(nodeDisk, stderrLog, config);
+  const [server] = knownServers(await bootstrapServer(nodeDisk, config), root);
   if (server === undefined) throw new Error('there is always one server');
   const verdict = await enrol(nodeDisk, claim, server, paths).catch((error: unknown) => {
     throw faultOf(error, server.url);

@@ -7,7 +7,7 @@ import { X509Certificate } from 'node:crypto';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { anchorToPem } from '../../trust/anchors.ts';
-import { decodeMetadata } from '../../trust/tuf/metadata.ts';
+import type { Root } from '../../trust/tuf/metadata.ts';
 import type { AgentConfig } from '../config.ts';
 import { decodeCertificateChain } from '../credentials/identity.ts';
 import type { ServerEntry } from './server-pool.ts';
@@ -21,11 +21,8 @@ export async function bootstrapServer(disk: Disk, config: AgentConfig): Promise<
 }
 
 /** `trustedRoot`: a root that was verified, or the factory's, which is trusted by its place. */
-export function knownServers(bootstrap: ServerEntry, trustedRoot: Uint8Array | undefined): readonly ServerEntry[] {
-  if (trustedRoot === undefined) return [bootstrap];
-  const root = decodeMetadata('root', trustedRoot, { canonicalForm: 'required' });
-  if (!root.ok) return [bootstrap];
-  const signed = root.value.signed.holdfast.servers.map(({ url, mqttUrl, anchors }) => ({
+export function knownServers(bootstrap: ServerEntry, trustedRoot: Root): readonly ServerEntry[] {
+  const signed = trustedRoot.holdfast.servers.map(({ url, mqttUrl, anchors }) => ({
     url,
     mqttUrl,
     anchors: anchors.map(anchorToPem).filter(isCertificate),

@@ -1,0 +1,99 @@
+/**
+ *   npm run bench -- agent [--runs N] [--json FILE] [--write]
+ *
+ * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios };
+ * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
+ */
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import packageJson from '../../package.json' with { type: 'json' };
+import { reportFailure } from '../../platform/command-line.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import { benchAgent } from './agent-bench.ts';
+import { type BenchReport, describeMachine, type Row } from './measure.ts';
+
+const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
+const [BEGIN, END] = ['<!-- measured: begin -->', '<!-- measured: end -->'];
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      runs: { type: 'string', default: '9' },
+      json: { type: 'string' },
+      write: { type: 'boolean', default: false },
+    },
+  });
+  const runs = Number(values.runs);
+  if (positionals.join() !== 'agent' || !Number.isSafeInteger(runs) || runs < 1) {
+    throw new Fault({
+      code: 'usage',
+      what: 'no such benchmark',
+      where: positionals.join(' ') || '(none)',
+      cure: 'Use: npm run bench -- agent [--runs N] [--json FILE] [--write].',
+      exitStatus: EXIT.usage,
+    });
+  }
+  for (const file of [
+    'dist/holdfast-agent.mjs',
+    'dist/holdfast-server.mjs',
+    'dist/holdfast.mjs',
+    'build/agent.meta.json',
+  ]) {
+    if (existsSync(join(projectRoot, file))) continue;
+    throw new Fault({
+      code: 'not-built',
+      what: 'a bundle is missing',
+      where: file,
+      cure: 'Run npm run build first.',
+      exitStatus: EXIT.environment,
+    });
+  }
+  const findings = await benchAgent(projectRoot, runs, (line) => process.stderr.write(`  ${line}\n`));
+  const report: BenchReport = {
+    machine: describeMachine(),
+    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
+    ...findings,
+  };
+  const tables = tablesOf(report);
+  process.stdout.write(`${tables}\n`);
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (values.write) await writeDocument(tables);
+  return EXIT.ok;
+}
+
+function tablesOf({ machine, versions, rows, ratios }: BenchReport): string {
+  const line = (row: Row): string =>
+    `| ${row.name} | ${row.subject} | ${number(row.median)} | ${number(row.min)} | ${number(row.max)} | ${row.unit} | ${row.runs} |`;
+  return [
+    `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMb} MB, ${machine.system}; Node ${versions.node}, Holdfast ${versions.holdfast}.`,
+    '',
+    '| | value | aim | met |',
+    '| --- | --: | --: | --- |',
+    ...ratios.map(({ name, value, aim, met }) => `| ${name} | ${number(value)} | ${aim} | ${met ? 'yes' : '**no**'} |`),
+    '',
+    '| | of | median | least | most | unit | runs |',
+    '| --- | --- | --: | --: | --: | --- | --: |',
+    ...rows.map(line),
+  ].join('\n');
+}
+
+function number(value: number): string {
+  return value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Math.round(value * 100) / 100);
+}
+
+async function writeDocument(tables: string): Promise<void> {
+  const text = await readFile(DOCUMENT, 'utf8');
+  const [before] = text.split(BEGIN);
+  const after = text.split(END)[1];
+  if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} has no ${BEGIN} … ${END}`);
+  await writeFile(DOCUMENT, `${before}${BEGIN}\n${tables}\n${END}${after}`);
+}
+
+process.exitCode = await main().catch((error: unknown) =>
+  reportFailure('bench', error, { json: false, debug: process.argv.includes('--debug') }),
+);

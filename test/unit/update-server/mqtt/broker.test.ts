@@ -227,7 +227,9 @@ describe('is refused with its own code', () => {
 
 test('a renewed certificate is served, and still TLS 1.2 is not spoken', async () => {
   const files = { disk: nodeDisk, directory: join(bed.directory, 'pki'), nowUnixMs: () => Date.now() };
-  bed.broker?.renewIdentity(await openServerCertificate(files, bed.serverAuthority, ['localhost', 'renewed.example']));
+  bed.broker?.renewIdentity(
+    await openServerCertificate(files, bed.serverAuthority, ['localhost', '127.0.0.1', 'renewed.example']),
+  );
   const options = { host: '127.0.0.1', port: bed.broker?.port ?? 0, ca: bed.serverAuthority.pem };
   const modern = connect(options);
   await new Promise((resolve) => modern.once('secureConnect', resolve));

@@ -12,6 +12,7 @@
  */
 import { dirname } from 'node:path';
 import type { Disk } from './disk.ts';
+import { EXIT, Fault, systemErrorCode } from './fault.ts';
 
 /** Replaces `path` by `bytes`. Once it returns, a power cut does not undo it. */
 export async function writeDurably(disk: Disk, path: string, bytes: Uint8Array, permissions = 0o600): Promise<void> {
@@ -33,8 +34,25 @@ export async function removeDurably(disk: Disk, path: string): Promise<void> {
   await disk.syncDirectory(dirname(path));
 }
 
-/** Makes a folder whose own name is durable. The folder above must exist. */
+/** Makes a folder whose own name is durable. The folder above must exist. A file in its place is a Fault. */
 export async function makeDirectoryDurably(disk: Disk, path: string, permissions = 0o700): Promise<void> {
-  await disk.makeDirectory(path, permissions);
+  try {
+    await disk.makeDirectory(path, permissions);
+  } catch (error) {
+    throw fileInTheWay(path, error) ?? error;
+  }
   await disk.syncDirectory(dirname(path));
+}
+
+function fileInTheWay(path: string, error: unknown): Fault | undefined {
+  const code = systemErrorCode(error);
+  if (code !== 'EEXIST' && code !== 'ENOTDIR') return undefined;
+  return new Fault({
+    code: 'path-kind-wrong',
+    what: 'a folder belongs here, and a file stands in its place',
+    where: path,
+    cure: 'Move the file away; the folder is made again.',
+    exitStatus: EXIT.corrupt,
+    cause: error,
+  });
 }

@@ -66,7 +66,8 @@ export class DiskMetadataStore implements MetadataStore {
       const prefix = new TextDecoder().decode(bytes.subarray(0, PREFIX_BYTES));
       if (prefix === `${sha256Hex(content)}\n`) return content;
     }
-    this.#facts.log.warn('a stored metadata file is damaged and not used', { code: 'metadata-damaged', path });
+    const cure = 'none needed: it is fetched and verified again; if this comes again, check the card';
+    this.#facts.log.warn('a stored metadata file is damaged and not used', { code: 'metadata-damaged', path, cure });
     return undefined;
   }
 

@@ -2,10 +2,15 @@
  * The engine with real trust, real signatures, a real board and a simulated disk. Each attack is an accepted release
  * changed in one respect; its unchanged twin is accepted in the same way.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Offer } from '../../../agent/core/ports.ts';
 import { countersRecord } from '../../../agent/storage/counters.ts';
 import { UpdateEngine } from '../../../agent/update-engine.ts';
+import { nodeDisk } from '../../../platform/disk.ts';
+import { writeDurably } from '../../../platform/durable-file.ts';
 import { readBootEnv, writeBootEnv } from '../../../platform/emulated-boot-env.ts';
 import type { Action, ReportEvent } from '../../../protocol/device-api.ts';
 import {
@@ -149,6 +154,35 @@ describe('a release that is good', () => {
     await device.runToRest(action);
     expect(only(device.events, 'notice').map(({ code }) => code)).toEqual(['metadata-expired-offline']);
     expect(kinds(device.events)).toContain('confirmed');
+  });
+});
+
+describe("the machine's own disk", () => {
+  it('takes an update as the simulated one does', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'holdfast-engine-'));
+    try {
+      const maker = new TestMaker();
+      for (const folder of ['board', 'factory', 'board/slots/a']) await nodeDisk.makeDirectory(join(directory, folder));
+      await writeDurably(nodeDisk, join(directory, 'factory/root.json'), maker.factoryRoot);
+      await writeBootEnv(nodeDisk, directory, { order: ['a'], trial: null });
+      const device = new SimulatedDevice(nodeDisk, new MemorySource(maker), directory);
+      await device.runToRest(maker.release(GOOD));
+      expect(kinds(device.events)).toContain('confirmed');
+      for (const [component, bytes] of Object.entries(V2)) {
+        const written = await nodeDisk.readFile(join(directory, `board/slots/b/${component}.img`), 4 * MIB);
+        expect(Buffer.from(written ?? []).equals(bytes)).toBe(true);
+      }
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it('says with a cure that a file stands where its state folder belongs', async () => {
+    const { device, disk } = await bench();
+    await disk.place(STATE, image(1, 1));
+    await device.boot();
+    const opening = UpdateEngine.open(device.ports(), device.settings);
+    await expect(opening).rejects.toMatchObject({ code: 'path-kind-wrong', where: STATE });
   });
 });
 

@@ -48,7 +48,7 @@ describe('the metadata store', () => {
       stored.map((byte, at) => (at === 70 ? byte ^ 1 : byte)),
     );
     expect(await store.read('root')).toEqual(bytes('factory root'));
-    expect(warned).toEqual([{ code: 'metadata-damaged', path: '/device/data/metadata/root.json' }]);
+    expect(warned).toMatchObject([{ code: 'metadata-damaged', path: '/device/data/metadata/root.json' }]);
   });
 
   it('does not read more than a file of that kind may have', async () => {

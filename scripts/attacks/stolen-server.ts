@@ -117,11 +117,10 @@ async function sendArtifact(
 
 async function flood(response: ServerResponse): Promise<void> {
   response.writeHead(200, { 'content-type': 'application/json' });
-  while (!response.destroyed) {
-    if (response.write(ENDLESS_PIECE)) continue;
-    await new Promise<void>((resolve) => {
-      response.once('drain', resolve);
-      response.once('close', resolve);
-    });
-  }
+  const pour = (): void => {
+    while (!response.destroyed && response.write(ENDLESS_PIECE));
+  };
+  response.on('drain', pour);
+  pour();
+  await new Promise((resolve) => response.once('close', resolve));
 }

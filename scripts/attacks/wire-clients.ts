@@ -157,7 +157,7 @@ export function publish(client: MqttClient, topic: string, payload: string, reta
 
 /** Resolves when the other side has ended the connection; false when it has not within `ms`. */
 export function closedWithin(client: MqttClient, ms: number): Promise<boolean> {
-  if (client.disconnected) return Promise.resolve(true);
+  if (!client.connected) return Promise.resolve(true);
   return new Promise((resolve) => {
     const patience = setTimeout(() => resolve(false), ms);
     client.once('close', () => {

@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class HoldingProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #stopped = false;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -28,7 +29,10 @@ export class HoldingProxy {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** Breaks every connection; no error when it was stopped before. */
   async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
     for (const socket of this.#sockets) socket.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }

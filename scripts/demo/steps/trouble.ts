@@ -75,7 +75,7 @@ async function lostCertificate(run: DemoRun, deviceId: string): Promise<string |
     if (await stat(certificateFile).catch(() => undefined)) return 'the device had its certificate already';
     const issued = await issuedTo(run, deviceId);
     if (!(await killAgent(run, deviceId))) return 'there was no agent to kill';
-    sayFact(`certificate ${issued} was issued, its answer held back, the agent killed`);
+    sayFact(`issued: ${issued}; the answer is held back, the agent killed`);
     return await sameCertificate(run, deviceId, certificateFile, issued, proxy);
   } finally {
     await proxy.stop();
@@ -97,8 +97,9 @@ async function sameCertificate(
   issued: string,
   proxy: HoldingProxy,
 ): Promise<string | undefined> {
+  const { port } = proxy;
   await proxy.stop();
-  const again = await HoldingProxy.start(run.ports.device, async () => true, proxy.port);
+  const again = await HoldingProxy.start(run.ports.device, async () => true, port);
   run.onEnd(() => again.stop());
   const pem = await run.until(LIMIT_MS, 200, () => readFile(certificateFile, 'utf8').catch(() => undefined));
   if (pem === undefined) return 'the device did not get a certificate after its restart';
@@ -235,6 +236,10 @@ export async function makeTrouble(run: DemoRun, server: Process): Promise<Proces
   await trouble(run, 'agent killed between issue and receipt of its certificate', () => lostCertificate(run, late));
   await trouble(run, 'broker drops every connection', () => brokerDropsAll(run, fleet, [...run.deviceIds, late]));
   run.deviceIds.push(late);
+  const caughtUp = await run.until(LIMIT_MS, 500, async () =>
+    (await devicesOn(run, [late], '2.0.0')).length === 1 ? true : undefined,
+  );
+  run.check(caughtUp === true, `${late} came late and runs 2.0.0, like the others`);
   const version = '4.0.0';
   const releasePath = await publish(run, { version, sequence: 4 });
   const rolloutId = await startRollout(run, releasePath, '1,2,100%');

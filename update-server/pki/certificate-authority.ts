@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../platform/durable-file.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { x509 } from './x509.ts';
+import { loadX509, type X509 } from './x509.ts';
 
 export const DAY_MS = 24 * 3600 * 1000;
 /** A factory image pins the authority, so it has to outlive the devices that carry it. */
@@ -65,8 +65,7 @@ export async function openAuthority(files: AuthorityFiles, name: AuthorityName):
   const pem = stored ?? (await makeAuthority(files, name, key, pemPath));
   const certificate = decodeCertificate(pem, pemPath);
   if (!certificate.checkPrivateKey(key)) throw damaged(pemPath, 'the certificate does not belong to the key beside it');
-  const issuer = new x509.X509Certificate(certificate.raw);
-  return { name, pem, certificate, issue: (leaf) => issueLeaf(issuer, key, leaf) };
+  return { name, pem, certificate, issue: (leaf) => issueLeaf(certificate, key, leaf) };
 }
 
 /** Reads a private key, or makes one durably when `mayMake`. P-256 only. */
@@ -116,6 +115,7 @@ async function makeAuthority(
   key: KeyObject,
   path: string,
 ): Promise<string> {
+  const x509 = await loadX509();
   const now = files.nowUnixMs();
   const publicKey = await importPublicKey(createPublicKey(key));
   const subject = [{ CN: [`Holdfast ${name} CA ${randomBytes(4).toString('hex')}`] }];
@@ -139,7 +139,9 @@ async function makeAuthority(
   return pem;
 }
 
-async function issueLeaf(issuer: x509.X509Certificate, key: KeyObject, leaf: LeafCertificate): Promise<string> {
+async function issueLeaf(authority: X509Certificate, key: KeyObject, leaf: LeafCertificate): Promise<string> {
+  const x509 = await loadX509();
+  const issuer = new x509.X509Certificate(authority.raw);
   const publicKey = await importPublicKey(leaf.publicKey);
   const usage = leaf.usage === 'server' ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth;
   const certificate = await x509.X509CertificateGenerator.create({
@@ -157,13 +159,13 @@ async function issueLeaf(issuer: x509.X509Certificate, key: KeyObject, leaf: Lea
       new x509.ExtendedKeyUsageExtension([usage]),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
       await x509.SubjectKeyIdentifierExtension.create(publicKey),
-      ...alternativeNames(leaf.names),
+      ...alternativeNames(x509, leaf.names),
     ],
   });
   return `${certificate.toString('pem')}\n`;
 }
 
-function alternativeNames(names: readonly string[]): x509.Extension[] {
+function alternativeNames(x509: typeof X509, names: readonly string[]): X509.Extension[] {
   if (names.length === 0) return [];
   const entries = names.map((value) => ({ type: isAddress(value) ? ('ip' as const) : ('dns' as const), value }));
   return [new x509.SubjectAlternativeNameExtension(entries)];

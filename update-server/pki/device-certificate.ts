@@ -4,7 +4,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { type CertificateAuthority, CLOCK_SLACK_MS, DAY_MS } from './certificate-authority.ts';
-import { x509 } from './x509.ts';
+import { loadX509 } from './x509.ts';
 
 export const DEVICE_CERTIFICATE_DAYS = 365;
 /** DER bytes of a PKCS#10 request. A P-256 one has about 250. */
@@ -30,6 +30,7 @@ const no = (detail: string): RequestVerdict => ({ ok: false, detail });
  */
 export async function verifyCertificateRequest(der: Uint8Array): Promise<RequestVerdict> {
   if (der.length > CERTIFICATE_REQUEST_CAP_BYTES) return no(`more than ${CERTIFICATE_REQUEST_CAP_BYTES} bytes`);
+  const x509 = await loadX509();
   try {
     const request = new x509.Pkcs10CertificateRequest(Uint8Array.from(der));
     const publicKey = createPublicKey({ key: Buffer.from(request.publicKey.rawData), format: 'der', type: 'spki' });

@@ -25,7 +25,7 @@ import type { RepositoryFiles } from '../../../update-server/http/device/reposit
 import { MqttBroker } from '../../../update-server/mqtt/broker.ts';
 import { type CertificateAuthority, openAuthority } from '../../../update-server/pki/certificate-authority.ts';
 import { openServerCertificate, type ServerIdentity } from '../../../update-server/pki/server-certificate.ts';
-import { x509 } from '../../../update-server/pki/x509.ts';
+import { loadX509 } from '../../../update-server/pki/x509.ts';
 import { ArtifactFolder } from '../../../update-server/repository/artifacts.ts';
 import { openSqliteStore } from '../../../update-server/store/sqlite-store.ts';
 
@@ -159,6 +159,7 @@ export interface DeviceKey {
 export async function makeDeviceKey(): Promise<DeviceKey> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const x509 = await loadX509();
   const made = await x509.Pkcs10CertificateRequestGenerator.create({
     name: 'CN=device',
     keys,

@@ -14,7 +14,7 @@ import {
   whyOutOfDates,
 } from '../../../../update-server/pki/device-certificate.ts';
 import { openServerCertificate } from '../../../../update-server/pki/server-certificate.ts';
-import { x509 } from '../../../../update-server/pki/x509.ts';
+import { loadX509 } from '../../../../update-server/pki/x509.ts';
 
 const NOW = Date.UTC(2026, 5, 1);
 let directory: string;
@@ -37,6 +37,7 @@ const faultCode = async (work: Promise<unknown>): Promise<string> => {
 async function request(curve: 'P-256' | 'P-384' = 'P-256', hash = 'SHA-256'): Promise<Uint8Array> {
   const algorithm = { name: 'ECDSA', namedCurve: curve, hash };
   const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const x509 = await loadX509();
   const made = await x509.Pkcs10CertificateRequestGenerator.create({
     name: 'CN=whoever',
     keys,

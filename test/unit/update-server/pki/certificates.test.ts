@@ -140,6 +140,30 @@ describe('device certificates', () => {
     expect(keyIdOf(createPublicKey(issued.pem))).toBe(keyIdOf(publicKey));
   });
 
+  test('refuses one that a namesake of the authority signed', async () => {
+    const authority = await openAuthority(files, 'device');
+    const x509 = await loadX509();
+    const signing = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+    const keys = await crypto.subtle.generateKey(signing, true, ['sign', 'verify']);
+    const real = new x509.X509Certificate(authority.pem);
+    const forged = await x509.X509CertificateGenerator.create({
+      serialNumber: '41',
+      subject: 'CN=cam-0001',
+      issuer: real.subjectName,
+      notBefore: new Date(NOW - DAY_MS),
+      notAfter: new Date(NOW + DAY_MS),
+      publicKey: keys.publicKey,
+      signingKey: keys.privateKey,
+      signingAlgorithm: signing,
+      extensions: [
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+        await x509.AuthorityKeyIdentifierExtension.create(real.publicKey),
+      ],
+    });
+    const verdict = verifyDeviceCertificate(new X509Certificate(forged.toString('pem')), authority);
+    expect(verdict).toMatchObject({ ok: false, detail: "the authority's signature does not verify" });
+  });
+
   test("refuses the authority itself, the server's certificate, and a certificate of an authority with the same name", async () => {
     const authority = await openAuthority(files, 'device');
     const server = await openAuthority(files, 'server');

@@ -254,8 +254,11 @@ function canonicalString(text: string, literalControls: boolean): string {
   return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 }
 
-/** JavaScript sorts by UTF-16 unit, which puts U+10000 before U+FFFF. */
+const SURROGATE = /[\ud800-\udfff]/;
+
+/** JavaScript sorts by UTF-16 unit, which puts U+10000 before U+FFFF; without surrogates the two orders are one. */
 function compareCodePoints(a: string, b: string): number {
+  if (!SURROGATE.test(a) && !SURROGATE.test(b)) return a < b ? -1 : Number(a > b);
   const left = [...a];
   const right = [...b];
   for (let i = 0; i < Math.min(left.length, right.length); i += 1) {

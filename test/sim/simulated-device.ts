@@ -5,6 +5,7 @@
 import { EmulatedBoard } from '../../agent/boards/emulated.ts';
 import type { Clock, EnginePorts, EngineRest, EngineSettings, Offer, Slot } from '../../agent/core/ports.ts';
 import { UpdateEngine } from '../../agent/update-engine.ts';
+import type { Disk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
 import {
   chooseBoot,
@@ -21,7 +22,6 @@ import type { SimulatedDisk } from './simulated-disk.ts';
 
 export const DEVICE = '/device';
 export const STATE = `${DEVICE}/data`;
-const FACTORY_ROOT = `${DEVICE}/factory/root.json`;
 
 export type Images = Readonly<Record<string, Uint8Array>>;
 
@@ -47,7 +47,7 @@ export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, fac
   for (const [component, bytes] of Object.entries(images)) {
     for (const slot of ['a', 'b']) await disk.place(`${DEVICE}/board/slots/${slot}/${component}.img`, bytes);
   }
-  await disk.place(FACTORY_ROOT, factoryRoot);
+  await disk.place(`${DEVICE}/factory/root.json`, factoryRoot);
   await disk.makeDirectory(`${DEVICE}/board`);
   await disk.syncDirectory(DEVICE);
   const env = { order: ['a', 'b'], trial: null } as const;
@@ -55,7 +55,8 @@ export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, fac
 }
 
 export class SimulatedDevice {
-  readonly disk: SimulatedDisk;
+  readonly disk: Disk;
+  readonly directory: string;
   readonly source: MemorySource;
   readonly clock = new SimulatedClock();
   readonly events: ReportEvent[] = [];
@@ -67,10 +68,15 @@ export class SimulatedDevice {
   offline = false;
   trialServerWaitMs = 60_000;
   boots = 0;
+  /** Boot ids never repeat, also when a disk goes on under another device. */
+  static #lives = 0;
 
-  constructor(disk: SimulatedDisk, source: MemorySource) {
+  /** `directory` is the DEVICE folder; its state and factory folders stand beneath it. */
+  constructor(disk: Disk, source: MemorySource, directory = DEVICE) {
     this.disk = disk;
+    this.directory = directory;
     this.source = source;
+    SimulatedDevice.#lives += 1;
   }
 
   get settings(): EngineSettings {
@@ -82,8 +88,8 @@ export class SimulatedDevice {
         channel: CHANNEL,
         environment: 'rehearsal',
       },
-      stateDirectory: STATE,
-      factoryRootPath: FACTORY_ROOT,
+      stateDirectory: `${this.directory}/data`,
+      factoryRootPath: `${this.directory}/factory/root.json`,
       factoryInstalled: { sequence: 1, version: '1.0.0' },
       trialServerWaitMs: this.trialServerWaitMs,
       offline: this.offline,
@@ -91,7 +97,7 @@ export class SimulatedDevice {
   }
 
   ports(): EnginePorts {
-    const board = new EmulatedBoard(this.disk, DEVICE);
+    const board = new EmulatedBoard(this.disk, this.directory);
     return {
       disk: this.disk,
       board,
@@ -112,13 +118,13 @@ export class SimulatedDevice {
 
   /** The bootloader, as scripts/emulator does it. */
   async boot(): Promise<EmulatedBootFacts> {
-    const env = (await readBootEnv(this.disk, DEVICE)) ?? FACTORY_BOOT_ENV;
+    const env = (await readBootEnv(this.disk, this.directory)) ?? FACTORY_BOOT_ENV;
     const choice = chooseBoot(env);
-    if (choice.env !== env) await writeBootEnv(this.disk, DEVICE, choice.env);
+    if (choice.env !== env) await writeBootEnv(this.disk, this.directory, choice.env);
     this.boots += 1;
-    const facts = { bootId: `boot-${this.boots}-${this.disk.operations}`, slot: choice.slot, trial: choice.trial };
-    await writeDurably(this.disk, emulatedPaths(DEVICE).booted, encodeBooted(facts));
-    await this.disk.remove(emulatedPaths(DEVICE).rebootRequest);
+    const facts = { bootId: `boot-${SimulatedDevice.#lives}-${this.boots}`, slot: choice.slot, trial: choice.trial };
+    await writeDurably(this.disk, emulatedPaths(this.directory).booted, encodeBooted(facts));
+    await this.disk.remove(emulatedPaths(this.directory).rebootRequest);
     this.onBoot(facts);
     return facts;
   }

@@ -42,7 +42,10 @@ export function interpret(
 ): Verdict<SuitComponent[]> {
   const pieces: Workpiece[] = identifiers.map(() => ({ parameters: {}, done: {} }));
   for (const [name, commands] of sequences) {
-    // §6.4: each sequence begins at component 0.
+    // §6.2: with several components a sequence says first which it means; with one, there is only that one.
+    if (pieces.length > 1 && commands[0]?.kind !== 'select') {
+      return malformedSuit(`the ${name} sequence does not begin with a component index`);
+    }
     let selected: readonly Workpiece[] = pieces.slice(0, 1);
     for (const command of commands) {
       if (command.kind === 'select') {

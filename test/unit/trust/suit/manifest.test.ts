@@ -212,6 +212,10 @@ describe('what is not the profile: envelope-malformed', () => {
     ['a component name that is not UTF-8', withCommon(2, [[Uint8Array.of(0xff)], [utf8('rootfs')]])],
     ['a component name with a slash', withCommon(2, [[utf8('../boot')], [utf8('rootfs')]])],
     ['a component that nobody describes', withCommon(2, [...(COMMON.get(2) as CborValue[]), [utf8('extra')]])],
+    [
+      'a sequence over two components that does not begin with an index',
+      withShared([20, new Map([[14, 4096]]), ...SHARED]),
+    ],
     ['an odd number of items in a sequence', withInstall([...INSTALL, 3])],
     ['an empty sequence', withInstall([])],
     ['a command that is text', withInstall([...INSTALL, 'x', 0])],

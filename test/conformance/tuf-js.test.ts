@@ -9,17 +9,19 @@ import { join } from 'node:path';
 import type { Fetcher } from 'tuf-js';
 import { Updater } from 'tuf-js';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { utf8 } from '../../trust/bytes.ts';
 import { sha256Hex } from '../../trust/crypto.ts';
 import { canonicalJson } from '../../trust/json.ts';
 import { encodeTufDate } from '../../trust/time.ts';
 import { refreshMetadata } from '../../trust/tuf/client.ts';
-import { tufKeyOf } from '../../trust/tuf/metadata.ts';
+import { type Root, tufKeyOf } from '../../trust/tuf/metadata.ts';
 import {
   DEVICE_MODE,
   KEYS,
   makeRelease,
   NOW_UNIX_S,
   type PublishOptions,
+  signTestMetadata,
   TestRepository,
   testImage,
   testKey,
@@ -89,7 +91,9 @@ async function bothJudge(...states: readonly TestRepository[]): Promise<{ ours: 
     );
     verdict = { ours: ours.ok, theirs };
   }
-  counts.add(verdict.ours && verdict.theirs ? 'accepted by both' : 'refused by both');
+  counts.add(
+    verdict.ours === verdict.theirs ? `${verdict.ours ? 'accepted' : 'refused'} by both` : 'refused by ours alone',
+  );
   return verdict;
 }
 
@@ -202,6 +206,20 @@ describe('tuf-js', () => {
     ['a missing timestamp', () => [repositoryOf().replace('timestamp.json', () => undefined)]],
   ])('both refuse %s', async (_what, states) => {
     expect(await bothJudge(...states())).toEqual(BOTH_REFUSE);
+  });
+
+  it('a repository of another project, indented and without our members, is read in the conformance mode only', async () => {
+    const foreign = repositoryOf();
+    const { holdfast: _ours, ...root } = foreign.root;
+    foreign.metadata.set('1.root.json', signTestMetadata(root as Root, KEYS.root));
+    for (const name of foreign.metadata.keys()) {
+      foreign.replace(name, (bytes) => utf8(JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), null, 2)));
+    }
+    const ports = { store: foreign.store(), source: foreign.source(), time: foreign.time() };
+    const mode = { offline: false, canonicalForm: 'recomputed' } as const;
+    expect(await refreshMetadata({ ...ports, mode })).toMatchObject({ ok: true });
+    expect(await refreshMetadata({ ...ports, mode: DEVICE_MODE })).toMatchObject({ code: 'json-malformed' });
+    expect((await bothJudge(foreign)).theirs).toBe(true);
   });
 
   it('writes the same canonical form', () => {

@@ -7,7 +7,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ROOT, runProgram } from './gate/run-program.ts';
+import { endWithSignals, ROOT, runProgram } from './gate/run-program.ts';
 
 const DOCUMENT = 'docs/first-hour.md';
 /** A guard against a hang; the hour takes a few minutes. */
@@ -20,6 +20,7 @@ export function shellLines(markdown: string): string {
 
 /** Fails when a line left something running: a reader would be left with it too. */
 const NOTHING_LEFT = `
+set +v
 left=$(jobs -rp)
 if [ -n "$left" ]; then echo "first-hour: still running at the end: $left" >&2; kill $left; exit 1; fi
 `;
@@ -48,4 +49,5 @@ async function main(): Promise<number> {
   }
 }
 
+endWithSignals();
 process.exitCode = await main();

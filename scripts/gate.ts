@@ -10,6 +10,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
+import { endWithSignals } from './gate/run-program.ts';
 import type { FinishedStep, Watcher } from './gate/schedule.ts';
 import { runSteps } from './gate/schedule.ts';
 import type { Step } from './gate/step.ts';
@@ -90,6 +91,7 @@ async function main(): Promise<number> {
   return sum.failed === 0 && sum.passed > 0 ? EXIT.ok : EXIT.bug;
 }
 
+endWithSignals();
 try {
   process.exitCode = await main();
 } catch (error) {

@@ -11,6 +11,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
+import { endWithSignals } from './gate/run-program.ts';
 import type { TestFile } from './gate/vitest-run.ts';
 import { runTests } from './gate/vitest-run.ts';
 
@@ -72,6 +73,7 @@ async function main(): Promise<number> {
   return ok ? EXIT.ok : EXIT.bug;
 }
 
+endWithSignals();
 try {
   process.exitCode = await main();
 } catch (error) {

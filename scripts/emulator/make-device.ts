@@ -7,7 +7,7 @@
  *
  * Vendor and environment come from the options and the signed root; the hardware class comes from the claim.
  */
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as v from 'valibot';
@@ -74,6 +74,7 @@ async function main(): Promise<void> {
   const claimFile = await readJson(claim, ClaimFile, 'a claim file');
   const server = await readJson(endpoints, Endpoints, "a server's endpoints.json");
   const { environment } = (await readJson(root, RootFile, 'root metadata of a rehearsal or a lab')).signed.holdfast;
+  await mkdir(dirname(resolve(dir)), { recursive: true });
   await makeDevice({
     directory: dir,
     images: { boot: join(images, 'boot.img'), rootfs: join(images, 'rootfs.img') },

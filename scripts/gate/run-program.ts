@@ -30,6 +30,11 @@ const PATIENCE_MS = 10_000;
 const POLL_MS = 50;
 const OUTPUT_CAP_CHARACTERS = 4 * 1024 * 1024;
 
+/** Ends what runs when this process is told to end: groups of their own hear nothing of a Ctrl-C. */
+export function endWithSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+}
+
 /** Runs to the end; never throws for a program that fails. */
 export function runProgram(
   program: string,
@@ -52,7 +57,7 @@ export function runProgram(
       hung = true;
       void endGroup(child.pid);
     }, settings.hangMs ?? HANG_MS);
-    const endWithUs = (): void => signalGroup(child.pid, 'SIGKILL');
+    const endWithUs = (): void => void signalGroup(child.pid, 'SIGTERM');
     process.once('exit', endWithUs);
     const take = (chunk: string): void => {
       output = (output + chunk).slice(-OUTPUT_CAP_CHARACTERS);

@@ -51,6 +51,8 @@ export interface TestRun {
 export interface TestOptions {
   readonly exclude?: readonly string[];
   readonly seed?: number;
+  /** Stop at the first failed test, and call a test that hangs failed after this time. */
+  readonly firstFailureWithinMs?: number;
   /** The tree to test; the project itself when absent. */
   readonly root?: string;
   readonly progress?: (line: string) => void;
@@ -70,6 +72,13 @@ export async function runTests(filters: string | readonly string[], options: Tes
         'run',
         ...(typeof filters === 'string' ? [filters] : filters),
         ...(options.exclude ?? []).flatMap((pattern) => ['--exclude', pattern]),
+        ...(options.firstFailureWithinMs === undefined
+          ? []
+          : [
+              '--bail=1',
+              `--testTimeout=${options.firstFailureWithinMs}`,
+              `--hookTimeout=${options.firstFailureWithinMs}`,
+            ]),
         '--reporter=default',
         '--reporter=json',
         `--outputFile.json=${reportPath}`,

@@ -1,7 +1,6 @@
 /**
  * "Mounts" a slot: reads the boot partition as a bootloader does, and takes what the boot loop needs of the root file
- * system out of its image, without loop mounts. A slot that cannot be read, or whose two images are not of the same
- * release, does not boot.
+ * system out of its image, without loop mounts. A slot of which either image cannot be read does not boot.
  */
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,13 +46,12 @@ export async function mountSlot(slotDirectory: string, rootDirectory: string, wo
   const release = await readFile(join(rootDirectory, 'etc/holdfast-release'), 'utf8').catch(() => '');
   const root = releaseName(release);
   if (root === undefined) return failed('rootfs.img is not a root file system');
-  if (root !== kernel) return failed(`kernel ${kernel} finds the modules of ${root}`);
   if (!(await readdir(join(rootDirectory, AGENT, '..'))).includes('agent.mjs')) return failed('no agent in the image');
   // debugfs keeps modes only where it may set owners too.
   for (const name of await readdir(join(rootDirectory, 'usr/lib/holdfast/health.d')).catch(() => [])) {
     await chmod(join(rootDirectory, 'usr/lib/holdfast/health.d', name), 0o755);
   }
-  return { ok: true, version: root };
+  return { ok: true, version: root === kernel ? root : `${root}, kernel of ${kernel}` };
 }
 
 export function agentFile(rootDirectory: string): string {

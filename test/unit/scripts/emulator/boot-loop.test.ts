@@ -139,14 +139,6 @@ describe('the emulated boot loop', () => {
     expect(said.match(/slot b on trial does not boot/g)).toHaveLength(3);
   });
 
-  it('does not boot a kernel with the root file system of another release', async () => {
-    await fillSlotB();
-    await copyFile(images.one.rootfs, join(device, 'board/slots/b/rootfs.img'));
-    await writeBootEnv(nodeDisk, device, { order: ['a'], trial: { slot: 'b', attemptsLeft: 1 } });
-    powerOn();
-    expect(await bootsAtLeast(1)).toEqual(['a']);
-  });
-
   it('takes the next slot of the order when the first cannot be mounted', async () => {
     await fillSlotB();
     await writeFile(join(device, 'board/slots/a/boot.img'), 'torn');

@@ -1,0 +1,131 @@
+/** The inner loop of a tester: no ceremony, and from a changed file in an image to a confirmed boot with one command. */
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DemoRun } from '../../scripts/demo/demo-run.ts';
+import { claimPath } from '../../scripts/demo/fleet-words.ts';
+import { powerOn } from '../../scripts/demo/steps/devices.ts';
+import { DEMO_TIMING, makeDevice } from '../../scripts/emulator/factory.ts';
+import { type DemoImages, makeDemoImages, PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
+import { IMAGE_TOOL_ENV } from '../../scripts/images/ext4-image.ts';
+import { needProgram } from '../../scripts/programs.ts';
+import { emptyFleet, type Fleet, SMALL_ROOTFS_MIB } from './fleet.ts';
+
+const DEVICE = 'cam-0001';
+let fleet: Fleet;
+let run: DemoRun;
+let images: { one: DemoImages; two: DemoImages; broken: DemoImages };
+
+function make(version: string, sequence: number, brokenApp = false): Promise<DemoImages> {
+  const agentFile = join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs');
+  const outDirectory = run.path('images', version);
+  return makeDemoImages({
+    version,
+    sequence,
+    outDirectory,
+    brokenApp,
+    rootfsMib: SMALL_ROOTFS_MIB,
+    bootMib: 1,
+    agentFile,
+  });
+}
+
+async function startLab(): Promise<void> {
+  const { device, operator, mqtt } = run.ports;
+  const ports = ['--device-port', String(device), '--operator-port', String(operator), '--mqtt-port', String(mqtt)];
+  const args = [
+    '--lab',
+    '--data',
+    run.path('server'),
+    ...ports,
+    '--poll-after-ms',
+    '500',
+    '--tick-ms',
+    '200',
+    '--json',
+  ];
+  const server = run.processes.start({
+    name: 'holdfast-server --lab',
+    file: join(PROJECT_DIRECTORY, 'bin/holdfast-server'),
+    args,
+    logFile: run.path('server.log'),
+  });
+  const ready = (await server.firstLine()) as { oneTimeToken: string };
+  await writeFile(run.path('token'), `${ready.oneTimeToken}\n`, { mode: 0o600 });
+  await run.words.holdfast(['login', '--server-data', run.path('server'), '--token-file', run.path('token')], {
+    quiet: true,
+  });
+}
+
+beforeAll(async () => {
+  fleet = await emptyFleet(3);
+  run = fleet.run;
+  await startLab();
+  images = { one: await make('1.0.0', 1), two: await make('1.1.0', 2), broken: await make('1.2.0', 3, true) };
+  await run.words.claims('acme-cam', [DEVICE], run.path('claims'), { quiet: true });
+  await mkdir(run.path('devices'));
+  await makeDevice({
+    directory: run.devicePath(DEVICE),
+    images: images.one,
+    installed: { sequence: 1, version: '1.0.0' },
+    vendor: 'acme.example',
+    hardwareClass: 'acme-cam',
+    channel: 'stable',
+    environment: 'lab',
+    rootFile: run.path('server/metadata/1.root.json'),
+    claim: await readFile(claimPath(run.path('claims'), DEVICE), 'utf8'),
+    server: {
+      url: run.deviceUrl,
+      mqttUrl: `mqtts://localhost:${run.ports.mqtt}`,
+      anchorsFile: run.path('server/pki/server-ca.pem'),
+    },
+    timing: DEMO_TIMING,
+  });
+  powerOn(run, 'emulator', [DEVICE]);
+  const installed = await run.until(
+    60_000,
+    200,
+    async () => (await run.words.device(DEVICE).catch(() => undefined))?.device.installed ?? undefined,
+  );
+  expect(installed).toMatchObject({ version: '1.0.0' });
+});
+afterAll(() => fleet?.close());
+
+const push = (image: string, ...more: string[]): Promise<unknown> =>
+  run.words.holdfast(['dev', 'push', image, '--device', DEVICE, ...more], { quiet: true, alsoStatus: [4] });
+
+describe('holdfast dev push', () => {
+  it('puts a first image on a device, and ends when its boot is confirmed', async () => {
+    expect(await push(images.two.rootfs, '--with', `boot=${images.two.boot}`)).toMatchObject({ ok: true, sequence: 2 });
+    expect((await run.words.agent(run.devicePath(DEVICE))).status).toMatchObject({
+      installed: { sequence: 2 },
+      bootedSlot: 'b',
+    });
+  });
+
+  it('takes a changed file in an image to a confirmed boot, with the other component carried over', async () => {
+    const changed = run.path('changed.img');
+    await copyFile(images.two.rootfs, changed);
+    const app = run.path('app.mjs');
+    const source = (await needProgram('debugfs', ['-R', 'cat /usr/lib/acme/app.mjs', changed], { env: IMAGE_TOOL_ENV }))
+      .stdout;
+    await writeFile(app, source.replace('acme app', 'acme app, mended,'));
+    const commands = run.path('commands');
+    await writeFile(commands, `cd /usr/lib/acme\nrm app.mjs\nwrite ${app} app.mjs\n`);
+    await needProgram('debugfs', ['-w', '-f', commands, changed], { env: IMAGE_TOOL_ENV });
+    expect(await push(changed)).toMatchObject({ ok: true, sequence: 3 });
+    const said = await readFile(join(run.devicePath(DEVICE), 'run/console.log'), 'utf8');
+    expect(said).toContain('acme app, mended, 1.1.0 is up');
+  });
+
+  it('ends with the reason when the image fails its health check, and the device runs what it ran', async () => {
+    const said = await push(images.broken.rootfs);
+    expect(said).toMatchObject({ ok: false });
+    expect(JSON.stringify(said)).toContain('camera sensor');
+    const settled = await run.until(30_000, 200, async () => {
+      const { status } = await run.words.agent(run.devicePath(DEVICE));
+      return status?.state === 'idle' ? status : undefined;
+    });
+    expect(settled).toMatchObject({ installed: { sequence: 3 } });
+  });
+});

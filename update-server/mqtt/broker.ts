@@ -6,33 +6,24 @@
  */
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { Aedes, type AedesPublishPacket, type AuthenticateError, type Client, type ConnectPacket } from 'aedes';
-import { hintTopic, presenceTopic, statusTopic } from '../../protocol/mqtt-topics.ts';
+import { Aedes } from 'aedes';
+import { hintTopic } from '../../protocol/mqtt-topics.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { ServerClock, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';
 import type { ServerIdentity } from '../pki/server-certificate.ts';
 import { tlsForDevices } from '../pki/tls-options.ts';
+import { ClientRules } from './client-rules.ts';
 import { checkStanding, identifyConnection } from './connection-check.ts';
 import { FrameGate } from './frame-gate.ts';
 import { RefusalLog, type RefusalLogPorts } from './refusal-log.ts';
-import {
-  decidePublish,
-  decideSubscribe,
-  decideWill,
-  decodePresence,
-  type Message,
-  MQTT_FRAME_CAP_BYTES,
-  type MqttRefusal,
-} from './rules.ts';
+import { MQTT_FRAME_CAP_BYTES, type MqttRefusal } from './rules.ts';
 import { type Session, Sessions } from './sessions.ts';
-import { decodeStatus } from './status.ts';
 import { Telemetry } from './telemetry.ts';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A device that vanished without a word is noticed after at most one and a half times this. */
 const KEEPALIVE_LIMIT_S = 600;
-const CONNACK = { identifierRejected: 2, notAuthorised: 5 } as const;
 
 export interface BrokerPorts extends RefusalLogPorts {
   readonly store: Pick<Store, 'findCertificate' | 'recordPresence' | 'recordStatus' | 'appendAudit'>;
@@ -45,46 +36,30 @@ export class MqttBroker {
   readonly #ports: BrokerPorts;
   readonly #aedes: Aedes;
   readonly #server: Server;
-  readonly #refusals: RefusalLog;
   readonly #sessions = new Sessions();
+  readonly #refusals: RefusalLog;
   readonly #telemetry: Telemetry;
+  readonly #rules: ClientRules;
   readonly #sockets = new Set<TLSSocket>();
-  readonly #byConnection = new WeakMap<object, Session>();
-  readonly #connectPackets = new WeakMap<Client, ConnectPacket>();
   readonly #unsubscribe: () => void;
 
   private constructor(identity: ServerIdentity, ports: BrokerPorts) {
     this.#ports = ports;
     this.#refusals = new RefusalLog(ports);
     this.#telemetry = new Telemetry(ports, this.#sessions);
+    this.#rules = new ClientRules(this.#sessions, this.#refusals, this.#telemetry);
     this.#aedes = new Aedes({
       connectTimeout: CONNECT_TIMEOUT_MS,
       keepaliveLimit: KEEPALIVE_LIMIT_S,
       maxTopicLevels: 8,
       queueLimit: 16,
-      preConnect: (client, packet, done) => {
-        // No session outlives its connection: nothing of a refused subscription may be kept for later.
-        packet.clean = true;
-        this.#connectPackets.set(client, packet);
-        done(null, true);
-      },
-      authenticate: (client, _user, _password, done) => this.#authenticate(client, done),
-      authorizeSubscribe: (client, subscription, done) => {
-        const session = this.#sessionOf(client);
-        const code = decideSubscribe(session.identity.deviceId, subscription.topic, subscription.qos);
-        if (code !== undefined) this.#refuse(session, code, `subscribe to ${subscription.topic}`);
-        done(null, code === undefined ? subscription : null);
-      },
-      authorizePublish: (client, packet, done) => {
-        const refusal = client === null ? undefined : this.#judge(client, packet);
-        done(refusal === undefined ? null : new Error(refusal));
-      },
-      // The second barrier: whatever a subscription says, only its own hints reach a device.
-      authorizeForward: (client, packet) =>
-        packet.topic === hintTopic(client.id) && !packet.retain ? packet : undefined,
+      ...this.#rules.handlers(),
     });
+    this.#rules.listen(this.#aedes);
     this.#server = createServer(tlsForDevices(identity, ports.deviceAuthority), (socket) => this.#accept(socket));
-    this.#listen();
+    this.#server.on('tlsClientError', (error, socket) => {
+      ports.log.warn({ reason: error.message, address: socket.remoteAddress }, 'mqtt handshake failed');
+    });
     this.#unsubscribe = ports.events.subscribe((event) => {
       if (event.kind === 'hint') this.#hint(event.id);
       if (event.kind === 'revoked') this.#endSessions(event.id);
@@ -139,27 +114,6 @@ export class MqttBroker {
     await this.#telemetry.settle();
   }
 
-  #listen(): void {
-    this.#server.on('connection', (socket) => socket.on('error', () => undefined));
-    this.#server.on('tlsClientError', (error, socket) => {
-      this.#ports.log.warn({ reason: error.message, address: socket.remoteAddress }, 'mqtt handshake failed');
-    });
-    this.#aedes.on('clientReady', (client) => {
-      const session = this.#sessionOf(client);
-      session.ready = true;
-      this.#telemetry.notePresence(session.identity.deviceId);
-    });
-    this.#aedes.on('clientError', (client, error) => {
-      // These topics are refused by the broker before the rules are asked.
-      if (/[+#] is (?:not|only) allowed/.test(error.message)) {
-        this.#refuse(this.#sessionOf(client), 'mqtt-wildcard', error.message);
-      }
-    });
-    this.#aedes.on('publish', (packet, client) => {
-      if (client !== null) this.#take(this.#sessionOf(client), packet);
-    });
-  }
-
   #accept(socket: TLSSocket): void {
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
@@ -199,93 +153,22 @@ export class MqttBroker {
 
   #admit(socket: TLSSocket, session: Session): void {
     const gate = new FrameGate(socket, MQTT_FRAME_CAP_BYTES, () =>
-      this.#refuse(session, 'mqtt-payload-too-large', 'a frame above the cap'),
+      this.#rules.refuse(session, 'mqtt-payload-too-large', 'a frame above the cap'),
     );
-    this.#byConnection.set(gate, session);
+    this.#rules.bind(gate, session);
     this.#aedes.handle(gate);
   }
 
-  #authenticate(client: Client, done: (error: AuthenticateError | null, success: boolean | null) => void): void {
-    const session = this.#sessionOf(client);
-    const code = this.#judgeConnect(session, client);
-    if (code === undefined) {
-      done(null, true);
-      return;
-    }
-    this.#refuse(session, code, `connect as ${client.id.slice(0, 80)}`);
-    const returnCode = code === 'mqtt-client-id-mismatch' ? CONNACK.identifierRejected : CONNACK.notAuthorised;
-    done(Object.assign(new Error(code), { returnCode }), null);
-  }
-
-  #judgeConnect(session: Session, client: Client): MqttRefusal | undefined {
-    const { deviceId } = session.identity;
-    if (client.id !== deviceId) return 'mqtt-client-id-mismatch';
-    if (this.#sessions.heldByAnother(session.identity)) return 'mqtt-takeover-refused';
-    const will = this.#connectPackets.get(client)?.will;
-    return will === undefined || will === null ? undefined : decideWill(deviceId, messageOf(will));
-  }
-
-  #judge(
-    client: Client,
-    packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean },
-  ): MqttRefusal | undefined {
-    const session = this.#sessionOf(client);
-    const code = decidePublish(session.identity.deviceId, messageOf(packet));
-    if (code !== undefined) this.#refuse(session, code, `publish to ${packet.topic}`);
-    return code;
-  }
-
-  #take(session: Session, packet: AedesPublishPacket): void {
-    const { deviceId } = session.identity;
-    const { payload } = messageOf(packet);
-    if (packet.topic === presenceTopic(deviceId)) {
-      session.said = decodePresence(payload) ?? session.said;
-      this.#telemetry.notePresence(deviceId);
-    } else if (packet.topic === statusTopic(deviceId)) {
-      this.#takeStatus(session, payload);
-    }
-  }
-
-  #takeStatus(session: Session, payload: Uint8Array): void {
-    const status = decodeStatus(payload);
-    if (status === undefined) {
-      this.#refuse(session, 'mqtt-payload-malformed', 'status');
-      return;
-    }
-    this.#telemetry.takeStatus(session, status);
-  }
-
   #hint(deviceId: string): void {
-    const packet = {
-      cmd: 'publish',
-      topic: hintTopic(deviceId),
-      payload: Buffer.alloc(0),
-      qos: 1,
-      retain: false,
-      dup: false,
-    } as const;
+    const topic = hintTopic(deviceId);
+    const packet = { cmd: 'publish', topic, payload: Buffer.alloc(0), qos: 1, retain: false, dup: false } as const;
     this.#aedes.publish(packet, () => undefined);
   }
 
   #endSessions(deviceId: string): void {
     for (const session of this.#sessions.of(deviceId)) {
-      this.#refuse(session, 'mqtt-device-revoked', 'live session ended');
+      this.#rules.refuse(session, 'mqtt-device-revoked', 'live session ended');
       session.socket.destroy();
     }
   }
-
-  #refuse(session: Session, code: MqttRefusal, detail: string): void {
-    this.#refusals.record(`device:${session.identity.deviceId}`, code, detail);
-  }
-
-  #sessionOf(client: Client): Session {
-    const session = this.#byConnection.get(client.conn);
-    if (session === undefined) throw new Error('a client of the broker has no session');
-    return session;
-  }
-}
-
-function messageOf(packet: { topic: string; payload: string | Buffer; qos?: number; retain?: boolean }): Message {
-  const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload;
-  return { topic: packet.topic, payload, qos: packet.qos ?? 0, retain: packet.retain ?? false };
 }

@@ -190,6 +190,19 @@ const METADATA = inFile(
       replace: 'if (true) return',
     },
     {
+      name: 'the cap on metadata',
+      find: ' || answer.value.length <= capBytes) return answer;',
+      replace: ' || true) return answer;',
+    },
+    { name: 'the limit of the root chain', find: 'if (steps === MAX_ROOT_STEPS) {', replace: 'if (false) {' },
+  ],
+);
+
+const METADATA_CHECKS = inFile(
+  'trust/tuf/checks.ts',
+  ['test/unit/trust/tuf'],
+  [
+    {
       name: 'the rollback check of the timestamp',
       find: 'if (fresh.version < trusted.version) {',
       replace: 'if (false) {',
@@ -210,12 +223,6 @@ const METADATA = inFile(
       replace: 'if (true) return',
     },
     { name: 'the digest check of metadata', find: 'if (actual !== digest) return', replace: 'if (false) return' },
-    {
-      name: 'the cap on metadata',
-      find: ' || answer.value.length <= capBytes) return answer;',
-      replace: ' || true) return answer;',
-    },
-    { name: 'the limit of the root chain', find: 'if (steps === MAX_ROOT_STEPS) {', replace: 'if (false) {' },
   ],
 );
 
@@ -326,6 +333,7 @@ export const REMOVALS: readonly Removal[] = [
   ...COUNTER,
   ...RELEASE,
   ...METADATA,
+  ...METADATA_CHECKS,
   ...IMAGES,
   ...SLOTS,
   ...WIRE,

@@ -237,8 +237,9 @@ export class UpdateEngine {
     const offer = this.#inbox;
     const { state, booted } = this.#execution;
     const resting = state.journal.state === 'idle' || state.journal.state === 'held';
-    // What is owed at rest (a report, say) comes first; the offer waits for it.
-    if (resting && state.journal.owed.length > 0) return;
+    const underWay = !resting && offer?.actionId === state.journal.action?.actionId;
+    // The one under way is past calling off, or its last report is still owed: the offer waits for its end.
+    if (event === undefined && offer !== null && !underWay) return;
     this.#inbox = undefined;
     if (event === undefined || offer === undefined) return;
     if (offer === null) return this.#dispatch('halt');

@@ -488,6 +488,39 @@ describe('between staging and reboot', () => {
     expect(world.source.ranges).toEqual([]);
   });
 
+  it('takes up again what was called off and offered again before the end was written down', async () => {
+    const { maker, device, source } = await bench();
+    const action = maker.release(GOOD);
+    await device.boot();
+    const ports = device.ports();
+    const engine = await UpdateEngine.open(ports, device.settings);
+    let calledOff = false;
+    const record: typeof ports.reporter.record = ports.reporter.record;
+    ports.reporter.record = async (event) => {
+      await record(event);
+      // Idle is reported before the action is settled: the moment for the server to change its mind again.
+      if (calledOff && event.kind === 'state' && event.state === 'idle') await engine.offer(action);
+    };
+    source.beforeRange = () => {
+      if (calledOff) return;
+      calledOff = true;
+      void engine.offer(null);
+    };
+    await engine.offer(action);
+    expect(await engine.run()).toEqual({ rest: 'reboot' });
+    expect(only(device.events, 'state').map(({ state }) => state)).toContain('idle');
+  });
+
+  it('takes up, after the trial, what was offered in it', async () => {
+    const world = await bench();
+    await runOnce(world, world.maker.release(GOOD));
+    await world.device.boot();
+    const engine = await UpdateEngine.open(world.device.ports(), world.device.settings);
+    await engine.offer(world.maker.release({ ...GOOD, sequence: 3, version: '3.0.0' }));
+    expect(await engine.run()).toEqual({ rest: 'reboot' });
+    expect(engine.status()).toMatchObject({ state: 'armed', actionId: 'action-3', installed: { sequence: 2 } });
+  });
+
   it('verifies again under a root that came while it downloaded', async () => {
     const { maker, device, source } = await bench();
     const action = maker.release(GOOD);

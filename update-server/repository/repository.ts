@@ -103,7 +103,10 @@ export class Repository implements Publication {
     };
   }
 
-  readMetadata(name: string): Promise<Uint8Array | undefined> {
+  /** As devices get it: a root of a publication that is not complete is not there yet. */
+  async readMetadata(name: string): Promise<Uint8Array | undefined> {
+    const rootVersion = /^(\d+)\.root\.json$/.exec(name)?.[1];
+    if (rootVersion !== undefined && Number(rootVersion) > this.#parts.root.version) return undefined;
     return this.#ports.metadata.read(name);
   }
 
@@ -136,7 +139,7 @@ export class Repository implements Publication {
       const now = nowUnixS(this.#ports.clock);
       const { snapshot, timestamp } = this.#online;
       if (renewalDue('snapshot', decodeTufDate(snapshot.expires) ?? 0, now)) {
-        await this.#signBoth();
+        this.#online = await signOnline(this.#ports, this.#parts.targets, this.#onlineVersions());
         return 'both';
       }
       if (!renewalDue('timestamp', decodeTufDate(timestamp.expires) ?? 0, now)) return 'nothing';
@@ -145,17 +148,18 @@ export class Repository implements Publication {
     });
   }
 
+  /** What is served changes with the last write, the timestamp; until then new roots are not shown either. */
   async #write(candidate: Candidate): Promise<void> {
     const { metadata } = this.#ports;
-    await metadata.write(`${candidate.targets.version}.targets.json`, candidate.targetsBytes);
-    for (const root of candidate.roots) await metadata.write(`${root.version}.root.json`, root.bytes);
-    this.#parts = { root: candidate.root, targets: candidate.targets, targetsBytes: candidate.targetsBytes };
-    await this.#signBoth();
+    const { root, roots, targets, targetsBytes } = candidate;
+    await metadata.write(`${targets.version}.targets.json`, targetsBytes);
+    for (const { version, bytes } of roots) await metadata.write(`${version}.root.json`, bytes);
+    this.#online = await signOnline(this.#ports, targets, this.#onlineVersions());
+    this.#parts = { root, targets, targetsBytes };
   }
 
-  async #signBoth(): Promise<void> {
-    const previous = { snapshot: this.#online.snapshot.version, timestamp: this.#online.timestamp.version };
-    this.#online = await signOnline(this.#ports, this.#parts.targets, previous);
+  #onlineVersions(): OnlineVersions {
+    return { snapshot: this.#online.snapshot.version, timestamp: this.#online.timestamp.version };
   }
 
   /** The database follows the metadata, also after a cut between the two: recording twice changes nothing. */

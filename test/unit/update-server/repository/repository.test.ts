@@ -238,6 +238,25 @@ describe('after a cut at any write of a publication', () => {
       expect(await deviceSees(restarted)).toBe('root 1, targets 2');
     },
   );
+
+  test.each([1, 2, 3, 4])('(write %i) also when a new root changes who signs targets', async (write) => {
+    const { publisher } = bed;
+    const draft = publisher.draftRoot();
+    const [kept, fresh] = [publisher.keys.person1, publisher.keys.root];
+    const roles = { ...draft.roles, targets: { keyids: [kept.keyId, fresh.keyId], threshold: 2 } };
+    const root = await signMetadata({ ...draft, version: 2, roles }, [publisher.keys.root]);
+    const release = await makeRelease(publisher, repository.targets, { sequence: 2 });
+    await bed.upload(repository, release.artifacts);
+    const targets = Buffer.from(await publisher.signTargets(release.targets, [kept, fresh])).toString();
+    const request = { roots: [Buffer.from(root).toString()], targets };
+    const broken = await bed.open(failing(write));
+    await expect(broken.publish(request, 'tester')).rejects.toThrow('power cut');
+    expect(await deviceSees(broken)).toBe('root 1, targets 1');
+    const restarted = await bed.open();
+    expect(await deviceSees(restarted)).toBe(write <= 2 ? 'root 1, targets 1' : 'root 2, targets 2');
+    expect(codeOf(await restarted.publish(request, 'tester'))).toBe('published');
+    expect(await deviceSees(restarted)).toBe('root 2, targets 2');
+  });
 });
 
 describe('the online roles', () => {

@@ -11,7 +11,7 @@ import { countersRecord } from '../../../agent/storage/counters.ts';
 import { UpdateEngine } from '../../../agent/update-engine.ts';
 import { nodeDisk } from '../../../platform/disk.ts';
 import { writeDurably } from '../../../platform/durable-file.ts';
-import { readBootEnv, writeBootEnv } from '../../../platform/emulated-boot-env.ts';
+import { emulatedPaths, encodeBooted, readBootEnv, writeBootEnv } from '../../../platform/emulated-boot-env.ts';
 import type { Action, ReportEvent } from '../../../protocol/device-api.ts';
 import {
   forgedKey,
@@ -374,6 +374,32 @@ describe('a release that fails', () => {
     expect(only(device.events, 'failed')).toMatchObject([{ code: 'network-returns-exhausted' }]);
     expect(engine.status()).toMatchObject({ state: 'idle', quarantined: [], installed: { sequence: 1 } });
     expect((await readBootEnv(disk, DEVICE))?.trial).toBeNull();
+  });
+
+  it('settles on the older slot when a confirmed one does not boot any more, and says so', async () => {
+    const world = await bench();
+    const action = world.maker.release(GOOD);
+    const cuts: SimulatedDisk[] = [];
+    await runOnce(world, action);
+    world.disk.afterOperation = ({ text }) => {
+      if (text.startsWith('syncdir') && kinds(world.device.events).includes('confirmed'))
+        cuts.push(world.disk.cut('drop'));
+    };
+    await world.device.runToRest(action);
+    const [disk] = cuts;
+    if (disk === undefined) throw new Error('no cut while sealing');
+    // The bootloader gave up on slot b and fell back in the order.
+    expect((await readBootEnv(disk, DEVICE))?.order).toEqual(['b', 'a']);
+    const booted = encodeBooted({ bootId: 'boot-fallback', slot: 'a', trial: false });
+    await disk.place(emulatedPaths(DEVICE).booted, booted);
+    const device = new SimulatedDevice(disk, world.source);
+    const engine = await UpdateEngine.open(device.ports(), device.settings);
+    await engine.run();
+    expect(only(device.events, 'rolled-back')).toMatchObject([
+      { reason: 'confirmed-slot-did-not-boot', quarantined: false },
+    ]);
+    expect(await readBootEnv(disk, DEVICE)).toEqual({ order: ['a'], trial: null });
+    expect(engine.status()).toMatchObject({ bootedSlot: 'a', installed: { sequence: 1 } });
   });
 
   it('is confirmed without a server that was away before the trial', async () => {

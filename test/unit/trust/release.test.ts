@@ -13,6 +13,7 @@ import {
   KEYS,
   makeRelease,
   type ReleaseOptions,
+  signManifest,
   type TestRelease,
   TestRepository,
   testImage,
@@ -121,6 +122,29 @@ describe('what the targets list', () => {
     expect(codeOf(verifyRelease(checkOf(release, { envelope: release.envelope.slice(0, -1) })))).toBe(
       'envelope-digest-mismatch',
     );
+  });
+
+  it('says that an envelope has another length before it says that it has another digest', () => {
+    const release = makeRelease({ images: SMALL });
+    const verdict = verifyRelease(checkOf(release, { envelope: release.envelope.slice(1) }));
+    expect(verdict).toMatchObject({ detail: expect.stringContaining('bytes of envelope') });
+  });
+
+  it.each<[string, Uint8Array, string]>([
+    ['no CBOR', Uint8Array.of(0xff), 'cbor-malformed'],
+    ['no envelope', Uint8Array.of(0x80), 'envelope-malformed'],
+    ['loose CBOR', Uint8Array.of(0x18, 0x01), 'cbor-not-deterministic'],
+  ])('refuses a listed envelope that is %s', (_what, bytes, code) => {
+    expect(verdictOn({ envelope: () => bytes })).toBe(code);
+  });
+
+  it('refuses a command outside the set in a manifest that is signed and listed', () => {
+    const { description } = makeRelease({ images: SMALL });
+    const manifest = unwrap(decodeCbor(encodeManifest(description), { capBytes: 4096 }));
+    if (!(manifest instanceof Map)) throw new Error('no manifest');
+    const hostile = encodeCbor(new Map([...manifest, [9, encodeCbor([12, 0, 22, 2])]]));
+    const envelope = encodeEnvelope({ manifest: hostile, signatures: [signManifest(hostile, KEYS.camAuthor)] });
+    expect(verdictOn({ envelope: () => envelope })).toBe('command-refused');
   });
 
   it('finds a target and where it is served', () => {

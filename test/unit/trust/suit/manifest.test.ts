@@ -100,6 +100,15 @@ describe('a manifest of the profile', () => {
     expect(codeOf(decodeManifest(severed, new Map([[20, install.with(3, 99)]])))).toBe('envelope-digest-mismatch');
   });
 
+  it('may carry text for people, severed or not, left out or not; a changed one is refused', () => {
+    const text = encodeCbor(new Map([['en', new Map([[1, 'Fixes the doorbell.']])]]));
+    const severed = withMembers([[23, [-16, sha256(encodeCbor(text))]]]);
+    expect(codeOf(decodeManifest(withMembers([[23, text]])))).toBe('accepted');
+    expect(codeOf(decodeManifest(severed))).toBe('accepted');
+    expect(codeOf(decodeManifest(severed, new Map([[23, text]])))).toBe('accepted');
+    expect(codeOf(decodeManifest(severed, new Map([[23, text.with(5, 0)]])))).toBe('envelope-digest-mismatch');
+  });
+
   it('refuses an element in the envelope that no digest in the manifest covers', () => {
     expect(codeOf(decodeManifest(MANIFEST, new Map([[16, new Uint8Array(3)]])))).toBe('envelope-digest-mismatch');
     expect(codeOf(decodeManifest(MANIFEST, new Map([[20, bytesOf(mapOf(MANIFEST).get(20))]])))).toBe(
@@ -236,6 +245,58 @@ describe('what is not the profile: envelope-malformed', () => {
     ['no class condition', withShared(dropCommand(SHARED, 2))],
   ])('%s', (_what, hostile) => {
     expect(codeOf(decodeManifest(hostile))).toBe('envelope-malformed');
+  });
+
+  const parameter = (label: number, value: CborValue) => withShared([12, 0, 20, new Map([[label, value]]), ...SHARED]);
+  it.each<[string, Uint8Array, string]>([
+    ['a manifest that is no map', encodeCbor([1]), 'the manifest is no map'],
+    ['a common member that is no byte string', withMembers([[3, 1]]), 'the common member is no byte string'],
+    ['a common member that holds no map', withMembers([[3, encodeCbor([1])]]), 'the common member holds no map'],
+    ['components that are no list', withCommon(2, 1), 'there are no components'],
+    ['an empty list of components', withCommon(2, []), 'there are no components'],
+    [
+      'seventeen components',
+      withCommon(
+        2,
+        Array.from({ length: 17 }, (_, i) => [utf8(`c${i}`)]),
+      ),
+      'more than 16 components',
+    ],
+    ['a component that is text', withCommon(2, [['boot'], [utf8('rootfs')]]), 'no array of byte strings'],
+    ['a component of no segments', withCommon(2, [[], [utf8('rootfs')]]), 'no array of byte strings'],
+    ['a shared sequence that is no byte string', withCommon(4, [1]), 'the shared sequence is no byte string'],
+    ['a sequence that holds no array', withMembers([[7, encodeCbor(1)]]), 'the validate sequence is no array'],
+    [
+      '513 commands',
+      withValidate(Array.from({ length: 1026 }, (_, i) => (i % 2 === 0 ? 12 : 0))),
+      'more than 512 commands',
+    ],
+    [
+      'a member severed that may not be',
+      withMembers([[7, [-16, new Uint8Array(32)]]]),
+      'neither a byte string nor a digest',
+    ],
+    ['our facts as text', withMembers([[-257, 'stable']]), 'member -257 is no byte string'],
+    ['a size that is text', parameter(14, '4096'), 'sets a size that is none'],
+    ['a negative size', parameter(14, -1), 'sets a size that is none'],
+    ['a URI that is bytes', parameter(21, utf8('a.img')), 'sets a URI that is no text'],
+    ['a vendor identifier that is text', parameter(1, 'sixteen letters!'), 'sets vendorId to what is none'],
+    ['a digest that is not wrapped', parameter(3, [-16, new Uint8Array(32)]), 'sets imageSha256 to what is none'],
+    ['a digest of garbage', parameter(3, Uint8Array.of(0xff)), 'sets imageSha256 to what is none'],
+    ['an override that is no map', withInstall([12, 0, 20, 1]), 'overrides with what is no map'],
+  ])('%s, and says so', (_what, hostile, detail) => {
+    expect(decodeManifest(hostile)).toMatchObject({
+      code: 'envelope-malformed',
+      detail: expect.stringContaining(detail),
+    });
+  });
+
+  it.each([
+    ['the common member', withMembers([[3, Uint8Array.of(0xa1)]])],
+    ['the shared sequence', withCommon(4, Uint8Array.of(0x82, 0x01))],
+    ['our facts', withMembers([[-257, Uint8Array.of(0xa1)]])],
+  ])('garbage in %s is cbor-malformed', (_where, hostile) => {
+    expect(codeOf(decodeManifest(hostile))).toBe('cbor-malformed');
   });
 
   it('a class condition for the first component only', () => {

@@ -292,6 +292,33 @@ describe('timestamp (§5.4)', () => {
     ).toBe('metadata-version-rollback');
   });
 
+  it('refuses an older one though it names the very same snapshot', async () => {
+    const repository = repositoryOf();
+    const store = repository.store();
+    const old = repository.file('timestamp.json');
+    repository.publish({ targets: { version: 1 }, snapshot: { version: 1 } });
+    unwrap(await refresh(repository, { store }));
+    expect(
+      await code(
+        repository.replace('timestamp.json', () => old),
+        { store },
+      ),
+    ).toBe('metadata-version-rollback');
+  });
+
+  it('refuses a newer one that names an older snapshot, though that one names the same targets', async () => {
+    const repository = repositoryOf().publish({ targets: { version: 1 } });
+    const store = repository.store();
+    unwrap(await refresh(repository, { store }));
+    const [first, second] = [1, 2].map((version) => ({ 'snapshot.json': { version } }));
+    if (first === undefined || second === undefined) throw new Error('two are due');
+    const again = { targets: { version: 1 }, snapshot: { version: 2 } };
+    expect(await code(repository.publish({ ...again, timestamp: { meta: first } }), { store })).toBe(
+      'metadata-version-rollback',
+    );
+    expect(await code(repository.publish({ ...again, timestamp: { meta: second } }), { store })).toBe('accepted');
+  });
+
   it('keeps the trusted one when another of the same version is served', async () => {
     const repository = repositoryOf();
     const store = repository.store();

@@ -1,0 +1,192 @@
+/** Every code of the closed list, reached the way a fleet reaches it: over the store, from polls and reports. */
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { REASON_CODES, REASONS, type Reason } from '../../../../protocol/reasons.ts';
+import {
+  claim,
+  type Device,
+  enrolFleet,
+  type Lab,
+  MINUTE_MS,
+  openLab,
+  pollAll,
+  publish,
+  reasonOf,
+  release,
+  START_UNIX_MS,
+  start,
+} from './fixture.ts';
+
+let lab: Lab;
+let fleet: Map<string, Device>;
+const reached = new Set<Reason>();
+
+beforeEach(async () => {
+  lab = openLab();
+  fleet = await enrolFleet(lab, 4);
+  await publish(
+    lab,
+    release(2),
+    release(3),
+    release(4, { releasePath: 'releases/acme-hub/stable/4/release.suit', hardwareClass: 'acme-hub' }),
+    release(5, { releasePath: 'releases/acme-cam/beta/5/release.suit', channel: 'beta' }),
+  );
+  lab.nowUnixMs += MINUTE_MS;
+});
+afterEach(() => lab.close());
+afterAll(() => expect([...reached].sort()).toEqual([...REASON_CODES].sort()));
+
+async function expectReason(deviceId: string, reason: Reason, detail: RegExp, sinceMinutes: number): Promise<void> {
+  const found = await reasonOf(lab, deviceId);
+  expect(found).toEqual({
+    deviceId,
+    reason,
+    detail: expect.stringMatching(detail),
+    sinceUnixMs: START_UNIX_MS + sinceMinutes * MINUTE_MS,
+    next: REASONS[reason].next,
+    cure: REASONS[reason].cure,
+  });
+  reached.add(reason);
+}
+
+/** The one device of the first wave, with its offer taken. */
+async function canaryOf(sequence: number): Promise<Device> {
+  await start(lab, sequence);
+  const [canary] = await pollAll(fleet);
+  if (canary === undefined) throw new Error('nobody was offered it');
+  return canary;
+}
+
+const later = async (minutes: number): Promise<void> => {
+  lab.nowUnixMs += minutes * MINUTE_MS;
+  await lab.store.advanceRollouts(lab.nowUnixMs);
+};
+
+describe('the reason is', () => {
+  it('no-rollout while nobody named the device', () => expectReason('cam-0001', 'no-rollout', /^runs 1\.0\.0/, 0));
+
+  it('on-target after a confirmed boot', async () => {
+    const canary = await canaryOf(2);
+    lab.nowUnixMs += MINUTE_MS;
+    await canary.confirm(2, '2.0.0');
+    await expectReason(canary.id, 'on-target', /^runs 2\.0\.0 \(sequence 2\)$/, 2);
+  });
+
+  it('not-enrolled before the first contact, and says when the claim expires', async () => {
+    await claim(lab, ['cam-0009']);
+    await expectReason('cam-0009', 'not-enrolled', /good until 2026/, 1);
+    lab.nowUnixMs += 1001 * MINUTE_MS;
+    await expectReason('cam-0009', 'not-enrolled', /expired at 2026/, 1);
+  });
+
+  it('revoked after a revocation, whatever else holds', async () => {
+    const canary = await canaryOf(2);
+    lab.nowUnixMs += MINUTE_MS;
+    await lab.store.revokeDevice(canary.id, 'tester', 'stolen', lab.nowUnixMs);
+    await expectReason(canary.id, 'revoked', /^$/, 2);
+  });
+
+  it('other-class when a rollout named it and its release is for another class', async () => {
+    await claim(lab, ['hub-0001'], 'acme-hub');
+    const releasePath = 'releases/acme-hub/stable/4/release.suit';
+    await start(lab, 4, { releasePath, deviceIds: ['cam-0001', 'hub-0001'] });
+    await expectReason('cam-0001', 'other-class', /is for class acme-hub, rollout r1/, 1);
+  });
+
+  it('other-channel when the newer release is on another channel', async () => {
+    const other = fleet.get('cam-0004');
+    if (other !== undefined) other.channel = 'beta';
+    await other?.poll();
+    await start(lab, 5, { releasePath: 'releases/acme-cam/beta/5/release.suit' });
+    await expectReason('cam-0001', 'other-channel', /is for channel beta, rollout r1/, 1);
+  });
+
+  it('waiting-for-wave while an earlier wave is being proven', async () => {
+    const canary = await canaryOf(2);
+    const waiting = [...fleet.keys()].find((name) => name !== canary.id) ?? '';
+    await expectReason(waiting, 'waiting-for-wave', /^wave [23] of 2\.0\.0 \(sequence 2\), rollout r1$/, 1);
+  });
+
+  it('rollout-paused after a person paused it', async () => {
+    const canary = await canaryOf(2);
+    await lab.store.commandRollout('r1', 'pause', 'tester', lab.nowUnixMs);
+    const waiting = [...fleet.keys()].find((name) => name !== canary.id) ?? '';
+    await expectReason(waiting, 'rollout-paused', /rollout r1$/, 1);
+  });
+
+  it('rollout-halted for everybody whom a halt spared', async () => {
+    const canary = await canaryOf(3);
+    await canary.rollBack(3);
+    const spared = [...fleet.keys()].find((name) => name !== canary.id) ?? '';
+    await expectReason(spared, 'rollout-halted', /^3\.0\.0/, 1);
+  });
+
+  it('not-seen while the wave is open and the device does not poll', async () => {
+    await start(lab, 2, { waves: [{ percent: 100 }] });
+    lab.nowUnixMs += MINUTE_MS;
+    await expectReason('cam-0001', 'not-seen', /^2\.0\.0/, 1);
+  });
+
+  it('installing while it fetches, checks or writes', async () => {
+    const canary = await canaryOf(2);
+    lab.nowUnixMs += MINUTE_MS;
+    await canary.enter('downloading');
+    await expectReason(canary.id, 'installing', /^2\.0\.0 \(sequence 2\), rollout r1$/, 2);
+  });
+
+  it('waiting-for-reboot once it is staged, or armed', async () => {
+    const canary = await canaryOf(2);
+    await canary.enter('staged');
+    await expectReason(canary.id, 'waiting-for-reboot', /^2\.0\.0/, 1);
+    await canary.enter('armed');
+    await expectReason(canary.id, 'waiting-for-reboot', /^2\.0\.0/, 1);
+  });
+
+  it('on-trial until its checks have finished', async () => {
+    const canary = await canaryOf(2);
+    await canary.enter('trial');
+    await expectReason(canary.id, 'on-trial', /^2\.0\.0/, 1);
+  });
+
+  it('silent-after-reboot when nothing was heard after it', async () => {
+    const canary = await canaryOf(2);
+    await canary.enter('armed');
+    await later(10);
+    await expectReason(canary.id, 'silent-after-reboot', /^2\.0\.0/, 11);
+  });
+
+  it('rolled-back, with what failed', async () => {
+    const canary = await canaryOf(3);
+    await canary.rollBack(3);
+    await expectReason(canary.id, 'rolled-back', /rollout r1: health-check-failed: 10-app$/, 1);
+  });
+
+  it('release-refused, with the code', async () => {
+    const canary = await canaryOf(3);
+    const code = 'author-unknown';
+    await canary.report({ kind: 'refused', actionId: canary.actionId, sequence: 3, code, detail: 'key 12' });
+    await expectReason(canary.id, 'release-refused', /rollout r1: author-unknown: key 12$/, 1);
+  });
+
+  it('install-failed while it tries again, and when the deadline ends that', async () => {
+    const canary = await canaryOf(2);
+    const failed = { kind: 'failed', actionId: canary.actionId, sequence: 2, code: 'disk-full', detail: '' } as const;
+    await canary.report(failed);
+    await expectReason(canary.id, 'install-failed', /rollout r1: disk-full$/, 1);
+    await later(10);
+    await expectReason(canary.id, 'install-failed', /rollout r1: disk-full$/, 11);
+  });
+
+  it('deadline-passed when it neither finished nor said why', async () => {
+    const canary = await canaryOf(2);
+    await canary.enter('downloading');
+    await later(10);
+    await expectReason(canary.id, 'deadline-passed', /^2\.0\.0/, 11);
+  });
+
+  it('held when it booted below its floor', async () => {
+    const device = fleet.get('cam-0002');
+    if (device !== undefined) device.state = 'held';
+    await device?.poll();
+    await expectReason('cam-0002', 'held', /^runs sequence 1, floor 0$/, 1);
+  });
+});

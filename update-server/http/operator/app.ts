@@ -4,7 +4,7 @@
  * `ErrorAnswer`. Decides nothing: store, repository and core do.
  */
 import fastifyCookie from '@fastify/cookie';
-import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, LogController } from 'fastify';
 import { OPERATOR_BODY_CAP_BYTES, OPERATOR_PATHS } from '../../../protocol/operator-api.ts';
 import { decodeJson } from '../../../trust/json.ts';
 import { addArtifactRoutes, addReleaseRoutes } from './artifact-routes.ts';
@@ -46,7 +46,7 @@ export async function buildOperatorApi(identity: OperatorIdentity, ports: Operat
   const app = Fastify({
     https: { key: identity.keyPem, cert: identity.chainPem, minVersion: 'TLSv1.3', handshakeTimeout: 10_000 },
     loggerInstance: ports.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: OPERATOR_BODY_CAP_BYTES,
     keepAliveTimeout: 75_000,
     forceCloseConnections: true,

@@ -111,15 +111,16 @@ async function benchRunning(projectRoot: string, directory: string, runs: number
       args: ['-e', 'setInterval(() => {}, 1e6)'],
       logFile: join(place, 'bare.log'),
     });
-    const agent = await startAgent(projectRoot, place, server);
+    let agent: Process | undefined;
     try {
+      agent = await startAgent(projectRoot, place, server);
       await pause(SETTLE_MS);
       await needMqtt(join(place, 'agent.log'));
       found.serverMb.push(residentMb(server.process.pid ?? 0));
       found.agentMb.push(residentMb(agent.pid ?? 0));
       found.bareMb.push(residentMb(bare.pid ?? 0));
     } finally {
-      await Promise.all([agent.stop(), bare.stop(), server.process.stop()]);
+      await Promise.all([agent?.stop(), bare.stop(), server.process.stop()]);
     }
   }
   const above = medianOf(found.agentMb) - medianOf(found.bareMb);

@@ -50,7 +50,7 @@ export async function startAgent(projectRoot: string, directory: string, server:
     });
   await cli(['login', '--server', server.operatorUrl, '--ca', server.serverCa], server.oneTimeToken);
   await cli(['devices', 'claims', '--class', 'acme-cam', '--ids', 'cam-0001', '--out', join(directory, 'claims')]);
-  await copyFile(join(directory, 'claims/cam-0001.json'), join(device, 'factory/claim.json'));
+  await copyFile(join(directory, 'claims/cam-0001.claim.json'), join(device, 'factory/claim.json'));
   await copyFile(join(directory, 'data/metadata/1.root.json'), join(device, 'factory/root.json'));
   const config = join(device, 'factory/agent.json');
   await writeFile(config, JSON.stringify(agentConfig(server)));

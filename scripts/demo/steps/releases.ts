@@ -155,6 +155,7 @@ export async function goodRelease(run: DemoRun): Promise<string> {
     rollout.state === 'complete',
     `the server says: ${rollout.state}, ${rollout.confirmed} of ${rollout.devices} confirmed their boot (${rollout.reason})`,
   );
+  if (rollout.state !== 'complete') throw new Error('the steps after this one build on a fleet that runs 2.0.0');
   const waves = rollout.waves.map((wave) => `${wave.confirmed}/${wave.devices}`).join(' → ');
   run.check(
     rollout.waves.every(({ state }) => state === 'passed'),

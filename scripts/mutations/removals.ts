@@ -180,51 +180,47 @@ const SIGNATURES = [
   ),
 ];
 
-const METADATA = inFile(
-  'trust/tuf/client.ts',
-  ['test/unit/trust/tuf'],
-  [
-    {
-      name: 'the expiry check',
-      find: 'if (expiresUnixS !== undefined && !hasExpired(expiresUnixS, this.#now)) return',
-      replace: 'if (true) return',
-    },
-    {
-      name: 'the cap on metadata',
-      find: ' || answer.value.length <= capBytes) return answer;',
-      replace: ' || true) return answer;',
-    },
-    { name: 'the limit of the root chain', find: 'if (steps === MAX_ROOT_STEPS) {', replace: 'if (false) {' },
-  ],
-);
-
-const METADATA_CHECKS = inFile(
-  'trust/tuf/checks.ts',
-  ['test/unit/trust/tuf'],
-  [
-    {
-      name: 'the rollback check of the timestamp',
-      find: 'if (fresh.version < trusted.version) {',
-      replace: 'if (false) {',
-    },
-    {
-      name: 'the rollback check of the snapshot that a timestamp names',
-      find: 'if (named >= before) return undefined;',
-      replace: 'return undefined;',
-    },
-    {
-      name: 'the rollback check of what a snapshot names',
-      find: 'if (now.version < before.version) {',
-      replace: 'if (false) {',
-    },
-    {
-      name: 'the version check against the metadata above',
-      find: 'if (fresh.version === due.version) return',
-      replace: 'if (true) return',
-    },
-    { name: 'the digest check of metadata', find: 'if (actual !== digest) return', replace: 'if (false) return' },
-  ],
-);
+const METADATA = [
+  ...inFile(
+    'trust/tuf/client.ts',
+    ['test/unit/trust/tuf/client.test.ts'],
+    [
+      {
+        name: 'the expiry check',
+        find: 'if (expiresUnixS !== undefined && !hasExpired(expiresUnixS, this.#now)) return',
+        replace: 'if (true) return',
+      },
+      { name: 'the limit of the root chain', find: 'if (steps === MAX_ROOT_STEPS) {', replace: 'if (false) {' },
+    ],
+  ),
+  ...inFile(
+    'trust/tuf/checks.ts',
+    ['test/unit/trust/tuf/checks.test.ts'],
+    [
+      {
+        name: 'the rollback check of the timestamp',
+        find: 'if (fresh.version < trusted.version) {',
+        replace: 'if (false) {',
+      },
+      {
+        name: 'the rollback check of the snapshot that a timestamp names',
+        find: 'if (named >= before) return undefined;',
+        replace: 'return undefined;',
+      },
+      {
+        name: 'the rollback check of what a snapshot names',
+        find: 'if (now.version < before.version) {',
+        replace: 'if (false) {',
+      },
+      {
+        name: 'the version check against the metadata above',
+        find: 'if (fresh.version === due.version) return',
+        replace: 'if (true) return',
+      },
+      { name: 'the digest check of metadata', find: 'if (actual !== digest) return', replace: 'if (false) return' },
+    ],
+  ),
+];
 
 const IMAGES = [
   ...inFile(
@@ -293,6 +289,11 @@ const SLOTS = [
 
 const WIRE = [
   ...inFile(
+    'agent/transport/capped-body.ts',
+    ['test/unit/agent/transport/https-source.test.ts'],
+    [{ name: 'the cap on what a server sends', find: 'if (received > capBytes)', replace: 'if (false)' }],
+  ),
+  ...inFile(
     'agent/transport/server-certificate.ts',
     ['test/unit/agent/transport/server-certificate.test.ts'],
     [
@@ -333,7 +334,6 @@ export const REMOVALS: readonly Removal[] = [
   ...COUNTER,
   ...RELEASE,
   ...METADATA,
-  ...METADATA_CHECKS,
   ...IMAGES,
   ...SLOTS,
   ...WIRE,

@@ -25,7 +25,8 @@ import {
 } from './core/ports.ts';
 import { isFinal, reportedQuarantine } from './core/quarantine.ts';
 import { DEFAULT_RETRY, fractionOf, retryDelayMs } from './core/schedule.ts';
-import { type Execution, failureCode, type Outcome, type Progress, runEffect } from './executor.ts';
+import type { Execution, Outcome, Progress } from './effects/execution.ts';
+import { failureCode, runEffect } from './executor.ts';
 import { DeviceState, otherSlot } from './storage/device-state.ts';
 import type { InstallJournal } from './storage/journal.ts';
 

@@ -1,0 +1,145 @@
+/**
+ * From an offer to an armed trial: obtain, write, read back, note, arm.
+ *
+ * Invariants: everything here may run twice. Nothing here makes a slot bootable but `armTrial`, which the install machine
+ * names only after the read-back.
+ */
+import { accept, type Verdict } from '../../trust/refusal.ts';
+import { decodeTufDate } from '../../trust/time.ts';
+import { decodeMetadata } from '../../trust/tuf/metadata.ts';
+import { NO_SLOTS } from '../boards/none.ts';
+import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
+import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
+import { fillSlot, readBack } from '../slot-writer.ts';
+import type { InstallJournal } from '../storage/journal.ts';
+import { DiskMetadataStore } from '../storage/metadata-store.ts';
+import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
+
+const PROGRESS_EVERY_MS = 2_000;
+
+export async function obtain(x: Execution): Promise<Outcome> {
+  const { action } = x.state.journal;
+  if (action === null) return { event: 'failed', change: trouble(x, 'action-lost', 'the journal names no action') };
+  if (x.ports.board.kind === 'none') {
+    return { event: 'failed', change: trouble(x, NO_SLOTS, 'this device has no slots to install to') };
+  }
+  if (!actionMayTry(x.state.quarantine, action.actionId)) {
+    const detail = 'the server was lost in three trials of this release; a new action lets it try again';
+    return { event: 'failed', change: trouble(x, 'network-returns-exhausted', detail) };
+  }
+  const { installedSequence, floorSequence } = x.state.counters;
+  const obtained = await obtainRelease(x.ports, x.settings, action.releasePath, installedSequence, floorSequence);
+  const admitted = obtained.ok ? admit(x, obtained.value, action.sequence) : obtained;
+  if (!admitted.ok) return refused(x, admitted);
+  x.obtained = admitted.value;
+  await noteFreshness(x, admitted.value);
+  return { event: 'obtained', change: { plan: planOf(admitted.value) } };
+}
+
+/** What this device adds to verifyRelease: its own experience, and what it was told to expect. */
+function admit(x: Execution, obtained: ObtainedRelease, offeredSequence: number): Verdict<ObtainedRelease> {
+  const { sequence } = obtained.release;
+  if (sequence !== offeredSequence) {
+    return { ok: false, code: 'answer-malformed', detail: `offered sequence ${offeredSequence}, signed ${sequence}` };
+  }
+  const entry = isQuarantined(x.state.quarantine, sequence);
+  if (entry === undefined) return accept(obtained);
+  return { ok: false, code: 'release-quarantined', detail: `sequence ${sequence}: ${entry.reason}` };
+}
+
+function planOf({ release, trusted }: ObtainedRelease): InstallJournal['plan'] {
+  return {
+    sequence: release.sequence,
+    version: release.version,
+    floorSequence: release.floorSequence,
+    buildUnixS: release.buildUnixS,
+    rootVersion: trusted.root.version,
+    rootExpiresUnixS: decodeTufDate(trusted.root.expires) ?? 0,
+  };
+}
+
+async function noteFreshness(x: Execution, { trusted }: ObtainedRelease): Promise<void> {
+  if (trusted.freshness === 'verified') return;
+  const code = trusted.freshness === 'unverified' ? 'freshness-unverified' : 'metadata-expired-offline';
+  const detail =
+    trusted.freshness === 'unverified'
+      ? 'no synchronised clock: the metadata could be old; a strictly higher sequence installs all the same'
+      : 'timestamp or snapshot is past its expiry; accepted because a person brought it';
+  await x.ports.reporter.record({ kind: 'notice', code, detail });
+}
+
+export async function retireSlot(x: Execution): Promise<Outcome> {
+  const target = targetOf(x);
+  await x.ports.board.retireSlot(target);
+  await x.state.recordSlot(target, null);
+  return undefined;
+}
+
+export async function fill(x: Execution): Promise<Outcome> {
+  const { obtained } = x;
+  if (obtained === undefined) return { event: 'root-rotated', change: {} };
+  const filled = await fillSlot({
+    ports: x.ports,
+    obtained,
+    target: targetOf(x),
+    filled: x.state.journal.filled,
+    interrupted: x.interrupted,
+    onSynced: async (blocks, doneBytes, totalBytes) => {
+      await x.state.journalTo({ filled: blocks });
+      await noteProgress(x, { sequence: obtained.release.sequence, doneBytes, totalBytes });
+    },
+  });
+  if (!filled.ok) return refused(x, filled);
+  return filled.value ? { event: 'written' } : 'interrupted';
+}
+
+async function noteProgress(x: Execution, progress: Progress): Promise<void> {
+  x.progress = progress;
+  const nowMs = x.ports.clock.monotonicMs();
+  if (progress.doneBytes < progress.totalBytes && nowMs - x.progressReportedMs < PROGRESS_EVERY_MS) return;
+  x.progressReportedMs = nowMs;
+  const { doneBytes, totalBytes } = progress;
+  await x.ports.reporter.record({ kind: 'progress', ...underWay(x), doneBytes, totalBytes });
+}
+
+export async function readImagesBack(x: Execution): Promise<Outcome> {
+  if (x.obtained === undefined) return { event: 'root-rotated' };
+  const result = await readBack(x.ports, x.obtained, targetOf(x));
+  if (result.found === 'equal') return { event: 'verified' };
+  // The journal's positions were wrong, or the disk is: next time every block is looked at again.
+  if (result.found === 'refused')
+    return { event: 'refused', change: { ...trouble(x, result.refusal.code, result.refusal.detail), filled: [] } };
+  return { event: 'failed', change: { ...trouble(x, 'slot-reads-back-wrong', result.detail), filled: [] } };
+}
+
+export async function recordSlot(x: Execution): Promise<Outcome> {
+  const { plan } = x.state.journal;
+  if (plan !== null) await x.state.recordSlot(targetOf(x), { sequence: plan.sequence, version: plan.version });
+  return undefined;
+}
+
+export async function checkRoot(x: Execution): Promise<Outcome> {
+  const { disk, log } = x.ports;
+  const { stateDirectory, factoryRootPath } = x.settings;
+  const store = await DiskMetadataStore.open({ disk, stateDirectory, factoryRootPath, log });
+  const bytes = await store.read('root');
+  const root = bytes === undefined ? undefined : decodeMetadata('root', bytes, { canonicalForm: 'required' });
+  const current = root?.ok === true && root.value.signed.version === x.state.journal.plan?.rootVersion;
+  return { event: current ? 'root-current' : 'root-rotated' };
+}
+
+export async function noteServer(x: Execution): Promise<Outcome> {
+  const serverBefore = x.settings.offline === true ? false : await x.ports.server.reachable();
+  await x.state.journalTo({ serverBefore });
+  return undefined;
+}
+
+export async function armTrial(x: Execution): Promise<Outcome> {
+  await x.ports.board.armTrial(targetOf(x));
+  return undefined;
+}
+
+export async function requestReboot(x: Execution): Promise<Outcome> {
+  await x.ports.board.requestReboot();
+  return { rest: { rest: 'reboot' } };
+}

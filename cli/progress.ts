@@ -73,7 +73,8 @@ export function startProgress(
 
 /** Progress without a known total, such as waiting for a device: the latest line, redrawn or repeated. */
 export interface StatusLine {
-  show(text: string): void;
+  /** Where there is no terminal, a line is printed when `matter` changed (`text` alone may count seconds). */
+  show(text: string, matter?: string): void;
   finish(): void;
 }
 
@@ -81,14 +82,14 @@ export function startStatusLine(output: ProgressOutput): StatusLine {
   let shown = '';
   let drawnMs = Number.NEGATIVE_INFINITY;
   return {
-    show(text) {
+    show(text, matter = text) {
       const nowMs = output.nowMs();
-      const fresh = text !== shown;
+      const fresh = matter !== shown;
       if (output.style === 'silent') return;
       if (output.style === 'bar') output.stream.write(CLEAR_LINE + text);
       else if (fresh || nowMs - drawnMs >= 5 * PLAIN_LINE_MS) output.stream.write(`${text}\n`);
       else return;
-      shown = text;
+      shown = matter;
       drawnMs = nowMs;
     },
     finish() {

@@ -51,6 +51,16 @@ function push(out: Output, image: string, options: PushOptions): Promise<Outcome
       });
     }
     const startedMs = performance.now();
+    const { device } = await api.device(options.device);
+    if (device.enrolment !== 'enrolled') {
+      throw new Fault({
+        code: 'device-not-enrolled',
+        what: `the device is ${device.enrolment}, and takes nothing before it enrolled`,
+        where: options.device,
+        cure: `Power it and wait until it polls: holdfast explain ${options.device}.`,
+        exitStatus: EXIT.refused,
+      });
+    }
     const sha256 = await upload(out, api, image);
     const others = [];
     for (const { component, path } of options.with.map(parseImage)) {
@@ -67,8 +77,10 @@ function push(out: Output, image: string, options: PushOptions): Promise<Outcome
     const last = await waitFor<Watched>({
       ask: async () => ({ detail: await api.device(options.device), rollout: await api.rollout(rolloutId) }),
       done: (answer) => answer.rollout.state !== 'running' || performance.now() - startedMs > timeoutMs,
-      onAnswer: ({ detail }) =>
-        line.show(`${since()}  ${options.device}: ${detail.device.state ?? '-'} (${detail.explanation.reason})`),
+      onAnswer({ detail }) {
+        const state = `${options.device}: ${detail.device.state ?? '-'} (${detail.explanation.reason})`;
+        line.show(`${since()}  ${state}`, state);
+      },
       onAway: (fault) => line.show(`${since()}  the server is away, asking again (${fault.code})`),
       pauseMs: PAUSE_MS,
     });
@@ -89,7 +101,7 @@ function push(out: Output, image: string, options: PushOptions): Promise<Outcome
     }
     const { explanation } = last.detail;
     out.say(
-      `${options.device} does not run ${version}: ${last.rollout.reason} (${explanation.reason}: ${explanation.detail})`,
+      `${options.device} does not run ${version}${last.rollout.state === 'running' ? ` after ${options.timeout}` : ''}: ${last.rollout.reason} (${explanation.reason}: ${explanation.detail})`,
     );
     out.next(`holdfast explain ${options.device}`, explanation.cure);
     return { document: { ...document, explanation }, exitStatus: EXIT.refused };

@@ -77,8 +77,18 @@ export interface SealingKeyPlaces {
   readonly lab: boolean;
 }
 
+export interface FoundSealingKey {
+  readonly key: Uint8Array;
+  /** Keeps its place for later starts. To be called once the key has opened something: a wrong one is not remembered. */
+  remember(): Promise<void>;
+}
+
 /** The 32-byte sealing key. Faults: `sealing-key-missing`, `sealing-key-malformed`. */
-export async function findSealingKey(disk: Disk, folder: DataFolder, places: SealingKeyPlaces): Promise<Uint8Array> {
+export async function findSealingKey(
+  disk: Disk,
+  folder: DataFolder,
+  places: SealingKeyPlaces,
+): Promise<FoundSealingKey> {
   const settings = await readSettings(disk, folder);
   const labFile = places.lab ? folder.path('lab', 'sealing.key') : undefined;
   const credential = places.credentialsDirectory && join(places.credentialsDirectory, CREDENTIAL_NAME);
@@ -92,11 +102,11 @@ export async function findSealingKey(disk: Disk, folder: DataFolder, places: Sea
     }
     const key = decodeAt(path, content);
     // A credential is mounted anew by systemd at each start; only a file has a place worth remembering.
-    if (path !== credential && path !== settings?.sealingKeyFile) await rememberKeyFile(disk, folder, path);
-    return key;
+    const known = path === credential || path === settings?.sealingKeyFile;
+    return { key, remember: async () => (known ? undefined : rememberKeyFile(disk, folder, path)) };
   }
   if (labFile === undefined) throw missing('no sealing key was given or found');
-  return makeLabKey(disk, folder, labFile);
+  return { key: await makeLabKey(disk, folder, labFile), remember: async () => undefined };
 }
 
 function decodeAt(path: string, content: Uint8Array): Uint8Array {

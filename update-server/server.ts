@@ -114,7 +114,7 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   await demandBeginnings(disk, config);
   const folder = await DataFolder.open(disk, config.dataDirectory);
   undo.push(() => folder.close());
-  const sealingKey = await findSealingKey(disk, folder, {
+  const { key: sealingKey, remember } = await findSealingKey(disk, folder, {
     given: config.sealingKeyFile,
     keysDirectory: config.keysDirectory,
     credentialsDirectory: process.env.CREDENTIALS_DIRECTORY,
@@ -123,6 +123,7 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   const metadata = await MetadataFolder.open(disk, folder.path('metadata'));
   const first = { disk, clock, config, folder, metadata, sealingKey };
   const onlineKeys = await openOnlineKeys(first);
+  await remember();
   const store = openSqliteStore(folder.path('db.sqlite'));
   undo.push(() => store.close());
   await store.forgetPresence(clock.nowUnixMs());

@@ -99,6 +99,8 @@ test('the first start imports the ceremony, prints a token once, and every later
   expect((await second.ready).oneTimeToken).toBeNull();
   expect(await readFile(ready.serverCa ?? '', 'utf8')).toBe(authority);
   expect(await second.stop('SIGKILL')).toMatchObject({ status: null });
+  await writeFile(path('wrong.key'), encodeSealingKey(randomBytes(32)));
+  expect(await run('--sealing-key', path('wrong.key')).ended).toMatchObject({ status: 3 });
   const third = run();
   expect((await third.ready).oneTimeToken).toBeNull();
   expect(await third.stop('SIGINT')).toMatchObject({ status: 0 });

@@ -93,7 +93,8 @@ export function decideGate(
     const reason = `${devicesInWords(wave.free)} of ${name} cannot be reached; the next in order take the places`;
     return { decision: 'replace', places: Math.min(wave.free, waitingBehind), reason };
   }
-  const settled = `${wave.confirmed} of ${devicesInWords(wave.added)} of ${name} confirmed, ${wave.failed + wave.forgiven} failed`;
+  const added = `${devicesInWords(wave.added)} that ${name} added`;
+  const settled = `${wave.confirmed} of ${added} confirmed, ${wave.failed + wave.forgiven} failed`;
   if (wave.pending > 0) return { decision: 'wait', reason: `${settled}; waiting for ${wave.pending}` };
   const soakedUnixMs = (wave.lastSettledUnixMs ?? 0) + soakMs;
   if (nowUnixMs < soakedUnixMs) {

@@ -9,7 +9,7 @@ export const REASON_WORDS = {
   'other-channel': ['release is for another channel', 'idle'],
   'waiting-for-wave': ['waiting for its wave', 'idle'],
   'rollout-paused': ['rollout paused', 'idle'],
-  'rollout-halted': ['rollout halted', 'bad'],
+  'rollout-halted': ['rollout halted', 'idle'],
   'not-seen': ['not seen since the offer', 'idle'],
   installing: ['installing', 'busy'],
   'waiting-for-reboot': ['waiting for its reboot', 'busy'],

@@ -6,6 +6,7 @@ import type { Actor, CertificateRecord, ClaimRecord, EnrolOutcome, NewCertificat
 import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
+import { candidatesOf, PartChanges } from './parts.ts';
 
 const NONCES_PER_CLAIM = 16;
 
@@ -184,6 +185,9 @@ export function revokeDevice(db: Sqlite, deviceId: string, actor: Actor, why: st
       .where('revoked_unix_ms', 'is', null),
   );
   db.run(db.build.deleteFrom('nonces').where('claim_id', '=', deviceId));
+  // It cannot come any more: neither a failure of the release, nor a place held for it.
+  const changes = new PartChanges(db, nowUnixMs);
+  for (const { part } of candidatesOf(db, deviceId)) changes.apply(part, { kind: 'called-off' });
   appendAudit(db, { actor, action: 'device.revoke', subject: deviceId, detail: why }, nowUnixMs);
   addDeviceEvent(db, deviceId, nowUnixMs, 'revoked', why);
   return true;

@@ -23,7 +23,7 @@ describe('the gate', () => {
   it('waits while an action is under way or a device may still poll', () => {
     expect(gate({ added: 4, attempted: 4, confirmed: 3, pending: 1 })).toMatchObject({
       decision: 'wait',
-      reason: '3 of 4 devices of wave 1 confirmed, 0 failed; waiting for 1',
+      reason: '3 of 4 devices that wave 1 added confirmed, 0 failed; waiting for 1',
     });
   });
 

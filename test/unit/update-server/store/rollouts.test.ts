@@ -225,6 +225,19 @@ describe('nothing is ever stuck', () => {
     expect((await reasonOf(lab, canary?.id ?? '')).reason).toBe('deadline-passed');
   });
 
+  it('gives the place of a revoked device to the next one at once, and does not count it as failed', async () => {
+    const id = await start(lab, 2);
+    const [canary] = await pollAll(fleet);
+    await canary?.enter('downloading');
+    await lab.store.revokeDevice(canary?.id ?? '', 'tester', 'stolen', lab.nowUnixMs);
+    await lab.store.advanceRollouts(lab.nowUnixMs);
+    expect(await view(lab, id)).toMatchObject({ state: 'running', failed: 0 });
+    const next = await pollAll(fleet);
+    expect(next).toHaveLength(1);
+    await next[0]?.confirm(2, '2.0.0');
+    expect((await view(lab, id)).waves[0]?.state).toBe('passed');
+  });
+
   it('cancels at once, whatever devices are doing', async () => {
     const id = await start(lab, 2);
     const [canary] = await pollAll(fleet);

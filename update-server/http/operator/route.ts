@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import * as v from 'valibot';
+import { OPERATOR_BODY_CAP_BYTES } from '../../../protocol/operator-api.ts';
 import { mayDo, OPERATIONS, type Operation } from '../../core/permissions.ts';
 import type { TokenRecord } from '../../core/ports.ts';
 import { OperatorApiError } from './errors.ts';
@@ -56,7 +57,7 @@ export function addRoute<P extends Schema | undefined, Q extends Schema | undefi
     method: options.method,
     url: options.url,
     config: { access: options.access },
-    ...(options.bodyCapBytes === undefined ? {} : { bodyLimit: options.bodyCapBytes }),
+    bodyLimit: options.bodyCapBytes ?? OPERATOR_BODY_CAP_BYTES,
     schema: {
       summary: options.summary,
       ...(options.params === undefined ? {} : { params: options.params }),

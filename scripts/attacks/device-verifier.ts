@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { cp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { runProgram } from '../programs.ts';
 import { accepted, refused, type Verified } from './attack.ts';
@@ -34,6 +34,12 @@ function lastJson(text: string): VerifyAnswer | undefined {
   }
 }
 
+/** The device goes on writing while it is copied: what verification does not read, and half-written files, stay behind. */
+function belongsToTrust(path: string): boolean {
+  const name = basename(path);
+  return !name.endsWith('.new') && !['status.json', 'reports', 'identity'].includes(name);
+}
+
 export class DeviceVerifier {
   readonly #device: VictimDevice;
   readonly #workDirectory: string;
@@ -60,7 +66,7 @@ export class DeviceVerifier {
 
   async #ask(url: string, releasePath: string): Promise<Verified> {
     const state = join(this.#workDirectory, `state-${randomUUID()}`);
-    await cp(this.#device.data, state, { recursive: true });
+    await cp(this.#device.data, state, { recursive: true, filter: belongsToTrust });
     try {
       const args = [
         'verify',

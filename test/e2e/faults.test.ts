@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { statusTopic } from '../../protocol/mqtt-topics.ts';
-import { enrolRaw } from '../../scripts/attacks/wire-attacks.ts';
+import { enrolRaw } from '../../scripts/attacks/enrolment-attacks.ts';
 import { type ClientCertificate, connectMqtt, publish, RawHttps } from '../../scripts/attacks/wire-clients.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';
+import type { Process } from '../../scripts/demo/processes.ts';
 import { holdCeremony } from '../../scripts/demo/steps/ceremony.ts';
 import { openServer } from '../../scripts/demo/steps/server.ts';
 import { beQuiet } from '../../scripts/demo/terminal.ts';
@@ -15,6 +16,8 @@ export const SMALL_ROOTFS_MIB = 8;
 
 export interface Fleet {
   readonly run: DemoRun;
+  /** As it was started; undefined before that. */
+  server?: Process;
   /** Runs one step; returns what it found wrong. */
   step(title: string, work: (run: DemoRun) => Promise<unknown>): Promise<readonly string[]>;
   close(): Promise<void>;
@@ -54,7 +57,12 @@ export async function emptyFleet(devices: number): Promise<Fleet> {
 export async function fleetWithServer(devices: number): Promise<Fleet> {
   const fleet = await emptyFleet(devices);
   try {
-    const findings = [...(await fleet.step('ceremony', holdCeremony)), ...(await fleet.step('server', openServer))];
+    const findings = [...(await fleet.step('ceremony', holdCeremony))];
+    findings.push(
+      ...(await fleet.step('server', async (run) => {
+        fleet.server = await openServer(run);
+      })),
+    );
     if (findings.length > 0) throw new Error(`the fleet does not stand: ${findings.join('; ')}`);
     return fleet;
   } catch (error) {

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { attackEverything } from '../../scripts/demo/steps/attack-step.ts';
 import { enrolDevices } from '../../scripts/demo/steps/devices.ts';
 import { badRelease, goodRelease } from '../../scripts/demo/steps/releases.ts';
+import { makeTrouble } from '../../scripts/demo/steps/trouble.ts';
 import { type Fleet, fleetWithServer } from './fleet.ts';
 
 let fleet: Fleet;
@@ -38,4 +40,22 @@ describe('a fleet of real agents against a real server', () => {
     expect(actions.size).toBeGreaterThan(4);
     expect(await fleet.run.words.holdfast(['audit', 'verify'], { quiet: true })).toMatchObject({ ok: true });
   });
+
+  it('refuses every attack of the table, each with its own code, and accepts each unchanged twin', async () => {
+    const releasePath = 'releases/acme-cam/stable/2/release.suit';
+    expect(await fleet.step('attacks', (run) => attackEverything(run, releasePath))).toEqual([]);
+    expect(fleet.run.refusals.length).toBeGreaterThanOrEqual(20);
+    expect(fleet.run.refusals.filter(({ code, twinAccepted }) => code === '' || !twinAccepted)).toEqual([]);
+  });
+
+  it(
+    'overcomes killed agents, a killed server and a broker that drops everybody, in the middle of a good rollout',
+    async () => {
+      const { server } = fleet;
+      if (server === undefined) throw new Error('the fleet has no server');
+      expect(await fleet.step('trouble', (run) => makeTrouble(run, server))).toEqual([]);
+      expect(fleet.run.recoveries.filter(({ ok }) => !ok)).toEqual([]);
+    },
+    4 * 60_000,
+  );
 });

@@ -5,9 +5,11 @@ import { type Attack, judge } from '../../attacks/attack.ts';
 import { stolenIdentity } from '../../attacks/certificates.ts';
 import { contentLike, offer, openCeremonyKeys } from '../../attacks/crafted-release.ts';
 import { DeviceVerifier } from '../../attacks/device-verifier.ts';
+import { enrolRaw } from '../../attacks/enrolment-attacks.ts';
 import { IMAGE_ATTACKS, type ImageLab } from '../../attacks/image-attacks.ts';
 import { StolenRepository } from '../../attacks/stolen-repository.ts';
-import { enrolRaw, type OperatorHands, WIRE_ATTACKS, type WireLab } from '../../attacks/wire-attacks.ts';
+import { WIRE_ATTACKS } from '../../attacks/wire-attacks.ts';
+import type { OperatorHands, WireLab } from '../../attacks/wire-lab.ts';
 import { type DemoRun, HARDWARE_CLASS, OTHER_CLASS } from '../demo-run.ts';
 import { sayFact } from '../terminal.ts';
 

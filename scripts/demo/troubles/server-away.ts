@@ -1,0 +1,67 @@
+/** The server killed and started again: during a trial, which must not fail for it, and in the middle of a wave. */
+import { nodeDisk } from '../../../platform/disk.ts';
+import { readBootEnv } from '../../../platform/emulated-boot-env.ts';
+import type { DemoRun } from '../demo-run.ts';
+import { bootedFacts } from '../fleet-words.ts';
+import { devicesOn, followRollout } from '../steps/releases.ts';
+import { startServer } from '../steps/server.ts';
+import { sayFact } from '../terminal.ts';
+import { type FleetInTrouble, TROUBLE_LIMIT_MS } from './trouble.ts';
+
+/** Longer than a trial takes when nothing is wrong. */
+const AWAY_MS = 6000;
+
+export async function serverAwayInTrial(
+  run: DemoRun,
+  fleet: FleetInTrouble,
+  deviceIds: readonly string[],
+  version: string,
+): Promise<string | undefined> {
+  const armed = await run.until(TROUBLE_LIMIT_MS, 5, async () => {
+    for (const deviceId of deviceIds) {
+      const env = await readBootEnv(nodeDisk, run.devicePath(deviceId));
+      if (env?.trial) return deviceId;
+    }
+    return undefined;
+  });
+  if (armed === undefined) return 'no device armed a trial';
+  await fleet.server.kill();
+  sayFact(`${armed} is armed: the server is killed, for ${AWAY_MS / 1000} s`);
+  const trial = await run.until(AWAY_MS, 20, async () =>
+    (await bootedFacts(run.devicePath(armed)))?.trial === true ? true : undefined,
+  );
+  await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+  fleet.server = (await startServer(run, false)).server;
+  if (trial !== true) return `${armed} did not boot its trial while the server was away`;
+  const there = await run.until(TROUBLE_LIMIT_MS, 500, async () =>
+    (await devicesOn(run, [armed], version)).length === 1 ? true : undefined,
+  );
+  if (there !== true) return `${armed} did not get to ${version}`;
+  for (const deviceId of deviceIds) {
+    const { status } = await run.words.agent(run.devicePath(deviceId));
+    if (status?.quarantined.some(({ sequence }) => sequence > 3)) return `${deviceId} has quarantined the release`;
+  }
+  return undefined;
+}
+
+export async function serverKilledInWave(
+  run: DemoRun,
+  fleet: FleetInTrouble,
+  rolloutId: string,
+): Promise<string | undefined> {
+  const inWave = await run.until(TROUBLE_LIMIT_MS, 200, async () => {
+    const { waves, state } = await run.words.rollout(rolloutId);
+    if (state !== 'running') return { open: undefined };
+    const last = waves.at(-1);
+    const started = last?.state === 'open' && last.offered > 0 && last.confirmed < last.devices;
+    return started ? { open: last } : undefined;
+  });
+  if (inWave?.open === undefined) return 'the last wave was not seen open';
+  const { confirmed, devices } = inWave.open;
+  await fleet.server.kill();
+  sayFact(`the server is killed with ${confirmed} of ${devices} confirmed`);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  fleet.server = (await startServer(run, false)).server;
+  const rollout = await followRollout(run, rolloutId, 'the wave goes on');
+  return rollout.state === 'complete' ? undefined : `the rollout is ${rollout.state}: ${rollout.reason}`;
+}

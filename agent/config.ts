@@ -9,6 +9,7 @@ import * as v from 'valibot';
 import { type Disk, FileTooLarge } from '../platform/disk.ts';
 import { EXIT, errorText, Fault } from '../platform/fault.ts';
 import { Name } from '../protocol/device-api.ts';
+import { BoardConfig, resolveBoard } from './boards/board-config.ts';
 
 export const CONFIG_CAP_BYTES = 64 * 1024;
 
@@ -35,10 +36,7 @@ const ConfigFile = v.strictObject({
   hardwareClass: Name,
   channel: Name,
   environment: v.picklist(['production', 'lab', 'rehearsal']),
-  board: v.variant('kind', [
-    v.strictObject({ kind: v.literal('emulated'), directory: Path }),
-    v.strictObject({ kind: v.literal('none') }),
-  ]),
+  board: BoardConfig,
   /** `host`: the clock is synchronised by whoever made it; `timesyncd`: ask systemd-timesyncd's marker file. */
   clock: v.optional(v.picklist(['host', 'timesyncd'])),
   dataDirectory: Path,
@@ -84,7 +82,7 @@ const CURES: Readonly<Record<string, string>> = {
   vendor: 'Give the vendor name that releases are signed for, such as acme.example.',
   hardwareClass: 'Give the hardware class that releases are signed for, such as acme-cam.',
   environment: 'Say production, lab or rehearsal: what the factory root says of itself.',
-  board: 'Say { "kind": "emulated", "directory": … } or { "kind": "none" }.',
+  board: 'Say which board: u-boot, tryboot, exec, emulated or none; docs/BOARDS.md lists the fields of each.',
   server: 'Give server.url (https://…), server.mqttUrl (mqtts://… or null) and server.anchorsFile.',
   factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
 };
@@ -98,7 +96,7 @@ export async function readConfig(disk: Disk, path: string): Promise<AgentConfig>
     ...file,
     path: absolute,
     clock: file.clock ?? (file.board.kind === 'emulated' ? 'host' : 'timesyncd'),
-    board: file.board.kind === 'emulated' ? { ...file.board, directory: at(file.board.directory) } : file.board,
+    board: resolveBoard(file.board, at),
     dataDirectory: at(file.dataDirectory),
     factoryRoot: at(file.factoryRoot),
     claimFile: at(file.claimFile),

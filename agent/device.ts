@@ -4,8 +4,7 @@
 import { join } from 'node:path';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
-import { EmulatedBoard } from './boards/emulated.ts';
-import { NoBoard } from './boards/none.ts';
+import { openBoard } from './boards/open-board.ts';
 import type { AgentConfig } from './config.ts';
 import type { Board, Clock, DeviceFacts, EngineSettings, HealthChecker, Log, Random } from './core/ports.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
@@ -62,7 +61,7 @@ export class Device {
     const disk = nodeDisk;
     const clock = systemClock(config.clock);
     await makeDirectoryDurably(disk, config.dataDirectory);
-    const board = boardOf(config, disk);
+    const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();
     const reporter = await DurableReporter.open({ disk, clock, log, bootId }, join(config.dataDirectory, 'reports'));
     const identity = await readIdentity(disk, identityPaths(config.dataDirectory));
@@ -108,10 +107,6 @@ export class Device {
       engineSettings(config, deviceId),
     );
   }
-}
-
-export function boardOf(config: AgentConfig, disk: Disk): Board {
-  return config.board.kind === 'emulated' ? new EmulatedBoard(disk, config.board.directory) : new NoBoard(disk);
 }
 
 export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {

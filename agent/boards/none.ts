@@ -5,8 +5,7 @@
 import type { Disk } from '../../platform/disk.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import type { Board, BootFacts, BootFlags } from '../core/ports.ts';
-
-const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
+import { readBootId } from './machine.ts';
 
 export const NO_SLOTS = 'board-has-no-slots';
 
@@ -30,14 +29,7 @@ export class NoBoard implements Board {
 
   /** The slot stands for the only system there is. */
   async bootFacts(): Promise<BootFacts> {
-    // A file of /proc says that it has no bytes, so it is read by length, not by size.
-    const file = await this.#disk.open(BOOT_ID_PATH, 'read');
-    try {
-      const bootId = new TextDecoder().decode(await file.read(64, 0)).trim();
-      return { bootId: bootId === '' ? 'unknown' : bootId, slot: 'a', trial: false };
-    } finally {
-      await file.close();
-    }
+    return { bootId: await readBootId(this.#disk, '/proc'), slot: 'a', trial: false };
   }
 
   async bootFlags(): Promise<BootFlags> {

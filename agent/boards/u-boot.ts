@@ -156,8 +156,9 @@ export class UBootBoard implements Board {
     const order = (env?.get('BOOT_ORDER') ?? '').split(' ').filter(isSlot);
     const slot = SLOTS.find((one) => env?.has(leftName(one)));
     const attemptsLeft = slot === undefined ? 0 : Number(env?.get(leftName(slot)));
-    // A count that the boot script does not know is no attempt to it either.
-    const known = [1, 2, 3].includes(attemptsLeft) ? attemptsLeft : 0;
+    // A count that the boot script does not know, or that it cannot save, is no attempt to it either.
+    const unsaved = (await this.#argument('trial')) === 'unsaved';
+    const known = [1, 2, 3].includes(attemptsLeft) && !unsaved ? attemptsLeft : 0;
     return {
       order: order.length > 0 ? [...new Set(order)] : [(await this.#goodSlot()) ?? (await this.bootFacts()).slot],
       trial: slot === undefined ? null : { slot, attemptsLeft: known },

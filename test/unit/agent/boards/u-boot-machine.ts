@@ -14,7 +14,7 @@ const SCRIPT = resolve(import.meta.dirname, '../../../../agent/boards/u-boot/boo
 const SCRIPT_ADDRESS = '0x44000000';
 const MEMORY = '0x42000000';
 /** Size of the environment file, as fw_env.config and U-Boot say it. */
-export const ENVIRONMENT_BYTES = '0x1000';
+export const ENVIRONMENT_BYTES = '0x4000';
 const DISK_BYTES = 4 * 1024 * 1024;
 const PROMPT = '=> ';
 

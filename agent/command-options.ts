@@ -14,12 +14,15 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
       --from DIR reads metadata/ and targets/ from a directory; --state DIR keeps trusted metadata between runs.
   holdfast-agent enrol --config FILE [--json]
       Prove the claim, fetch this device's certificate, and end.
+  holdfast-agent doctor --config FILE [--json] [--self-test]
+      What is missing here for a safe update, and how to cure it. Exit 4 when something is.
+      --self-test takes the board's flags through an update without one, and keeps a report.
 
   --debug   a stack trace when something fails      --version   --help
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
 `;
 
-export const COMMANDS = ['run', 'status', 'verify', 'enrol'] as const;
+export const COMMANDS = ['run', 'status', 'verify', 'enrol', 'doctor'] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 const OPTIONS = {
@@ -29,6 +32,7 @@ const OPTIONS = {
   server: { type: 'string' },
   state: { type: 'string' },
   once: { type: 'boolean', default: false },
+  'self-test': { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
   debug: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
@@ -41,6 +45,7 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
   status: [],
   verify: ['release', 'from', 'server', 'state'],
   enrol: [],
+  doctor: ['self-test'],
 };
 
 export interface CommandOptions {
@@ -51,6 +56,7 @@ export interface CommandOptions {
   readonly server: string | undefined;
   readonly state: string | undefined;
   readonly once: boolean;
+  readonly selfTest: boolean;
   readonly json: boolean;
 }
 
@@ -67,15 +73,15 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
   if (!isCommand(command))
     throw usage(command === undefined ? 'no command was given' : `there is no command ${command}`);
   if (rest.length > 0) throw usage(`${command} takes no ${rest[0]}`);
-  const foreign = ['release', 'from', 'server', 'state', 'once'].find(
+  const foreign = ['release', 'from', 'server', 'state', 'once', 'self-test'].find(
     (name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name),
   );
   if (foreign !== undefined) throw usage(`${command} takes no --${foreign}`);
   if (values.config === undefined) throw usage(`${command} needs --config FILE`);
   if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
   if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
-  const { config, release, from, server, state, once, json } = values;
-  return { ask: 'command', options: { command, config, release, from, server, state, once, json } };
+  const { config, release, from, server, state, once, json, 'self-test': selfTest } = values;
+  return { ask: 'command', options: { command, config, release, from, server, state, once, selfTest, json } };
 }
 
 function isGiven(value: string | boolean | undefined): boolean {

@@ -2,6 +2,7 @@
 import { type ReportOptions, reportFailure } from '../platform/command-line.ts';
 import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { runCommand } from './commands/run.ts';
 import { statusCommand } from './commands/status.ts';
@@ -13,6 +14,7 @@ const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<num
   status: statusCommand,
   verify: verifyCommand,
   enrol: enrolCommand,
+  doctor: doctorCommand,
 };
 
 async function main(words: readonly string[]): Promise<number> {

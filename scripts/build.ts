@@ -7,7 +7,7 @@
  *   node scripts/build.ts [agent] [server] [cli]
  */
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
@@ -35,6 +35,32 @@ const standIns: Plugin = {
   },
 };
 
+/** Functions of node-forge's ASN.1 module that the agent never calls, 5 KB of it: dates, validation, printing. */
+const UNREACHED_ASN1 = [
+  'utcTimeToDate',
+  'generalizedTimeToDate',
+  'dateToUtcTime',
+  'dateToGeneralizedTime',
+  'integerToDer',
+  'validate',
+  'prettyPrint',
+] as const;
+
+const withoutUnreached: Plugin = {
+  name: 'without-unreached',
+  setup({ onLoad }) {
+    onLoad({ filter: /node-forge\/lib\/asn1\.js$/ }, async ({ path }) => {
+      let contents = await readFile(path, 'utf8');
+      for (const name of UNREACHED_ASN1) {
+        const found = new RegExp(`\\nasn1\\.${name} = function[\\s\\S]*?\\n};\\n`).exec(contents);
+        if (found === null) throw new Error(`${path} has no function ${name} any more: look at UNREACHED_ASN1 again`);
+        contents = contents.replace(found[0], '\n');
+      }
+      return { contents, loader: 'js' };
+    });
+  },
+};
+
 /** Bundled packages that call `require` for Node's own modules need one in an ES module. */
 const REQUIRE_FOR_BUNDLED_PACKAGES =
   "import { createRequire as holdfastRequire } from 'node:module'; const require = holdfastRequire(import.meta.url);";
@@ -57,7 +83,7 @@ export const BUNDLES = {
     // The agent promises Node 22.15; the server and the tools run on 24.
     target: 'node22',
     minify: true,
-    plugins: [standIns],
+    plugins: [standIns, withoutUnreached],
     banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
     alias: {
       'readable-stream': stub('readable-stream.cjs'),
@@ -66,6 +92,8 @@ export const BUNDLES = {
       socks: stub('not-shipped.cjs'),
       'lru-cache': stub('lru-cache.cjs'),
       debug: stub('debug.cjs'),
+      bl: stub('buffer-list.cjs'),
+      'rfdc/default': stub('deep-copy.cjs'),
     },
   },
   server: {

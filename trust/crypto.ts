@@ -1,6 +1,6 @@
 /**
  * The one file of trust/ that imports a node: module. SHA-256 in bulk (node:crypto is over ten times faster than
- * JavaScript), SHA-1 for UUIDv5 only, and ECDSA P-256 verification for ESP256.
+ * JavaScript), SHA-512 for Ed25519, SHA-1 for UUIDv5 only, and ECDSA P-256 verification for ESP256.
  *
  * Invariants: everything here is a pure function of its arguments.
  * May not: make keys, sign, draw random numbers; judge Ed25519 (signature.ts does: node:crypto takes low-order keys).
@@ -22,6 +22,10 @@ export function sha256Hex(bytes: Uint8Array): string {
 /** Lower-case hexadecimal; TUF lists may name it beside SHA-256. */
 export function sha512Hex(bytes: Uint8Array): string {
   return createHash('sha512').update(bytes).digest('hex');
+}
+
+export function sha512(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(createHash('sha512').update(bytes).digest());
 }
 
 /** A running SHA-256, for images that never stand in memory whole. */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
+import { sha512 as nobleSha512 } from '@noble/hashes/sha2.js';
 import { describe, expect, it } from 'vitest';
 import { hex, utf8 } from '../../../trust/bytes.ts';
-import { Sha256, sha1ForNames, sha256, sha256Hex, sha512Hex, verifyP256 } from '../../../trust/crypto.ts';
+import { Sha256, sha1ForNames, sha256, sha256Hex, sha512, sha512Hex, verifyP256 } from '../../../trust/crypto.ts';
 import { esp256TestKey, flipBit } from './release-fixture.ts';
 
 describe('hashes', () => {
@@ -33,5 +34,14 @@ describe('verifyP256', () => {
     expect(verifyP256(key.publicKey.slice(0, 33), message, signature)).toBe(false);
     expect(verifyP256(key.publicKey, message, new Uint8Array(71))).toBe(false);
     expect(verifyP256(key.publicKey, message, new Uint8Array(64))).toBe(false);
+  });
+});
+
+describe('sha512, which Ed25519 verdicts stand on', () => {
+  it('is the function that noble has, whatever the length', () => {
+    for (let length = 0; length < 300; length += 7) {
+      const bytes = Uint8Array.from({ length }, (_, at) => (at * 31 + length) & 0xff);
+      expect(hex(sha512(bytes))).toBe(hex(nobleSha512(bytes)));
+    }
   });
 });

@@ -127,6 +127,10 @@ function firstLines(message: string): string {
     .join('\n');
 }
 
+function skippedText({ name, skipped }: TestFile): string {
+  return `${skipped} skipped in ${name}`;
+}
+
 export function resultOfTests(run: TestRun): StepResult {
   const sum = (count: (file: TestFile) => number): number => run.files.reduce((total, file) => total + count(file), 0);
   const ran = sum((file) => file.passed + file.failed);
@@ -139,6 +143,6 @@ export function resultOfTests(run: TestRun): StepResult {
       ...faults,
       ...run.files.filter((file) => file.failed > 0).flatMap((file) => file.why.map((why) => `${file.name}: ${why}`)),
     ],
-    note: `${run.files.length} files`,
+    note: [`${run.files.length} files`, ...run.files.filter(({ skipped }) => skipped > 0).map(skippedText)].join('; '),
   };
 }

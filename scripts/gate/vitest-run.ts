@@ -85,7 +85,11 @@ export async function runTests(filters: string | readonly string[], options: Tes
       ],
       {
         directory: root,
-        ...(options.seed === undefined ? {} : { environment: { HOLDFAST_SEED: String(options.seed) } }),
+        environment: {
+          // Whatever a test leaves behind goes when the run does.
+          TMPDIR: directory,
+          ...(options.seed === undefined ? {} : { HOLDFAST_SEED: String(options.seed) }),
+        },
         onLine: (line) => {
           const finished = FINISHED_FILE.exec(line)?.[1];
           if (finished !== undefined) options.progress?.(finished);

@@ -17,7 +17,7 @@ interface List {
 
 const ours: () => List = require('../../../scripts/build/buffer-list.cjs');
 // The original comes with mqtt, and is found from there.
-const original: () => List = createRequire(require.resolve('mqtt-packet', { paths: [require.resolve('mqtt')] }))('bl');
+const original: () => List = createRequire(require.resolve('mqtt'))('bl');
 
 type Step = readonly ['append', Uint8Array] | readonly ['consume', number] | readonly ['read', number];
 

@@ -36,6 +36,9 @@ export const runProgram: RunProgram = (path, words, { input = '', deadlineMs = P
     const end = (why: string): void => {
       ended ||= why;
       killGroup(child.pid);
+      // One that left the group may hold its output open for ever.
+      child.stdout.destroy();
+      child.stderr.destroy();
     };
     const timer = setTimeout(() => end(`no answer within ${deadlineMs} ms`), deadlineMs);
     for (const name of ['stdout', 'stderr'] as const) {

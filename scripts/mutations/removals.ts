@@ -329,7 +329,111 @@ const WIRE = [
   ),
 ];
 
+const BOARDS = [
+  ...inFile(
+    'agent/boards/u-boot.ts',
+    ['test/unit/agent/boards/u-boot.test.ts'],
+    [
+      {
+        name: 'the proof by canary before a slot is retired',
+        find: '        await this.#proveShared();\n        await this.#markGood(',
+        replace: '        await this.#markGood(',
+      },
+      {
+        name: 'the proof by canary before a trial is armed',
+        find: '      () => this.#proveShared(),\n',
+        replace: '      async () => {},\n',
+      },
+      {
+        name: 'the slot marked good before the other is retired',
+        find: '        await this.#markGood(order[0] ?? booted);\n',
+        replace: '        void order;\n',
+      },
+      {
+        name: 'the slot marked good after it was confirmed',
+        find: '    await this.#markGood(slot);\n',
+        replace: '',
+      },
+      {
+        name: "the demand for a bootcmd in U-Boot's defaults",
+        find: 'if (!(bytes instanceof Uint8Array) || !/^bootcmd=/m.test(new TextDecoder().decode(bytes))) {',
+        replace: 'if (!(bytes instanceof Uint8Array)) {',
+      },
+      {
+        name: 'the one call for all variables of a change',
+        find: '    await this.#write(wanted);\n',
+        replace: '    for (const [name, value] of wanted) await this.#write(new Map([[name, value]]));\n',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/boards/tryboot.ts',
+    ['test/unit/agent/boards/tryboot.test.ts', 'test/unit/agent/boards/tryboot-update.test.ts'],
+    [
+      {
+        name: 'the note that the one attempt is used up',
+        find: '    await this.#change((standing) => ({ ...standing, attemptsLeft: 0 }));\n',
+        replace: '',
+      },
+      {
+        name: 'the way out of [tryboot] for a slot that is retired',
+        find: 'tryboot: tryboot === slot ? stays : tryboot',
+        replace: 'tryboot',
+      },
+      {
+        name: 'the constant size of autoboot.txt',
+        find: '  const text = new Uint8Array(AUTOBOOT_BYTES).fill(10);',
+        replace: '  const text = new Uint8Array(bytes.length).fill(10);',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/boards/exec.ts',
+    ['test/unit/agent/boards/exec.test.ts'],
+    [
+      {
+        name: 'the refusal to retire the booted slot, before the executable is asked',
+        find: '    refuseBooted(slot, (await this.bootFacts()).slot);\n',
+        replace: '',
+      },
+      {
+        name: 'the look at the flags after the executable said that it was done',
+        find: 'if (!stands(await this.bootFlags()))',
+        replace: 'if (stands(await this.bootFlags()) === undefined)',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/boards/board-program.ts',
+    ['test/unit/agent/boards/exec.test.ts'],
+    [
+      {
+        name: 'the deadline of a program',
+        find: 'const timer = setTimeout(() => end(',
+        replace: 'const timer = setTimeout(() => void (',
+      },
+      {
+        name: "the end of a program's children",
+        find: 'if (pid !== undefined) process.kill(-pid, ',
+        replace: 'if (pid !== undefined) process.kill(pid, ',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/doctor/self-test.ts',
+    ['test/unit/agent/doctor/doctor.test.ts'],
+    [
+      {
+        name: 'the refusal of a self-test while an update is under way',
+        find: '  await refuseWhenBusy(config, board, disk);\n',
+        replace: '',
+      },
+    ],
+  ),
+];
+
 export const REMOVALS: readonly Removal[] = [
+  ...BOARDS,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

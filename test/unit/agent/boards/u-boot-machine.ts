@@ -47,12 +47,12 @@ export class UBootMachine {
     });
   }
 
-  /** A FAT disk that holds `environment`, a file. */
-  static makeDisk(disk: string, environment: string): void {
+  /** A FAT disk that holds these files, by the names they have here. */
+  static makeDisk(disk: string, ...files: readonly string[]): void {
     writeFileSync(disk, '');
     truncateSync(disk, DISK_BYTES);
     execFileSync('mkfs.fat', [disk], { stdio: 'ignore', env: SYSTEM_PATH });
-    execFileSync('mcopy', ['-i', disk, environment, '::uboot.env']);
+    execFileSync('mcopy', ['-i', disk, ...files, '::']);
   }
 
   /** Copies the environment file out of the disk. */

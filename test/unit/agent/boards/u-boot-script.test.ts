@@ -102,6 +102,24 @@ describe.skipIf(!HAS_U_BOOT)('the boot script, run by a real U-Boot', () => {
   });
 });
 
+describe.skipIf(!HAS_U_BOOT)('the slot marked good, read from a disk by a real U-Boot', () => {
+  it.each([
+    ['holdfast_good=b\n', 'b'],
+    ['holdfast_good=a\n', 'a'],
+    ['BOOT_ORDER=b\nholdfast_good=a\n', 'a'],
+    ['', 'a'],
+  ])('%j: slot %s', async (text, slot) => {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-good-'));
+    const [disk, good] = [join(directory, 'disk'), join(directory, 'holdfast.good')] as const;
+    writeFileSync(good, text);
+    UBootMachine.makeDisk(disk, good);
+    const machine = await UBootMachine.start(disk);
+    const lines = await machine.boot({ devtype: 'virtio', devnum: '0', holdfast_good_part: '0' });
+    await machine.stop();
+    expect(started(lines)).toMatchObject({ slot, trial: '0' });
+  });
+});
+
 describe.skipIf(!HAS_U_BOOT || !HAS_FW_TOOLS)('U-Boot, libubootenv and the adapter on one environment', () => {
   it('counts three attempts that the adapter armed, goes back, and the adapter sees it', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'holdfast-boot-'));

@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { errorText } from '../../platform/fault.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
-import { SourceUnreachable } from '../core/ports.ts';
+import { type RangeMemory, SourceUnreachable } from '../core/ports.ts';
 
 export interface TransferLimits {
   /** Averaged over `windowMs`. A source below it keeps a device busy for ever without ever being cut off. */
@@ -19,12 +19,13 @@ export const TRANSFER_LIMITS: TransferLimits = { minBytesPerSecond: 1024, window
 
 class TooSlow extends Error {}
 
-/** Refuses `transfer-endless` and `transfer-too-slow`; throws SourceUnreachable when cut off or silent. */
+/** `into` has room for `capBytes`. Refuses `transfer-endless` and `transfer-too-slow`; throws SourceUnreachable when cut off or silent. */
 export async function readCapped(
   body: Readable,
   capBytes: number,
   limits: TransferLimits,
   what: string,
+  into?: RangeMemory,
 ): Promise<Verdict<Uint8Array>> {
   const rate = new RateWatch(limits, performance.now());
   const tickMs = Math.max(10, Math.min(1000, limits.windowMs / 4, limits.silenceMs / 4));
@@ -41,9 +42,11 @@ export async function readCapped(
       if (received > capBytes)
         return refuse('transfer-endless', `${what}: more than the ${capBytes} bytes it may have`);
       rate.count(chunk.length, performance.now());
-      chunks.push(chunk);
+      if (into === undefined) chunks.push(chunk);
+      else into.bytes.set(chunk, received - chunk.length);
+      if (into !== undefined) into.received = received;
     }
-    return accept(joined(chunks, received));
+    return accept(into === undefined ? joined(chunks, received) : into.bytes.subarray(0, received));
   } catch (error) {
     if (error instanceof TooSlow) return refuse('transfer-too-slow', `${what}: ${error.message}`);
     throw new SourceUnreachable(`${what}: ${errorText(error)} after ${received} bytes`, { cause: error });

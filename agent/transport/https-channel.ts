@@ -11,12 +11,13 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { errorText } from '../../platform/fault.ts';
 import { accept, type Refusal, refuse, type Verdict } from '../../trust/refusal.ts';
-import { SourceUnreachable } from '../core/ports.ts';
+import { type RangeMemory, SourceUnreachable } from '../core/ports.ts';
 import { readCapped, TRANSFER_LIMITS, type TransferLimits } from './capped-body.ts';
 import { type ClientIdentity, connectSecurely, type SecureConnection } from './secure-connection.ts';
 
 const ANSWER_DEADLINE_MS = 30_000;
-const CONNECTIONS = 4;
+/** Blocks in flight, and one for the conversation. */
+const CONNECTIONS = 5;
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
@@ -25,6 +26,8 @@ export interface HttpRequest {
   readonly body?: Uint8Array;
   /** No more of the answer's body is read. */
   readonly capBytes: number;
+  /** Where the body of a 206 goes; it has room for `capBytes`. Other answers say something else than what was asked. */
+  readonly into?: RangeMemory;
 }
 
 export interface HttpAnswer {
@@ -182,7 +185,8 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
     response.destroy();
     return refuse('answer-malformed', `${what}: an encoded answer, which was not asked for`);
   }
-  const body = await readCapped(response, asked.capBytes, limits, what);
+  const into = response.statusCode === 206 ? asked.into : undefined;
+  const body = await readCapped(response, asked.capBytes, limits, what, into);
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;
 }
 

@@ -15,43 +15,38 @@ export const BLOCKS_IN_FLIGHT = 4;
 export class BlockMemory {
   /** Room for one block, on a page boundary. */
   readonly bytes: Uint8Array;
-  #source = '';
-  #received = 0;
+  #part: { readonly path: string; readonly index: number; receivedBytes: number } | undefined;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
   }
 
-  /** How much of the block at `source` lies here already. */
-  receivedOf(source: string): number {
-    return this.#source === source ? this.#received : 0;
-  }
-
-  get isEmpty(): boolean {
-    return this.#received === 0;
+  /** Which block of the image at `path` lies here in part; undefined for none of it. */
+  partOf(path: string): number | undefined {
+    return this.#part?.path === path && this.#part.receivedBytes > 0 ? this.#part.index : undefined;
   }
 
   /** Fetches what is missing of a block of `sizeBytes`, and keeps what came when `fetch` throws. */
   async receive<T>(
-    source: string,
+    path: string,
+    index: number,
     sizeBytes: number,
-    fetch: (from: number, into: RangeMemory) => Promise<T>,
+    fetch: (fromByte: number, into: RangeMemory) => Promise<T>,
   ): Promise<T> {
-    const from = this.receivedOf(source);
-    this.#source = source;
-    this.#received = from;
-    const into: RangeMemory = { bytes: this.bytes.subarray(from, sizeBytes), received: 0 };
+    const fromByte = this.partOf(path) === index ? (this.#part?.receivedBytes ?? 0) : 0;
+    const part = { path, index, receivedBytes: fromByte };
+    this.#part = part;
+    const into: RangeMemory = { bytes: this.bytes.subarray(fromByte, sizeBytes), received: 0 };
     try {
-      return await fetch(from, into);
+      return await fetch(fromByte, into);
     } finally {
-      this.#received = Math.min(from + into.received, sizeBytes);
+      part.receivedBytes = Math.min(fromByte + into.received, sizeBytes);
     }
   }
 
   /** What lies here is no part of a block to come. */
   forget(): void {
-    this.#source = '';
-    this.#received = 0;
+    this.#part = undefined;
   }
 }
 

@@ -101,6 +101,8 @@ class ImageRun {
   /** Every block before this one is in the slot. */
   #done: number;
   readonly #doneAhead = new Set<number>();
+  /** Blocks that lie in memory in part: whoever holds that memory takes them. */
+  readonly #begun: ReadonlySet<number>;
   #journaled: number;
   #journaling: Promise<void> | undefined;
   #misses = 0;
@@ -115,12 +117,12 @@ class ImageRun {
     this.#next = Math.min(filledBlocks, image.map.count);
     this.#done = this.#next;
     this.#journaled = this.#next;
+    this.#begun = new Set(memory.blocks.flatMap((block) => this.#begunIn(block) ?? []));
   }
 
   async fill(): Promise<Verdict<boolean>> {
-    const unused = new Set(this.#memory.blocks);
     // No lane throws: the first trouble is kept, and the others put down what they hold before it is told.
-    await Promise.all(this.#memory.blocks.map(() => this.#lane(unused)));
+    await Promise.all(this.#memory.blocks.map((memory) => this.#lane(memory)));
     await this.#journaling;
     if (this.#failure !== undefined) {
       if (this.#failure.error instanceof SourceUnreachable) await this.#journal();
@@ -131,11 +133,9 @@ class ImageRun {
     return accept(!this.#interrupted);
   }
 
-  async #lane(unused: Set<BlockMemory>): Promise<void> {
-    while (this.#mayGoOn()) {
-      const index = this.#next;
-      this.#next += 1;
-      const memory = this.#takeMemory(unused, index);
+  async #lane(memory: BlockMemory): Promise<void> {
+    let index = this.#begunIn(memory) ?? this.#takeNext();
+    while (index !== undefined) {
       try {
         const verdict = await this.#fillBlock(index, memory);
         if (verdict.ok) await this.#settle(index);
@@ -143,8 +143,21 @@ class ImageRun {
       } catch (error) {
         this.#failure ??= { error };
       }
-      unused.add(memory);
+      index = this.#takeNext();
     }
+  }
+
+  /** The block of which a part lies there since a transfer was cut off. */
+  #begunIn(memory: BlockMemory): number | undefined {
+    const index = memory.partOf(this.#image.path);
+    return index !== undefined && index >= this.#done && index < this.#image.map.count ? index : undefined;
+  }
+
+  #takeNext(): number | undefined {
+    while (this.#begun.has(this.#next)) this.#next += 1;
+    if (!this.#mayGoOn()) return undefined;
+    this.#next += 1;
+    return this.#next - 1;
   }
 
   #mayGoOn(): boolean {
@@ -154,21 +167,11 @@ class ImageRun {
     return !this.#interrupted;
   }
 
-  /** The memory that holds a part of this block already, else one that holds no part of any, else any. */
-  #takeMemory(unused: Set<BlockMemory>, index: number): BlockMemory {
-    const free = [...unused];
-    const begun = free.find((memory) => memory.receivedOf(this.#sourceOf(index)) > 0);
-    const taken = begun ?? free.find((memory) => memory.isEmpty) ?? free[0];
-    if (taken === undefined) throw new Error('there are as many lanes as blocks of memory');
-    unused.delete(taken);
-    return taken;
-  }
-
   async #fillBlock(index: number, memory: BlockMemory): Promise<Verdict<true>> {
     const { file, map } = this.#image;
     const sizeBytes = blockSizeBytes(map, index);
     const position = index * map.blockBytes;
-    const begun = memory.receivedOf(this.#sourceOf(index)) > 0;
+    const begun = memory.partOf(this.#image.path) === index;
     if (!begun && (await this.#isThere(index, memory))) return accept(true);
     if (isZeroBlock(map, index, sizeBytes)) {
       await file.write(this.#memory.zeros.subarray(0, sizeBytes), position);
@@ -196,7 +199,7 @@ class ImageRun {
 
   async #fetch(index: number, memory: BlockMemory, sizeBytes: number): Promise<Verdict<Uint8Array>> {
     const { map, path } = this.#image;
-    return memory.receive(this.#sourceOf(index), sizeBytes, async (from, into) => {
+    return memory.receive(path, index, sizeBytes, async (from, into) => {
       const offset = index * map.blockBytes + from;
       const fetched = await this.#facts.ports.source.fetchRange(path, offset, into.bytes.length, into);
       if (!fetched.ok) return fetched;
@@ -204,10 +207,6 @@ class ImageRun {
       if (fetched.value.buffer !== into.bytes.buffer) into.bytes.set(fetched.value.subarray(0, into.bytes.length));
       return accept(memory.bytes.subarray(0, from + fetched.value.length));
     });
-  }
-
-  #sourceOf(index: number): string {
-    return `${this.#image.path}#${index}`;
   }
 
   async #settle(index: number): Promise<void> {

@@ -12,7 +12,8 @@ import type { TLSSocket } from 'node:tls';
 import { errorText } from '../../platform/fault.ts';
 import { accept, type Refusal, refuse, type Verdict } from '../../trust/refusal.ts';
 import { type RangeMemory, SourceUnreachable } from '../core/ports.ts';
-import { readCapped, TRANSFER_LIMITS, type TransferLimits } from './capped-body.ts';
+import type { BandwidthLimit } from './bandwidth-limit.ts';
+import { type BodyWishes, readCapped, TRANSFER_LIMITS, type TransferLimits } from './capped-body.ts';
 import { type ClientIdentity, connectSecurely, type SecureConnection } from './secure-connection.ts';
 
 const ANSWER_DEADLINE_MS = 30_000;
@@ -52,6 +53,8 @@ export interface HttpsChannelSettings {
   /** The server is ours and a certificate of its chain is out of its dates. Called once per connection. */
   readonly onOutOfDates?: (detail: string) => void;
   readonly limits?: TransferLimits;
+  /** Of images, shared by all connections. */
+  readonly bandwidth?: BandwidthLimit | undefined;
   readonly answerDeadlineMs?: number;
 }
 
@@ -88,12 +91,14 @@ export class HttpsChannel implements Requester {
   readonly #url: URL;
   readonly #agent: Agent;
   readonly #limits: TransferLimits;
+  readonly #bandwidth: BandwidthLimit | undefined;
   readonly #answerDeadlineMs: number;
 
   constructor(settings: HttpsChannelSettings) {
     this.#url = new URL(settings.url);
     this.description = this.#url.origin;
     this.#limits = settings.limits ?? TRANSFER_LIMITS;
+    this.#bandwidth = settings.bandwidth;
     this.#answerDeadlineMs = settings.answerDeadlineMs ?? ANSWER_DEADLINE_MS;
     this.#agent = new DecidedAgent(async () => {
       const verdict = await connectSecurely(addressOf(this.#url, settings.anchors), settings.identity());
@@ -108,6 +113,7 @@ export class HttpsChannel implements Requester {
         agent: this.#agent,
         limits: this.#limits,
         answerDeadlineMs: this.#answerDeadlineMs,
+        bandwidth: this.#bandwidth,
       });
     try {
       return await once();
@@ -167,6 +173,7 @@ interface Way {
   readonly agent: Agent;
   readonly limits: TransferLimits;
   readonly answerDeadlineMs: number;
+  readonly bandwidth?: BandwidthLimit | undefined;
 }
 
 async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verdict<HttpAnswer>> {
@@ -185,8 +192,11 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
     response.destroy();
     return refuse('answer-malformed', `${what}: an encoded answer, which was not asked for`);
   }
-  const into = response.statusCode === 206 ? asked.into : undefined;
-  const body = await readCapped(response, asked.capBytes, limits, what, into);
+  const wishes: BodyWishes = {
+    ...(asked.into === undefined || response.statusCode !== 206 ? {} : { into: asked.into }),
+    ...(asked.into === undefined || way.bandwidth === undefined ? {} : { bandwidth: way.bandwidth }),
+  };
+  const body = await readCapped(response, asked.capBytes, limits, what, wishes);
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;
 }
 

@@ -62,6 +62,13 @@ export const ConfigFile = v.strictObject({
   ),
   poll: v.optional(v.strictObject({ intervalMs: v.optional(Duration(200, 7 * DAY_MS), 300_000) }), {}),
   trial: v.optional(v.strictObject({ serverWaitMs: v.optional(Duration(0, DAY_MS), 300_000) }), {}),
+  // Less than this would be taken for a server that sends too slowly.
+  network: v.optional(
+    v.strictObject({
+      maxBytesPerSecond: v.optional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(16 * 1024))), null),
+    }),
+    {},
+  ),
   retry: v.optional(
     v.strictObject({
       baseMs: v.optional(Duration(10, 3600_000), 1000),

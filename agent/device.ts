@@ -12,6 +12,7 @@ import { localHealth } from './health/local-health.ts';
 import { DurableReporter } from './reports/durable-reporter.ts';
 import { NoticeLimiter } from './reports/notice-limiter.ts';
 import { systemClock, systemRandom } from './system-clock.ts';
+import { BandwidthLimit } from './transport/bandwidth-limit.ts';
 import { HttpsSource } from './transport/https-source.ts';
 import { bootstrapServer, knownServers } from './transport/known-servers.ts';
 import { ServerLink } from './transport/server-link.ts';
@@ -51,6 +52,7 @@ export class Device {
     this.#identity = identity;
     this.servers = new ServerPool([bootstrap], {
       identity: () => this.#identity,
+      bandwidth: bandwidthOf(parts.config),
       onOutOfDates: (detail) => this.notices.say('server-certificate-out-of-dates', detail),
     });
     this.link = new ServerLink(this.servers);
@@ -112,6 +114,10 @@ export class Device {
 export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {
   const { vendor, hardwareClass, channel, environment } = config;
   return { deviceId, vendor, hardwareClass, channel, environment };
+}
+
+function bandwidthOf({ network }: AgentConfig): BandwidthLimit | undefined {
+  return network.maxBytesPerSecond === null ? undefined : new BandwidthLimit(network.maxBytesPerSecond);
 }
 
 function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {

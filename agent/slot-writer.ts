@@ -1,24 +1,28 @@
 /**
- * Images into the inactive slot, block by block, and the read-back.
+ * Images into the inactive slot, block by block. Fetching, hashing and writing overlap: a few lanes, each with one block
+ * in its hands, take the next block when theirs is done.
  *
  * Invariants: a block is verified against the signed block map before it is written; the journal's position moves only
- * past blocks that are synced; the read-back reads every byte of every image, whatever the journal says.
+ * past blocks that are all synced; memory is that of the lanes (block-memory.ts), whatever the image's size.
  * May not: open the booted slot for writing (storage/slot-image.ts guards it).
  */
-
-import type { DiskFile } from '../platform/disk.ts';
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../trust/blocks.ts';
-import { equalBytes, hex } from '../trust/bytes.ts';
-import { SHA256_BYTES, Sha256, sha256 } from '../trust/crypto.ts';
-import { accept, type Refusal, refuse, type Verdict } from '../trust/refusal.ts';
+import { equalBytes } from '../trust/bytes.ts';
+import { SHA256_BYTES, sha256 } from '../trust/crypto.ts';
+import { accept, type Refusal, type Verdict } from '../trust/refusal.ts';
 import type { ReleaseImage } from '../trust/release.ts';
-import type { EnginePorts, Slot } from './core/ports.ts';
+import { type BlockMemory, InstallMemory } from './block-memory.ts';
+import { type EnginePorts, type Slot, SourceUnreachable } from './core/ports.ts';
 import { blockMapOf, imageSourcePath, type ObtainedRelease } from './obtain-release.ts';
 import type { FilledImage } from './storage/journal.ts';
-import { openForReading, openForWriting } from './storage/slot-image.ts';
+import type { SlotFile } from './storage/slot-file.ts';
+import { openForWriting } from './storage/slot-image.ts';
 
 /** Data is synced, and the position journaled, once in so many blocks: a cut costs at most that much re-reading. */
 const BLOCKS_PER_SYNC = 16;
+/** After so many blocks that the slot did not hold, only every eighth is looked at: a rebuilt image shares none. */
+const MISSES_BEFORE_SPARSE = 16;
+const SPARSE_STEP = 8;
 
 export interface FillFacts {
   readonly ports: Pick<EnginePorts, 'disk' | 'board' | 'source'>;
@@ -33,7 +37,11 @@ export interface FillFacts {
 }
 
 /** Writes what is not right yet. `false`: interrupted. Throws SourceUnreachable and disk errors. */
-export async function fillSlot(facts: FillFacts): Promise<Verdict<boolean>> {
+export function fillSlot(facts: FillFacts): Promise<Verdict<boolean>> {
+  return InstallMemory.use((memory) => fillImages(facts, memory));
+}
+
+async function fillImages(facts: FillFacts, memory: InstallMemory): Promise<Verdict<boolean>> {
   const images = facts.obtained.release.images;
   const totalBytes = images.reduce((sum, image) => sum + image.sizeBytes, 0);
   let before = 0;
@@ -44,7 +52,7 @@ export async function fillSlot(facts: FillFacts): Promise<Verdict<boolean>> {
       const filled = [...done, { component: image.component, sha256: image.sha256, blocks }];
       return facts.onSynced(filled, before + Math.min(blocks * map.blockBytes, image.sizeBytes), totalBytes);
     };
-    const verdict = await fillImage(facts, image, map, report);
+    const verdict = await fillImage(facts, memory, image, report);
     if (!verdict.ok || !verdict.value) return verdict;
     done.push({ component: image.component, sha256: image.sha256, blocks: map.count });
     before += image.sizeBytes;
@@ -54,17 +62,18 @@ export async function fillSlot(facts: FillFacts): Promise<Verdict<boolean>> {
 
 async function fillImage(
   facts: FillFacts,
+  memory: InstallMemory,
   image: ReleaseImage,
-  map: BlockMap,
   onSynced: (blocks: number) => Promise<void>,
 ): Promise<Verdict<boolean>> {
   const path = imageSourcePath(facts.obtained, image);
   if (!path.ok) return path;
+  const map = blockMapOf(facts.obtained, image);
   const known = facts.filled.find((one) => one.component === image.component && one.sha256 === image.sha256);
   const file = await openForWriting(facts.ports, facts.target, image.component);
   try {
-    const first = Math.min(known?.blocks ?? 0, map.count);
-    const verdict = await fillBlocks(facts, { file, map, path: path.value, first, onSynced });
+    const run = new ImageRun(facts, memory, { file, map, path: path.value, onSynced }, known?.blocks ?? 0);
+    const verdict = await run.fill();
     if (!verdict.ok || !verdict.value) return verdict;
     if ((await file.sizeBytes()) > image.sizeBytes) await file.truncate(image.sizeBytes);
     await file.sync();
@@ -75,43 +84,149 @@ async function fillImage(
   }
 }
 
-interface BlockRun {
-  readonly file: DiskFile;
+interface ImageFacts {
+  readonly file: SlotFile;
   readonly map: BlockMap;
+  /** Where the source keeps the image. */
   readonly path: string;
-  readonly first: number;
   readonly onSynced: (blocks: number) => Promise<void>;
 }
 
-async function fillBlocks(facts: FillFacts, run: BlockRun): Promise<Verdict<boolean>> {
-  const { file, map } = run;
-  // The next block is on its way while this one is written.
-  let ahead = run.first < map.count ? blockToWrite(facts, run, run.first) : undefined;
-  for (let index = run.first; ahead !== undefined; index += 1) {
-    const block: Verdict<Uint8Array | 'right'> = await ahead;
-    if (!block.ok) return block;
-    ahead = index + 1 < map.count && !facts.interrupted() ? blockToWrite(facts, run, index + 1) : undefined;
-    // Awaited in the next turn; a failure meanwhile must not count as unhandled.
-    ahead?.catch(() => {});
-    if (block.value !== 'right') await file.write(block.value, index * map.blockBytes);
-    if (index + 1 < map.count && (index + 1 - run.first) % BLOCKS_PER_SYNC === 0) {
-      await file.sync();
-      await run.onSynced(index + 1);
-    }
-    if (ahead === undefined && index + 1 < map.count) return accept(false);
-  }
-  return accept(true);
-}
+class ImageRun {
+  readonly #facts: FillFacts;
+  readonly #memory: InstallMemory;
+  readonly #image: ImageFacts;
+  /** The next block that nobody has taken. */
+  #next: number;
+  /** Every block before this one is in the slot. */
+  #done: number;
+  readonly #doneAhead = new Set<number>();
+  /** Blocks that lie in memory in part: whoever holds that memory takes them. */
+  readonly #begun: ReadonlySet<number>;
+  #journaled: number;
+  #journaling: Promise<void> | undefined;
+  #misses = 0;
+  #refusal: Refusal | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  #interrupted = false;
 
-/** The verified bytes of one block, or `right` when the slot holds them already. A block of zeros needs no source. */
-async function blockToWrite(facts: FillFacts, run: BlockRun, index: number): Promise<Verdict<Uint8Array | 'right'>> {
-  const { file, map } = run;
-  const sizeBytes = blockSizeBytes(map, index);
-  const there = await file.read(sizeBytes, index * map.blockBytes);
-  if (there.length === sizeBytes && verifyBlock(map, index, there).ok) return accept('right');
-  if (isZeroBlock(map, index, sizeBytes)) return verifyBlock(map, index, new Uint8Array(sizeBytes));
-  const fetched = await facts.ports.source.fetchRange(run.path, index * map.blockBytes, sizeBytes);
-  return fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;
+  constructor(facts: FillFacts, memory: InstallMemory, image: ImageFacts, filledBlocks: number) {
+    this.#facts = facts;
+    this.#memory = memory;
+    this.#image = image;
+    this.#next = Math.min(filledBlocks, image.map.count);
+    this.#done = this.#next;
+    this.#journaled = this.#next;
+    this.#begun = new Set(memory.blocks.flatMap((block) => this.#begunIn(block) ?? []));
+  }
+
+  async fill(): Promise<Verdict<boolean>> {
+    // No lane throws: the first trouble is kept, and the others put down what they hold before it is told.
+    await Promise.all(this.#memory.blocks.map((memory) => this.#lane(memory)));
+    await this.#journaling;
+    if (this.#failure !== undefined) {
+      if (this.#failure.error instanceof SourceUnreachable) await this.#journal();
+      throw this.#failure.error;
+    }
+    if (this.#refusal !== undefined) return this.#refusal;
+    if (this.#interrupted) await this.#journal();
+    return accept(!this.#interrupted);
+  }
+
+  async #lane(memory: BlockMemory): Promise<void> {
+    let index = this.#begunIn(memory) ?? this.#takeNext();
+    while (index !== undefined) {
+      try {
+        const verdict = await this.#fillBlock(index, memory);
+        if (verdict.ok) await this.#settle(index);
+        else this.#refusal ??= verdict;
+      } catch (error) {
+        this.#failure ??= { error };
+      }
+      index = this.#takeNext();
+    }
+  }
+
+  /** The block of which a part lies there since a transfer was cut off. */
+  #begunIn(memory: BlockMemory): number | undefined {
+    const index = memory.partOf(this.#image.path);
+    return index !== undefined && index >= this.#done && index < this.#image.map.count ? index : undefined;
+  }
+
+  #takeNext(): number | undefined {
+    while (this.#begun.has(this.#next)) this.#next += 1;
+    if (!this.#mayGoOn()) return undefined;
+    this.#next += 1;
+    return this.#next - 1;
+  }
+
+  #mayGoOn(): boolean {
+    if (this.#next >= this.#image.map.count || this.#refusal !== undefined || this.#failure !== undefined) return false;
+    // Not before the first block of this run: each time something is done.
+    if (this.#next > this.#journaled && this.#facts.interrupted()) this.#interrupted = true;
+    return !this.#interrupted;
+  }
+
+  async #fillBlock(index: number, memory: BlockMemory): Promise<Verdict<true>> {
+    const { file, map } = this.#image;
+    const sizeBytes = blockSizeBytes(map, index);
+    const position = index * map.blockBytes;
+    const begun = memory.partOf(this.#image.path) === index;
+    if (!begun && (await this.#isThere(index, memory))) return accept(true);
+    if (isZeroBlock(map, index, sizeBytes)) {
+      await file.write(this.#memory.zeros.subarray(0, sizeBytes), position);
+      return accept(true);
+    }
+    const fetched = await this.#fetch(index, memory, sizeBytes);
+    const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;
+    memory.forget();
+    if (!block.ok) return block;
+    await file.write(block.value, position);
+    return accept(true);
+  }
+
+  /** What the slot holds already is not fetched. */
+  async #isThere(index: number, memory: BlockMemory): Promise<boolean> {
+    const { file, map } = this.#image;
+    if (this.#misses >= MISSES_BEFORE_SPARSE && index % SPARSE_STEP !== 0) return false;
+    memory.forget();
+    const there = memory.bytes.subarray(0, blockSizeBytes(map, index));
+    const found = (await file.readInto(there, index * map.blockBytes)) === there.length;
+    const right = found && verifyBlock(map, index, there).ok;
+    this.#misses = right ? 0 : this.#misses + 1;
+    return right;
+  }
+
+  async #fetch(index: number, memory: BlockMemory, sizeBytes: number): Promise<Verdict<Uint8Array>> {
+    const { map, path } = this.#image;
+    return memory.receive(path, index, sizeBytes, async (from, into) => {
+      const offset = index * map.blockBytes + from;
+      const fetched = await this.#facts.ports.source.fetchRange(path, offset, into.bytes.length, into);
+      if (!fetched.ok) return fetched;
+      // A source that has the bytes in memory of its own: they are needed in ours, which is aligned.
+      if (fetched.value.buffer !== into.bytes.buffer) into.bytes.set(fetched.value.subarray(0, into.bytes.length));
+      return accept(memory.bytes.subarray(0, from + fetched.value.length));
+    });
+  }
+
+  async #settle(index: number): Promise<void> {
+    this.#doneAhead.add(index);
+    while (this.#doneAhead.delete(this.#done)) this.#done += 1;
+    if (this.#done - this.#journaled < BLOCKS_PER_SYNC || this.#done >= this.#image.map.count) return;
+    // The other lanes go on meanwhile; one at a time journals.
+    this.#journaling ??= this.#journal().finally(() => {
+      this.#journaling = undefined;
+    });
+    await this.#journaling;
+  }
+
+  async #journal(): Promise<void> {
+    const blocks = this.#done;
+    if (blocks <= this.#journaled) return;
+    await this.#image.file.sync();
+    await this.#image.onSynced(blocks);
+    this.#journaled = blocks;
+  }
 }
 
 const zeroDigests = new Map<number, Uint8Array>();
@@ -121,55 +236,4 @@ function isZeroBlock(map: BlockMap, index: number, sizeBytes: number): boolean {
   const known = zeroDigests.get(sizeBytes) ?? sha256(new Uint8Array(sizeBytes));
   if (zeroDigests.size < 16) zeroDigests.set(sizeBytes, known);
   return equalBytes(map.digests.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES), known);
-}
-
-/** What the read-back found. */
-export type ReadBack =
-  | { readonly found: 'equal' }
-  /** The blocks are those of the block map, and the whole is not what the manifest signs. */
-  | { readonly found: 'refused'; readonly refusal: Refusal }
-  /** The slot gives back other bytes than were written. */
-  | { readonly found: 'disk-altered'; readonly detail: string };
-
-/** Reads every image of the slot, whole, and compares with the digest in the SUIT manifest. */
-export async function readBack(
-  ports: Pick<EnginePorts, 'disk' | 'board'>,
-  obtained: ObtainedRelease,
-  target: Slot,
-): Promise<ReadBack> {
-  for (const image of obtained.release.images) {
-    const result = await readBackImage(ports, obtained, image, target);
-    if (result.found !== 'equal') return result;
-  }
-  return { found: 'equal' };
-}
-
-async function readBackImage(
-  ports: Pick<EnginePorts, 'disk' | 'board'>,
-  obtained: ObtainedRelease,
-  image: ReleaseImage,
-  target: Slot,
-): Promise<ReadBack> {
-  const map = blockMapOf(obtained, image);
-  const file = await openForReading(ports, target, image.component);
-  if (file === undefined) return { found: 'disk-altered', detail: `${image.component}: the image is gone` };
-  try {
-    const whole = new Sha256();
-    for (let index = 0; index < map.count; index += 1) whole.update(await readBlock(file, map, index));
-    const found = hex(whole.digest());
-    if (found === image.sha256) return { found: 'equal' };
-    // Whose fault is it? Blocks that differ from the block map are the disk's; else map and manifest disagree.
-    for (let index = 0; index < map.count; index += 1) {
-      if (verifyBlock(map, index, await readBlock(file, map, index)).ok) continue;
-      return { found: 'disk-altered', detail: `${image.component}: block ${index} reads back differently` };
-    }
-    const detail = `${image.component}: signed ${image.sha256}, read back ${found}`;
-    return { found: 'refused', refusal: refuse('image-digest-mismatch', detail) };
-  } finally {
-    await file.close();
-  }
-}
-
-function readBlock(file: DiskFile, map: BlockMap, index: number): Promise<Uint8Array> {
-  return file.read(blockSizeBytes(map, index), index * map.blockBytes);
 }

@@ -7,11 +7,14 @@
  */
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { DIRECT_ALIGNMENT_BYTES } from './aligned-memory.ts';
 import { systemErrorCode } from './fault.ts';
 
 export interface DiskFile {
   /** Reads up to `length` bytes at `position`; fewer only at the end of the file. */
   read(length: number, position: number): Promise<Uint8Array>;
+  /** Fills `into` from `position` and answers how many bytes came; fewer than its length only at the end of the file. */
+  readInto(into: Uint8Array, position: number): Promise<number>;
   /** Writes all of `bytes` at `position`, or throws. */
   write(bytes: Uint8Array, position: number): Promise<void>;
   truncate(lengthBytes: number): Promise<void>;
@@ -27,7 +30,15 @@ export type OpenMode =
   /** Must exist; reading and writing in place. */
   | 'update'
   /** Created or emptied; reading and writing. */
-  | 'create';
+  | 'create'
+  /**
+   * As `read` and `update`, past the page cache (O_DIRECT): reads come from the medium, writes leave nothing in memory.
+   * Position and length of each transfer and the address of its memory (platform/aligned-memory.ts) are multiples of
+   * 4096 bytes; only the end of a file may cut a read short. EINVAL, at the opening or at the first transfer, where
+   * the file system does not do this. A write is durable after `sync`, as every other.
+   */
+  | 'read-direct'
+  | 'update-direct';
 
 export interface Disk {
   /** `permissions` apply when the file is created (default 0o600). Throws ENOENT where the mode wants a file. */
@@ -47,20 +58,28 @@ export interface Disk {
 
 class NodeDiskFile implements DiskFile {
   readonly #handle: fs.FileHandle;
+  readonly #direct: boolean;
 
-  constructor(handle: fs.FileHandle) {
+  constructor(handle: fs.FileHandle, direct = false) {
     this.#handle = handle;
+    this.#direct = direct;
   }
 
   async read(length: number, position: number): Promise<Uint8Array> {
     const buffer = new Uint8Array(length);
-    let filled = 0;
-    while (filled < length) {
-      const { bytesRead } = await this.#handle.read(buffer, filled, length - filled, position + filled);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
+    const filled = await this.readInto(buffer, position);
     return filled === length ? buffer : buffer.subarray(0, filled);
+  }
+
+  async readInto(into: Uint8Array, position: number): Promise<number> {
+    let filled = 0;
+    while (filled < into.length) {
+      const { bytesRead } = await this.#handle.read(into, filled, into.length - filled, position + filled);
+      filled += bytesRead;
+      // A direct read that ends between two units came to the end of the file, and may not be asked to go on.
+      if (bytesRead === 0 || (this.#direct && filled % DIRECT_ALIGNMENT_BYTES !== 0)) break;
+    }
+    return filled;
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
@@ -92,12 +111,15 @@ const OPEN_FLAGS: Record<OpenMode, number> = {
   read: constants.O_RDONLY,
   update: constants.O_RDWR,
   create: constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC,
+  'read-direct': constants.O_RDONLY | constants.O_DIRECT,
+  'update-direct': constants.O_RDWR | constants.O_DIRECT,
 };
 
 /** The machine's own disk. */
 export const nodeDisk: Disk = {
   async open(path, mode, permissions = 0o600) {
-    return new NodeDiskFile(await fs.open(path, OPEN_FLAGS[mode], permissions));
+    const direct = mode === 'read-direct' || mode === 'update-direct';
+    return new NodeDiskFile(await fs.open(path, OPEN_FLAGS[mode], permissions), direct);
   },
 
   async readFile(path, capBytes) {

@@ -67,8 +67,18 @@ export interface ReleaseSource {
   fetchMetadata(name: string, capBytes: number): Promise<Verdict<Uint8Array | undefined>>;
   /** A small target, whole, by its consistent path. */
   fetchTarget(path: string, capBytes: number): Promise<Verdict<Uint8Array>>;
-  /** `length` bytes of an image from `offset`; the exact number, or a refusal. Throws SourceUnreachable when cut off. */
-  fetchRange(path: string, offset: number, length: number): Promise<Verdict<Uint8Array>>;
+  /**
+   * `length` bytes of an image from `offset`; the exact number, or a refusal. Throws SourceUnreachable when cut off.
+   * With `into`, a source may put them there (it has `length` bytes) and answer that memory.
+   */
+  fetchRange(path: string, offset: number, length: number, into?: RangeMemory): Promise<Verdict<Uint8Array>>;
+}
+
+/** Where the bytes of a range arrive, so that a transfer that is cut off can go on where it broke. */
+export interface RangeMemory {
+  readonly bytes: Uint8Array;
+  /** How many have arrived, from the start; right also when the fetch throws. */
+  received: number;
 }
 
 /** The source cannot be reached, or broke off: nothing is said about what it would have served. Retry later. */

@@ -11,7 +11,8 @@ import { NO_SLOTS } from '../boards/none.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
 import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
-import { fillSlot, readBack } from '../slot-writer.ts';
+import { readBack } from '../slot-reader.ts';
+import { fillSlot } from '../slot-writer.ts';
 import type { InstallJournal } from '../storage/journal.ts';
 import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
@@ -107,11 +108,19 @@ async function noteProgress(x: Execution, progress: Progress): Promise<void> {
 export async function readImagesBack(x: Execution): Promise<Outcome> {
   if (x.obtained === undefined) return { event: 'root-rotated' };
   const result = await readBack(x.ports, x.obtained, targetOf(x));
-  if (result.found === 'equal') return { event: 'verified' };
+  if (result.found === 'equal') {
+    if (result.cached.length > 0) await noteCached(x, result.cached);
+    return { event: 'verified' };
+  }
   // The journal's positions were wrong, or the disk is: next time every block is looked at again.
   if (result.found === 'refused')
     return { event: 'refused', change: { ...trouble(x, result.refusal.code, result.refusal.detail), filled: [] } };
   return { event: 'failed', change: { ...trouble(x, 'slot-reads-back-wrong', result.detail), filled: [] } };
+}
+
+async function noteCached(x: Execution, components: readonly string[]): Promise<void> {
+  const detail = `read back through the page cache, because the file system does not read past it: ${components.join(', ')}`;
+  await x.ports.reporter.record({ kind: 'notice', code: 'medium-unverified', detail: detail.slice(0, 512) });
 }
 
 export async function recordSlot(x: Execution): Promise<Outcome> {

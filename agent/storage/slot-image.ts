@@ -5,10 +5,11 @@
  * verification, delta and dm-verity stand on no byte of the active slot ever changing.
  */
 import { dirname } from 'node:path';
-import type { Disk, DiskFile } from '../../platform/disk.ts';
+import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably } from '../../platform/durable-file.ts';
 import { systemErrorCode } from '../../platform/fault.ts';
 import type { Board, Slot } from '../core/ports.ts';
+import { SlotFile } from './slot-file.ts';
 
 /** An attempt to write to the slot that runs: always a bug, never the world's fault. */
 export class ActiveSlotGuarded extends Error {
@@ -18,27 +19,28 @@ export class ActiveSlotGuarded extends Error {
 type SlotPorts = { readonly disk: Disk; readonly board: Board };
 
 /** Opens one image of the inactive slot for writing, made if it is not there. */
-export async function openForWriting(ports: SlotPorts, slot: Slot, component: string): Promise<DiskFile> {
+export async function openForWriting(ports: SlotPorts, slot: Slot, component: string): Promise<SlotFile> {
   const { slot: booted } = await ports.board.bootFacts();
   const path = ports.board.imagePath(slot, component);
   if (slot === booted || path === ports.board.imagePath(booted, component)) {
     throw new ActiveSlotGuarded(`${path} belongs to slot ${booted}, which is booted`);
   }
   try {
-    return await ports.disk.open(path, 'update');
+    return await SlotFile.open(ports.disk, path, 'update');
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
   }
   await makeDirectoryDurably(ports.disk, dirname(path));
-  const file = await ports.disk.open(path, 'create');
+  const made = await ports.disk.open(path, 'create');
+  await made.close();
   await ports.disk.syncDirectory(dirname(path));
-  return file;
+  return SlotFile.open(ports.disk, path, 'update');
 }
 
 /** Opens one image of either slot for reading; undefined when there is none. */
-export async function openForReading(ports: SlotPorts, slot: Slot, component: string): Promise<DiskFile | undefined> {
+export async function openForReading(ports: SlotPorts, slot: Slot, component: string): Promise<SlotFile | undefined> {
   try {
-    return await ports.disk.open(ports.board.imagePath(slot, component), 'read');
+    return await SlotFile.open(ports.disk, ports.board.imagePath(slot, component), 'read');
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;

@@ -6,7 +6,7 @@ import { join, sep } from 'node:path';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { systemErrorCode } from '../../platform/fault.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
-import { type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
+import { type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
 
 export class DirectorySource implements ReleaseSource {
   readonly description: string;
@@ -31,14 +31,16 @@ export class DirectorySource implements ReleaseSource {
     return accept(bytes.value);
   }
 
-  async fetchRange(path: string, offset: number, length: number): Promise<Verdict<Uint8Array>> {
+  async fetchRange(path: string, offset: number, length: number, into?: RangeMemory): Promise<Verdict<Uint8Array>> {
     const file = this.#inside('targets', path);
     try {
       const opened = await this.#disk.open(file, 'read');
       try {
-        const bytes = await opened.read(length, offset);
-        if (bytes.length === length) return accept(bytes);
-        return refuse('image-size-mismatch', `${path}: ${bytes.length} of ${length} bytes at offset ${offset}`);
+        const bytes = into?.bytes ?? new Uint8Array(length);
+        const found = await opened.readInto(bytes, offset);
+        if (into !== undefined) into.received = found;
+        if (found === length) return accept(bytes);
+        return refuse('image-size-mismatch', `${path}: ${found} of ${length} bytes at offset ${offset}`);
       } finally {
         await opened.close();
       }

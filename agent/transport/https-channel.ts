@@ -11,12 +11,14 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { errorText } from '../../platform/fault.ts';
 import { accept, type Refusal, refuse, type Verdict } from '../../trust/refusal.ts';
-import { SourceUnreachable } from '../core/ports.ts';
-import { readCapped, TRANSFER_LIMITS, type TransferLimits } from './capped-body.ts';
+import { type RangeMemory, SourceUnreachable } from '../core/ports.ts';
+import type { BandwidthLimit } from './bandwidth-limit.ts';
+import { type BodyWishes, readCapped, TRANSFER_LIMITS, type TransferLimits } from './capped-body.ts';
 import { type ClientIdentity, connectSecurely, type SecureConnection } from './secure-connection.ts';
 
 const ANSWER_DEADLINE_MS = 30_000;
-const CONNECTIONS = 4;
+/** Blocks in flight, and one for the conversation. */
+const CONNECTIONS = 5;
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST';
@@ -25,6 +27,8 @@ export interface HttpRequest {
   readonly body?: Uint8Array;
   /** No more of the answer's body is read. */
   readonly capBytes: number;
+  /** Where the body of a 206 goes; it has room for `capBytes`. Other answers say something else than what was asked. */
+  readonly into?: RangeMemory;
 }
 
 export interface HttpAnswer {
@@ -49,6 +53,8 @@ export interface HttpsChannelSettings {
   /** The server is ours and a certificate of its chain is out of its dates. Called once per connection. */
   readonly onOutOfDates?: (detail: string) => void;
   readonly limits?: TransferLimits;
+  /** Of images, shared by all connections. */
+  readonly bandwidth?: BandwidthLimit | undefined;
   readonly answerDeadlineMs?: number;
 }
 
@@ -85,12 +91,14 @@ export class HttpsChannel implements Requester {
   readonly #url: URL;
   readonly #agent: Agent;
   readonly #limits: TransferLimits;
+  readonly #bandwidth: BandwidthLimit | undefined;
   readonly #answerDeadlineMs: number;
 
   constructor(settings: HttpsChannelSettings) {
     this.#url = new URL(settings.url);
     this.description = this.#url.origin;
     this.#limits = settings.limits ?? TRANSFER_LIMITS;
+    this.#bandwidth = settings.bandwidth;
     this.#answerDeadlineMs = settings.answerDeadlineMs ?? ANSWER_DEADLINE_MS;
     this.#agent = new DecidedAgent(async () => {
       const verdict = await connectSecurely(addressOf(this.#url, settings.anchors), settings.identity());
@@ -105,6 +113,7 @@ export class HttpsChannel implements Requester {
         agent: this.#agent,
         limits: this.#limits,
         answerDeadlineMs: this.#answerDeadlineMs,
+        bandwidth: this.#bandwidth,
       });
     try {
       return await once();
@@ -164,6 +173,7 @@ interface Way {
   readonly agent: Agent;
   readonly limits: TransferLimits;
   readonly answerDeadlineMs: number;
+  readonly bandwidth?: BandwidthLimit | undefined;
 }
 
 async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verdict<HttpAnswer>> {
@@ -182,7 +192,11 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
     response.destroy();
     return refuse('answer-malformed', `${what}: an encoded answer, which was not asked for`);
   }
-  const body = await readCapped(response, asked.capBytes, limits, what);
+  const wishes: BodyWishes = {
+    ...(asked.into === undefined || response.statusCode !== 206 ? {} : { into: asked.into }),
+    ...(asked.into === undefined || way.bandwidth === undefined ? {} : { bandwidth: way.bandwidth }),
+  };
+  const body = await readCapped(response, asked.capBytes, limits, what, wishes);
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;
 }
 

@@ -4,7 +4,7 @@
  */
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
-import { type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
+import { type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
 import type { HttpAnswer, Requester } from './https-channel.ts';
 
 export class HttpsSource implements ReleaseSource {
@@ -33,10 +33,17 @@ export class HttpsSource implements ReleaseSource {
     return answer.value.status === 200 ? accept(answer.value.body) : away(url, answer.value);
   }
 
-  async fetchRange(path: string, offset: number, length: number): Promise<Verdict<Uint8Array>> {
+  async fetchRange(path: string, offset: number, length: number, into?: RangeMemory): Promise<Verdict<Uint8Array>> {
     const url = targetUrl(path);
     const range = `bytes=${offset}-${offset + length - 1}`;
-    const answer = await this.#server.request({ method: 'GET', path: url, headers: { range }, capBytes: length });
+    const where = into === undefined ? {} : { into };
+    const answer = await this.#server.request({
+      method: 'GET',
+      path: url,
+      headers: { range },
+      capBytes: length,
+      ...where,
+    });
     if (!answer.ok) return answer;
     const { status, headers, body } = answer.value;
     if (status === 416) return refuse('image-size-mismatch', `${path}: the server has nothing at ${range}`);

@@ -240,18 +240,24 @@ const IMAGES = [
     ],
   ),
   ...inFile(
-    'agent/slot-writer.ts',
+    'agent/slot-reader.ts',
     ['test/unit/agent/update-engine.test.ts'],
     [
       {
         name: 'the digest check of the whole image, read back',
-        find: "if (found === image.sha256) return { found: 'equal' };",
-        replace: "return { found: 'equal' };",
+        find: "if (found === image.sha256) return 'equal';",
+        replace: "return 'equal';",
       },
+    ],
+  ),
+  ...inFile(
+    'agent/slot-writer.ts',
+    ['test/unit/agent/update-engine.test.ts'],
+    [
       {
         name: 'the digest check of a block before it is written',
-        find: 'return fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;',
-        replace: 'return fetched;',
+        find: 'const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;',
+        replace: 'const block = fetched;',
       },
     ],
   ),

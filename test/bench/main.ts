@@ -1,11 +1,12 @@
 /**
- *   npm run bench -- agent [--runs N] [--json FILE] [--write]
+ *   npm run bench -- agent|install [--runs N] [--json FILE] [--write] [--image-mib N] [--directory DIR]
  *
  * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios };
  * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -13,11 +14,15 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { benchAgent } from './agent-bench.ts';
+import { benchInstall, needPeers } from './install-bench.ts';
 import { type BenchReport, describeMachine, type Row } from './measure.ts';
 
 const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
-const [BEGIN, END] = ['<!-- measured: begin -->', '<!-- measured: end -->'];
+const NAMES = ['agent', 'install'] as const;
+type BenchName = (typeof NAMES)[number];
+const BEGIN = { agent: '<!-- measured: begin -->', install: '<!-- install: begin -->' } as const;
+const END = { agent: '<!-- measured: end -->', install: '<!-- install: end -->' } as const;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -26,15 +31,19 @@ async function main(): Promise<number> {
       runs: { type: 'string', default: '9' },
       json: { type: 'string' },
       write: { type: 'boolean', default: false },
+      'image-mib': { type: 'string', default: '512' },
+      directory: { type: 'string', default: tmpdir() },
     },
   });
   const runs = Number(values.runs);
-  if (positionals.join() !== 'agent' || !Number.isSafeInteger(runs) || runs < 1) {
+  const name = NAMES.find((known) => known === positionals.join());
+  const imageMib = Number(values['image-mib']);
+  if (name === undefined || !isCount(runs) || !isCount(imageMib)) {
     throw new Fault({
       code: 'usage',
       what: 'no such benchmark',
       where: positionals.join(' ') || '(none)',
-      cure: 'Use: npm run bench -- agent [--runs N] [--json FILE] [--write].',
+      cure: 'Use: npm run bench -- agent|install [--runs N] [--json FILE] [--write] [--image-mib N] [--directory DIR].',
       exitStatus: EXIT.usage,
     });
   }
@@ -53,7 +62,12 @@ async function main(): Promise<number> {
       exitStatus: EXIT.environment,
     });
   }
-  const findings = await benchAgent(projectRoot, runs, (line) => process.stderr.write(`  ${line}\n`));
+  const progress = (line: string): void => void process.stderr.write(`  ${line}\n`);
+  if (name === 'install') needPeers();
+  const findings =
+    name === 'install'
+      ? await benchInstall(values.directory, imageMib, runs, progress)
+      : await benchAgent(projectRoot, runs, progress);
   const report: BenchReport = {
     machine: describeMachine(),
     versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
@@ -62,7 +76,7 @@ async function main(): Promise<number> {
   const tables = tablesOf(report);
   process.stdout.write(`${tables}\n`);
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
-  if (values.write) await writeDocument(tables);
+  if (values.write) await writeDocument(name, tables);
   return EXIT.ok;
 }
 
@@ -86,12 +100,15 @@ function number(value: number): string {
   return value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Math.round(value * 100) / 100);
 }
 
-async function writeDocument(tables: string): Promise<void> {
+const isCount = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
+
+async function writeDocument(name: BenchName, tables: string): Promise<void> {
   const text = await readFile(DOCUMENT, 'utf8');
-  const [before] = text.split(BEGIN);
-  const after = text.split(END)[1];
-  if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} has no ${BEGIN} … ${END}`);
-  await writeFile(DOCUMENT, `${before}${BEGIN}\n${tables}\n${END}${after}`);
+  const [begin, end] = [BEGIN[name], END[name]];
+  const [before] = text.split(begin);
+  const after = text.split(end)[1];
+  if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} has no ${begin} … ${end}`);
+  await writeFile(DOCUMENT, `${before}${begin}\n${tables}\n${end}${after}`);
 }
 
 process.exitCode = await main().catch((error: unknown) =>

@@ -6,6 +6,8 @@
  * A cut does not stop the program under test: after every operation, `afterOperation` may ask for `cut(...)`, the disk as
  * a reboot would find it, and go on. One run thus yields every cut.
  */
+
+import { DIRECT_ALIGNMENT_BYTES } from '../../platform/aligned-memory.ts';
 import type { Disk, DiskFile, OpenMode } from '../../platform/disk.ts';
 import { FileTooLarge } from '../../platform/disk.ts';
 
@@ -55,6 +57,8 @@ export class SimulatedDisk implements Disk {
   /** Syncs for which this says yes do nothing: how a test takes an fsync away. */
   ignoresSync: (operation: DiskOperation) => boolean = () => false;
   operations = 0;
+  /** What this disk does when it is asked to be read or written past the page cache. */
+  direct: 'done' | 'refused-at-open' | 'refused-at-transfer' = 'done';
 
   constructor(root: FolderNode = folder()) {
     this.#root = root;
@@ -68,7 +72,9 @@ export class SimulatedDisk implements Disk {
     if (found?.kind === 'folder') throw systemError('EISDIR', path);
     if (mode !== 'create') {
       if (found === undefined) throw systemError('ENOENT', path);
-      return new SimulatedFile(this, path, found);
+      const direct = mode === 'read-direct' || mode === 'update-direct';
+      if (direct && this.direct === 'refused-at-open') throw systemError('EINVAL', path);
+      return new SimulatedFile(this, path, found, direct);
     }
     const node = found ?? { kind: 'file', live: EMPTY, durable: EMPTY, pending: [] };
     if (found === undefined) this.#name(parent, [[name, node]]);
@@ -166,7 +172,9 @@ export class SimulatedDisk implements Disk {
     };
     const root = survives(this.#root);
     if (root.kind === 'file') throw new Error('the root is a folder');
-    return new SimulatedDisk(root);
+    const found = new SimulatedDisk(root);
+    found.direct = this.direct;
+    return found;
   }
 
   /** The content of every file, by path: for invariants. */
@@ -224,8 +232,10 @@ class SimulatedFile implements DiskFile {
   readonly #disk: SimulatedDisk;
   readonly #path: string;
   readonly #node: FileNode;
+  readonly #direct: boolean;
 
-  constructor(disk: SimulatedDisk, path: string, node: FileNode) {
+  constructor(disk: SimulatedDisk, path: string, node: FileNode, direct = false) {
+    this.#direct = direct;
     this.#disk = disk;
     this.#path = path;
     this.#node = node;
@@ -235,7 +245,15 @@ class SimulatedFile implements DiskFile {
     return this.#node.live.slice(position, position + length);
   }
 
+  async readInto(into: Uint8Array, position: number): Promise<number> {
+    this.#demandAligned(into, position);
+    const found = this.#node.live.subarray(position, position + into.length);
+    into.set(found);
+    return found.length;
+  }
+
   async write(bytes: Uint8Array, position: number): Promise<void> {
+    this.#demandAligned(bytes, position);
     applyWrite(this.#node, { kind: 'write', bytes: bytes.slice(), position });
     this.#disk.operation(`write ${this.#path} ${bytes.length}@${position}`);
   }
@@ -257,6 +275,13 @@ class SimulatedFile implements DiskFile {
   }
 
   async close(): Promise<void> {}
+
+  /** As the kernel does; of an address only the offset in its memory is known here. */
+  #demandAligned(bytes: Uint8Array, position: number): void {
+    if (!this.#direct) return;
+    const odd = [bytes.byteOffset, bytes.length, position].some((value) => value % DIRECT_ALIGNMENT_BYTES !== 0);
+    if (odd || this.#disk.direct === 'refused-at-transfer') throw systemError('EINVAL', this.#path);
+  }
 }
 
 const EMPTY = new Uint8Array(0);

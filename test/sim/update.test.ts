@@ -181,6 +181,8 @@ function fingerprint(disk: SimulatedDisk): string {
 
 interface Scenario {
   readonly name: string;
+  /** What the disk does with transfers past its cache; done, if nothing is said. */
+  readonly direct?: SimulatedDisk['direct'];
   readonly floorSequence: number;
   readonly healthy: boolean;
   readonly end: World['end'];
@@ -200,6 +202,13 @@ const SCENARIOS: readonly Scenario[] = [
     end: { order: ['b'], installed: 2, floor: 2, quarantined: [] },
   },
   {
+    name: 'a file system that refuses direct transfers ends as any other',
+    direct: 'refused-at-transfer',
+    floorSequence: 0,
+    healthy: true,
+    end: { order: ['b', 'a'], installed: 2, floor: 0, quarantined: [] },
+  },
+  {
     name: 'a failing health check ends on the old slot, quarantined',
     floorSequence: 0,
     healthy: false,
@@ -209,8 +218,9 @@ const SCENARIOS: readonly Scenario[] = [
 
 const POLICIES: readonly CutPolicy[] = ['drop', 'keep', 'random'];
 
-async function collectCuts(world: World): Promise<Cut[]> {
+async function collectCuts(world: World, direct: SimulatedDisk['direct']): Promise<Cut[]> {
   const disk = await factoryDisk(world.maker);
+  disk.direct = direct;
   const cuts: Cut[] = [];
   const { rest } = await runChecked(disk, world, ({ number, text }) => {
     if (ONLY_CUT !== undefined && number !== ONLY_CUT) return;
@@ -223,6 +233,7 @@ async function collectCuts(world: World): Promise<Cut[]> {
 
 async function cutEverywhere({
   name,
+  direct = 'done',
   floorSequence,
   healthy,
   end,
@@ -231,7 +242,7 @@ async function cutEverywhere({
   const images = RELEASES.get(2) ?? {};
   const action = maker.release({ sequence: 2, version: '2.0.0', floorSequence, images });
   const world = { maker, action, healthy, end };
-  const cuts = await collectCuts(world);
+  const cuts = await collectCuts(world, direct);
   let durable: Counted = { installed: 0, floor: 0 };
   const recovered = new Set<string>();
   for (const cut of cuts) {

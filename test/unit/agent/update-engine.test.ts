@@ -94,6 +94,19 @@ describe('a release that is good', () => {
     expect(states).toEqual(course);
   });
 
+  it.each([
+    ['done', []],
+    ['refused-at-open', ['medium-unverified']],
+    ['refused-at-transfer', ['medium-unverified']],
+  ] as const)('is read back from the medium; direct transfers %s: the notices are %j', async (direct, expected) => {
+    const { maker, device, disk } = await bench();
+    disk.direct = direct;
+    expect((await device.runToRest(maker.release(GOOD))).rest).toEqual({ rest: 'idle' });
+    const codes = only(device.events, 'notice').map(({ code }) => code);
+    expect(codes).toEqual(expected);
+    expect(disk.contents().get(`${DEVICE}/board/slots/b/rootfs.img`)).toEqual(V2.rootfs);
+  });
+
   it('is not success before it confirmed: in its trial the device still names the release it would go back to', async () => {
     const world = await bench();
     const action = world.maker.release(GOOD);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SourceUnreachable } from '../../../../agent/core/ports.ts';
+import { BandwidthLimit } from '../../../../agent/transport/bandwidth-limit.ts';
 import type { TransferLimits } from '../../../../agent/transport/capped-body.ts';
 import { DirectorySource } from '../../../../agent/transport/directory-source.ts';
 import { HttpsChannel } from '../../../../agent/transport/https-channel.ts';
@@ -61,9 +62,9 @@ async function serve(handler: Handler, leaf?: IssuedCertificate) {
   return { url: `https://localhost:${(server.address() as AddressInfo).port}`, seen };
 }
 
-function channelTo(url: string, limits = QUICK): HttpsChannel {
+function channelTo(url: string, limits = QUICK, bandwidth?: BandwidthLimit): HttpsChannel {
   const identity = { privateKeyPem: device.privateKeyPem, certificateChainPem: device.certificatePem };
-  const channel = new HttpsChannel({ url, anchors: [ca.certificatePem], identity: () => identity, limits });
+  const channel = new HttpsChannel({ url, anchors: [ca.certificatePem], identity: () => identity, limits, bandwidth });
   channels.push(channel);
   return channel;
 }
@@ -177,6 +178,23 @@ describe('the HTTPS source', () => {
     await source.fetchTarget('a', 10);
     for (const socket of seen.sockets) socket.destroy();
     expect(await source.fetchTarget('a', 10)).toMatchObject({ ok: true });
+  });
+});
+
+describe('the bandwidth limit', () => {
+  it('holds up images, all connections together, and nothing else', async () => {
+    const image = Buffer.alloc(400_000, 7);
+    const { url } = await serve(serveRange(image));
+    const source = new HttpsSource(channelTo(url, QUICK, new BandwidthLimit(1_000_000)));
+    const startedMs = performance.now();
+    const fetched = [0, 200_000].map((offset) => {
+      const into = { bytes: new Uint8Array(200_000), received: 0 };
+      return source.fetchRange('a/b.img', offset, 200_000, into);
+    });
+    for (const verdict of await Promise.all(fetched)) expect(verdict.ok).toBe(true);
+    // The last piece is paid for after it came: 400 KB at 1 MB/s, less at most one piece of 64 KB for each transfer.
+    expect(performance.now() - startedMs).toBeGreaterThan(250);
+    expect(new BandwidthLimit(1000).pauseAfterMs(500, 0)).toBe(500);
   });
 });
 

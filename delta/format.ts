@@ -1,8 +1,8 @@
 /**
  * The delta recipe: how to make a new image from an old one, 1 MiB block by 1 MiB block (docs/DELTA.md).
  *
- * Layout, integers big-endian: header (92 bytes) · index (`packCount` × 67 bytes) · packs, one after another. A pack makes
- * a run of blocks out of seven streams, compressed each for itself.
+ * Layout, integers big-endian: header (92 bytes) · index (`packCount` × 76 bytes) · packs, one after another. A pack makes
+ * a run of blocks out of eight streams, compressed each for itself.
  *
  * Invariants: sizes of header and index follow from the header alone, and every length is capped before anything is
  * allocated; a file has no byte that the index does not name.
@@ -28,7 +28,7 @@ const VERSION = 1;
 const STREAM_ENTRY_BYTES = 9;
 
 /** In the order in which they stand in a pack. */
-export const STREAMS = ['kinds', 'lengths', 'offsets', 'differences', 'literals', 'frames', 'digests'] as const;
+export const STREAMS = ['kinds', 'lengths', 'offsets', 'gaps', 'runs', 'differences', 'literals', 'digests'] as const;
 export type StreamName = (typeof STREAMS)[number];
 const PACK_ENTRY_BYTES = 4 + STREAMS.length * STREAM_ENTRY_BYTES;
 
@@ -37,14 +37,10 @@ export const OPERATIONS = {
   zero: 0,
   /** `length` pieces of the old image, from a piece boundary. */
   copy: 1,
-  /** `length` bytes of the old image from anywhere, and as many differences, added modulo 256. */
+  /** `length` bytes of the old image from anywhere, and the differences that stand in the difference streams. */
   add: 2,
   /** `length` bytes of the literal stream. */
   literal: 3,
-  /** A zstd frame whose dictionary is a range of the old image. */
-  frame: 4,
-  /** `length` bytes of the old image from anywhere, as they are. */
-  move: 5,
 } as const;
 
 /** How a stream is compressed. */

@@ -20,9 +20,9 @@ import {
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
 } from '../format.ts';
+import { DifferenceCursor } from './differences.ts';
 import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
-import { type BlockPlan, decodePack, type Operation, type Pack } from './pack.ts';
-import { unpackFrame } from './streams.ts';
+import { type BlockPlan, decodePack, type Pack } from './pack.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -114,12 +114,19 @@ export class DeltaDecoder {
 
   async #fill(pack: Pack, plan: BlockPlan, block: Uint8Array): Promise<(BlockOutcome & { made: false }) | undefined> {
     const sources = plan.sourceDigest === undefined ? undefined : new Sha256();
+    const differences = new DifferenceCursor(pack.streams, plan.differences);
     let made = 0;
     try {
-      for (const operation of plan.operations) {
-        const out = block.subarray(made, made + operation.sizeBytes);
-        if (!(await this.#apply(pack, operation, out, sources))) return cannot('recipe-malformed', 'a frame');
-        made += operation.sizeBytes;
+      for (const { kind, sizeBytes, at } of plan.operations) {
+        const out = block.subarray(made, made + sizeBytes);
+        if (kind === OPERATIONS.zero) out.fill(0);
+        else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
+        else await this.#old.copy(out, at);
+        if (kind === OPERATIONS.add) {
+          sources?.update(out);
+          differences.add(out);
+        }
+        made += sizeBytes;
       }
     } catch (error) {
       if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
@@ -129,32 +136,6 @@ export class DeltaDecoder {
     const found = sources.digest().subarray(0, SOURCE_DIGEST_BYTES);
     return equalBytes(found, plan.sourceDigest) ? undefined : cannot('source-changed', 'the old slot has other bytes');
   }
-
-  /** `false`: a frame that does not unpack, because it or its dictionary is wrong. */
-  async #apply(pack: Pack, operation: Operation, out: Uint8Array, sources: Sha256 | undefined): Promise<boolean> {
-    const { kind, at, source } = operation;
-    if (kind === OPERATIONS.zero) {
-      out.fill(0);
-    } else if (kind === OPERATIONS.literal) {
-      out.set(pack.streams.literals.subarray(at, at + out.length));
-    } else if (kind === OPERATIONS.frame) {
-      const dictionary = new Uint8Array(operation.sourceBytes);
-      await this.#old.copy(dictionary, source);
-      sources?.update(dictionary);
-      const plain = unpackFrame(pack.streams.frames.subarray(at, at + operation.frameBytes), dictionary, out.length);
-      if (plain === undefined) return false;
-      out.set(plain);
-    } else {
-      await this.#old.copy(out, source);
-      if (kind !== OPERATIONS.copy) sources?.update(out);
-      if (kind === OPERATIONS.add) add(out, pack.streams.differences, at);
-    }
-    return true;
-  }
-}
-
-function add(out: Uint8Array, differences: Uint8Array, at: number): void {
-  for (let i = 0; i < out.length; i += 1) out[i] = (out[i] ?? 0) + (differences[at + i] ?? 0);
 }
 
 function findPack(packs: readonly PackEntry[], number: number): PackEntry | undefined {

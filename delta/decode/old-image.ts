@@ -8,7 +8,7 @@ export const OLD_CHUNK_BYTES = 64 * 1024;
 /** 4 MiB: more than the sources of a 1 MiB block mostly are. */
 const CHUNKS_KEPT = 64;
 
-/** Fits platform/disk.ts's DiskFile. The bytes returned must stay as they are until the next read at least. */
+/** Fits platform/disk.ts's DiskFile. The bytes are copied before the next read, so that one buffer serves for all. */
 export interface OldReader {
   /** Up to `length` bytes at `position`; fewer only at the end. Rejects when the slot cannot be read. */
   read(length: number, position: number): Promise<Uint8Array>;
@@ -51,17 +51,25 @@ export class OldImage {
   }
 
   async #load(number: number): Promise<Uint8Array> {
-    let chunk: Uint8Array;
+    // The buffer of the chunk that leaves is used again: no garbage to be collected while an image is written.
+    const kept = this.#chunks.size < CHUNKS_KEPT ? new Uint8Array(OLD_CHUNK_BYTES) : this.#takeOldest();
+    let read: Uint8Array;
     try {
-      chunk = (await this.#reader.read(OLD_CHUNK_BYTES, number * OLD_CHUNK_BYTES)).slice();
+      read = await this.#reader.read(OLD_CHUNK_BYTES, number * OLD_CHUNK_BYTES);
     } catch (cause) {
       throw new OldSlotUnreadable(`the old image cannot be read at ${number * OLD_CHUNK_BYTES}`, { cause });
     }
-    if (this.#chunks.size >= CHUNKS_KEPT) {
-      const [oldest] = this.#chunks.keys();
-      if (oldest !== undefined) this.#chunks.delete(oldest);
-    }
+    kept.set(read.subarray(0, OLD_CHUNK_BYTES));
+    const chunk = read.length < OLD_CHUNK_BYTES ? kept.slice(0, read.length) : kept;
     this.#chunks.set(number, chunk);
     return chunk;
+  }
+
+  #takeOldest(): Uint8Array {
+    for (const [number, chunk] of this.#chunks) {
+      this.#chunks.delete(number);
+      return chunk.length === OLD_CHUNK_BYTES ? chunk : new Uint8Array(OLD_CHUNK_BYTES);
+    }
+    return new Uint8Array(OLD_CHUNK_BYTES);
   }
 }

@@ -16,22 +16,22 @@ import {
   type StreamName,
 } from '../format.ts';
 import { VarintReader } from '../varint.ts';
+import { DifferenceCursor, type DifferencePlace } from './differences.ts';
 import { unpackStream } from './streams.ts';
 
-/** One operation: `sizeBytes` of the new block out of `sourceBytes` at `source` of the old image and of the streams. */
+/** One operation: `sizeBytes` of the new block. */
 export interface Operation {
   readonly kind: number;
   readonly sizeBytes: number;
-  readonly source: number;
-  readonly sourceBytes: number;
-  /** Where its differences, literals or frame stand in their stream. */
+  /** Of copies and additions: where in the old image. Of literals: where in their stream. */
   readonly at: number;
-  readonly frameBytes: number;
 }
 
 export interface BlockPlan {
   readonly sizeBytes: number;
   readonly operations: readonly Operation[];
+  /** Where the differences of its first addition start. */
+  readonly differences: DifferencePlace;
   /** Of everything that its patches read, in order; undefined where there is none. */
   readonly sourceDigest: Uint8Array | undefined;
 }
@@ -41,9 +41,6 @@ export interface Pack {
   readonly blocks: readonly BlockPlan[];
   readonly streams: Readonly<Record<StreamName, Uint8Array>>;
 }
-
-/** A dictionary is never longer. */
-export const DICTIONARY_CAP_BYTES = 2 * BLOCK_BYTES;
 
 export function decodePack(index: RecipeIndex, entry: PackEntry, packed: Uint8Array): Decoding<Pack> {
   if (packed.length !== entry.sizeBytes) return { ok: false, detail: `a pack of ${packed.length} bytes` };
@@ -74,10 +71,9 @@ class PackReader {
   readonly #streams: Readonly<Record<StreamName, Uint8Array>>;
   readonly #lengths: VarintReader;
   readonly #offsets: VarintReader;
+  readonly #differences: DifferenceCursor;
   #kindsAt = 0;
-  #differencesAt = 0;
   #literalsAt = 0;
-  #framesAt = 0;
   #digestsAt = 0;
   /** Where the last copy, and the last patch, ended in the old image: sources are told from there. */
   #copyEnd = 0;
@@ -89,6 +85,7 @@ class PackReader {
     this.#streams = streams;
     this.#lengths = new VarintReader(streams.lengths);
     this.#offsets = new VarintReader(streams.offsets);
+    this.#differences = new DifferenceCursor(streams);
   }
 
   read(): BlockPlan[] {
@@ -98,14 +95,13 @@ class PackReader {
       const sizeBytes = Math.min(BLOCK_BYTES, this.#index.newSizeBytes - number * BLOCK_BYTES);
       blocks.push(this.#block(sizeBytes));
     }
-    const { kinds, differences, literals, frames, digests } = this.#streams;
+    const { kinds, literals, digests } = this.#streams;
     const used =
       this.#kindsAt === kinds.length &&
       this.#lengths.ended &&
       this.#offsets.ended &&
-      this.#differencesAt === differences.length &&
+      this.#differences.ended &&
       this.#literalsAt === literals.length &&
-      this.#framesAt === frames.length &&
       this.#digestsAt === digests.length;
     if (!used) throw new WrongOperation('a stream has more than its operations use');
     return blocks;
@@ -113,18 +109,19 @@ class PackReader {
 
   #block(sizeBytes: number): BlockPlan {
     const operations: Operation[] = [];
+    const differences = this.#differences.place();
     let patched = false;
     for (let made = 0; made < sizeBytes; ) {
       const operation = this.#operation(sizeBytes - made);
       operations.push(operation);
       made += operation.sizeBytes;
-      patched ||= operation.kind !== OPERATIONS.copy && operation.sourceBytes > 0;
+      patched ||= operation.kind === OPERATIONS.add;
     }
-    if (!patched) return { sizeBytes, operations, sourceDigest: undefined };
+    if (!patched) return { sizeBytes, operations, differences, sourceDigest: undefined };
     const sourceDigest = this.#streams.digests.subarray(this.#digestsAt, this.#digestsAt + SOURCE_DIGEST_BYTES);
     if (sourceDigest.length !== SOURCE_DIGEST_BYTES) throw new WrongOperation('a source digest is missing');
     this.#digestsAt += SOURCE_DIGEST_BYTES;
-    return { sizeBytes, operations, sourceDigest };
+    return { sizeBytes, operations, differences, sourceDigest };
   }
 
   #operation(roomBytes: number): Operation {
@@ -134,38 +131,23 @@ class PackReader {
     const pieces = kind === OPERATIONS.zero || kind === OPERATIONS.copy;
     const sizeBytes = pieces ? length * PIECE_BYTES : length;
     if (sizeBytes < 1 || sizeBytes > roomBytes) throw new WrongOperation(`${sizeBytes} bytes into ${roomBytes}`);
-    const plain = { sizeBytes, source: 0, sourceBytes: 0, at: 0, frameBytes: 0 };
     switch (kind) {
       case OPERATIONS.zero:
-        return { ...plain, kind };
+        return { kind, sizeBytes, at: 0 };
       case OPERATIONS.copy:
-        return { ...plain, kind, source: this.#copySource(sizeBytes), sourceBytes: sizeBytes };
-      case OPERATIONS.move:
-        return { ...plain, kind, source: this.#patchSource(sizeBytes), sourceBytes: sizeBytes };
-      case OPERATIONS.add: {
-        const at = this.#take('differences', this.#differencesAt, sizeBytes);
-        this.#differencesAt += sizeBytes;
-        return { ...plain, kind, at, source: this.#patchSource(sizeBytes), sourceBytes: sizeBytes };
-      }
+        return { kind, sizeBytes, at: this.#copySource(sizeBytes) };
+      case OPERATIONS.add:
+        if (!this.#differences.skip(sizeBytes)) throw new WrongOperation('differences');
+        return { kind, sizeBytes, at: this.#patchSource(sizeBytes) };
       case OPERATIONS.literal: {
-        const at = this.#take('literals', this.#literalsAt, sizeBytes);
+        const at = this.#literalsAt;
         this.#literalsAt += sizeBytes;
-        return { ...plain, kind, at };
+        if (this.#literalsAt > this.#streams.literals.length) throw new WrongOperation('too few literals');
+        return { kind, sizeBytes, at };
       }
-      case OPERATIONS.frame:
-        return this.#frame(plain);
       default:
         throw new WrongOperation(`operation ${kind}`);
     }
-  }
-
-  #frame(plain: Omit<Operation, 'kind'>): Operation {
-    const sourceBytes = this.#lengths.unsigned() ?? 0;
-    const frameBytes = this.#lengths.unsigned() ?? 0;
-    if (sourceBytes < 1 || sourceBytes > DICTIONARY_CAP_BYTES || frameBytes < 1) throw new WrongOperation('a frame');
-    const at = this.#take('frames', this.#framesAt, frameBytes);
-    this.#framesAt += frameBytes;
-    return { ...plain, kind: OPERATIONS.frame, at, frameBytes, sourceBytes, source: this.#patchSource(sourceBytes) };
   }
 
   #copySource(sizeBytes: number): number {
@@ -183,10 +165,5 @@ class PackReader {
   #inside(source: number, sizeBytes: number): number {
     if (source >= 0 && source + sizeBytes <= this.#index.oldSizeBytes) return source;
     throw new WrongOperation(`a source of ${sizeBytes} bytes at ${source}`);
-  }
-
-  #take(name: StreamName, at: number, sizeBytes: number): number {
-    if (at + sizeBytes > this.#streams[name].length) throw new WrongOperation(`stream ${name} is too short`);
-    return at;
   }
 }

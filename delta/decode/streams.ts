@@ -23,20 +23,6 @@ export function unpackStream(entry: StreamEntry, packed: Uint8Array): Uint8Array
   return undefined;
 }
 
-/** A zstd frame with a dictionary: `outBytes` bytes, or undefined (also where the runtime knows no dictionaries). */
-export function unpackFrame(frame: Uint8Array, dictionary: Uint8Array, outBytes: number): Uint8Array | undefined {
-  const options = {
-    maxOutputLength: outBytes,
-    chunkSize: Math.max(outBytes, LEAST_CHUNK_BYTES),
-    dictionary: Buffer.from(dictionary.buffer, dictionary.byteOffset, dictionary.byteLength),
-  };
-  try {
-    return exactly(outBytes, zlib.zstdDecompressSync(frame, options));
-  } catch {
-    return undefined;
-  }
-}
-
 function exactly(length: number, bytes: Uint8Array): Uint8Array | undefined {
   return bytes.length === length ? bytes : undefined;
 }

@@ -22,8 +22,8 @@ import { MISSING, type Owner, OWNERS, type Part, type Plan, ZERO } from './plan.
 
 /** A pack is closed once its streams have so many bytes; it stays below the format's cap, whatever its last block. */
 export const PACK_PLAIN_BYTES = 4 * 1024 * 1024;
-/** An exact range is told without differences from this length on. */
-const MOVE_FROM_BYTES = 2048;
+/** Fewer equal bytes than this between two that differ go into the run. */
+const GAP_FROM_BYTES = 4;
 
 export interface PackedPack {
   readonly entry: PackEntry;
@@ -55,6 +55,9 @@ export class RecipeWriter {
   #streams = newStreams();
   #copyEnd = 0;
   #patchEnd = 0;
+  /** The run that is being written, and the equal bytes since. */
+  #runBytes = 0;
+  #equalBytes = 0;
   readonly profile: Profile = {
     pieces: { zero: 0, copied: 0, missing: 0 },
     packed: Object.fromEntries(STREAMS.map((name) => [name, 0])) as Record<StreamName, number>,
@@ -116,7 +119,7 @@ export class RecipeWriter {
       this.profile.pieces[source === ZERO ? 'zero' : source === MISSING ? 'missing' : 'copied'] += 1;
       if (source === MISSING) this.#account(piece, bytes.subarray(at, at + length));
     }
-    return this.#splitMoves(list, bytes);
+    return list;
   }
 
   #partsOf(piece: number, length: number): readonly Part[] {
@@ -137,24 +140,6 @@ export class RecipeWriter {
     }
   }
 
-  /** Long stretches of an addition without a difference are told as moves. */
-  #splitMoves(list: readonly Pending[], bytes: Uint8Array): Pending[] {
-    const out: Pending[] = [];
-    let at = 0;
-    for (const pending of list) {
-      if (pending.kind !== OPERATIONS.add) out.push(pending);
-      else {
-        const old = this.#old.read(pending.source, pending.length);
-        for (const [from, to, equal] of stretches(old, bytes.subarray(at, at + pending.length))) {
-          const kind = equal ? OPERATIONS.move : OPERATIONS.add;
-          out.push({ kind, length: to - from, source: pending.source + from });
-        }
-      }
-      at += pending.length;
-    }
-    return out;
-  }
-
   /** Whether it reads a source that the block's source digest covers. */
   #write({ kind, length, source }: Pending, out: Uint8Array, sources: Sha256): boolean {
     const { kinds, lengths, offsets, differences, literals } = this.#streams;
@@ -167,20 +152,51 @@ export class RecipeWriter {
       offsets.signed((source - this.#copyEnd) / PIECE_BYTES);
       this.#copyEnd = source + length;
     }
-    if (kind !== OPERATIONS.add && kind !== OPERATIONS.move) return false;
+    if (kind !== OPERATIONS.add) return false;
     offsets.signed(source - this.#patchEnd);
     this.#patchEnd = source + length;
     const old = this.#old.read(source, length);
     sources.update(old);
-    if (kind === OPERATIONS.add) {
-      const difference = new Uint8Array(length);
-      for (let i = 0; i < length; i += 1) difference[i] = (out[i] ?? 0) - (old[i] ?? 0);
-      differences.bytes(difference);
-    }
+    this.#addDifferences(old, out);
     return true;
   }
 
+  #addDifferences(old: Uint8Array, fresh: Uint8Array): void {
+    const { gaps, runs, differences } = this.#streams;
+    for (let i = 0; i < fresh.length; i += 1) {
+      const difference = ((fresh[i] ?? 0) - (old[i] ?? 0)) & 255;
+      if (difference === 0) {
+        this.#equalBytes += 1;
+        continue;
+      }
+      if (this.#runBytes > 0 && this.#equalBytes < GAP_FROM_BYTES) {
+        for (let equal = 0; equal < this.#equalBytes; equal += 1) differences.byte(0);
+        this.#runBytes += this.#equalBytes;
+      } else {
+        if (this.#runBytes > 0) runs.unsigned(this.#runBytes);
+        gaps.unsigned(this.#equalBytes);
+        this.#runBytes = 0;
+      }
+      differences.byte(difference);
+      this.#runBytes += 1;
+      this.#equalBytes = 0;
+    }
+  }
+
+  /** Ends the last run of a pack; equal bytes after it are a gap with an empty run. */
+  #endDifferences(): void {
+    const { gaps, runs } = this.#streams;
+    if (this.#runBytes > 0) runs.unsigned(this.#runBytes);
+    if (this.#equalBytes > 0) {
+      gaps.unsigned(this.#equalBytes);
+      runs.unsigned(0);
+    }
+    this.#runBytes = 0;
+    this.#equalBytes = 0;
+  }
+
   async #close(firstBlock: number, blockCount: number): Promise<PackedPack> {
+    this.#endDifferences();
     const plain = STREAMS.map((name) => this.#streams[name].take());
     const packed = await Promise.all(plain.map(packStream));
     const streams: StreamEntry[] = packed.map(({ codec, bytes }, place) => ({
@@ -201,22 +217,6 @@ export class RecipeWriter {
 
 function newStreams(): Record<StreamName, ByteWriter> {
   return Object.fromEntries(STREAMS.map((name) => [name, new ByteWriter()])) as Record<StreamName, ByteWriter>;
-}
-
-/** [from, to, without a difference]: in order, without gaps. */
-function* stretches(old: Uint8Array, fresh: Uint8Array): Generator<[number, number, boolean]> {
-  let told = 0;
-  for (let at = 0; at < fresh.length; ) {
-    let end = at;
-    while (end < fresh.length && old[end] === fresh[end]) end += 1;
-    if (end - at >= MOVE_FROM_BYTES) {
-      if (at > told) yield [told, at, false];
-      yield [at, end, true];
-      told = end;
-    }
-    at = Math.max(end, at) + 1;
-  }
-  if (told < fresh.length) yield [told, fresh.length, false];
 }
 
 const brotli = promisify(brotliCompress);

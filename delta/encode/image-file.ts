@@ -20,7 +20,8 @@ export class ImageFile {
 
   /** Exactly `length` bytes; throws RangeError past the end. */
   read(offset: number, length: number): Uint8Array {
-    if (offset < 0 || offset + length > this.sizeBytes) throw new RangeError(`${length} bytes at ${offset} of an image`);
+    if (offset < 0 || offset + length > this.sizeBytes)
+      throw new RangeError(`${length} bytes at ${offset} of an image`);
     const bytes = new Uint8Array(length);
     for (let done = 0; done < length; ) {
       const got = readSync(this.#fd, bytes, done, length - done, offset + done);

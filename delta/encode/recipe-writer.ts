@@ -2,8 +2,9 @@
  * A plan as a recipe: block by block into streams, streams into packs, each compressed by whichever of the codecs makes
  * it smallest.
  */
-import { brotliCompress, constants, zstdCompress } from 'node:zlib';
+
 import { promisify } from 'node:util';
+import { brotliCompress, constants, zstdCompress } from 'node:zlib';
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
@@ -18,7 +19,7 @@ import {
 } from '../format.ts';
 import { ByteWriter } from '../varint.ts';
 import type { ImageFile } from './image-file.ts';
-import { MISSING, type Owner, OWNERS, type Part, type Plan, ZERO } from './plan.ts';
+import { MISSING, OWNERS, type Owner, type Part, type Plan, ZERO } from './plan.ts';
 
 /** A pack is closed once its streams have so many bytes; it stays below the format's cap, whatever its last block. */
 export const PACK_PLAIN_BYTES = 4 * 1024 * 1024;
@@ -61,7 +62,9 @@ export class RecipeWriter {
   readonly profile: Profile = {
     pieces: { zero: 0, copied: 0, missing: 0 },
     packed: Object.fromEntries(STREAMS.map((name) => [name, 0])) as Record<StreamName, number>,
-    owners: Object.fromEntries(OWNERS.map((name) => [name, { pieces: 0, differences: 0, literals: 0 }])) as Profile['owners'],
+    owners: Object.fromEntries(
+      OWNERS.map((name) => [name, { pieces: 0, differences: 0, literals: 0 }]),
+    ) as Profile['owners'],
     operations: 0,
   };
 
@@ -105,7 +108,8 @@ export class RecipeWriter {
     const list: Pending[] = [];
     const push = (kind: number, length: number, source: number): void => {
       const last = list.at(-1);
-      const goesOn = kind === OPERATIONS.zero || kind === OPERATIONS.literal || last?.source === source - (last?.length ?? 0);
+      const goesOn =
+        kind === OPERATIONS.zero || kind === OPERATIONS.literal || last?.source === source - (last?.length ?? 0);
       if (last?.kind === kind && goesOn) last.length += length;
       else list.push({ kind, length, source });
     };
@@ -115,7 +119,9 @@ export class RecipeWriter {
       const source = this.#plan.sources[piece] ?? MISSING;
       if (source === ZERO) push(OPERATIONS.zero, length, 0);
       else if (source !== MISSING) push(OPERATIONS.copy, length, source * PIECE_BYTES);
-      else for (const part of this.#partsOf(piece, length)) push(part.source < 0 ? OPERATIONS.literal : OPERATIONS.add, part.length, part.source);
+      else
+        for (const part of this.#partsOf(piece, length))
+          push(part.source < 0 ? OPERATIONS.literal : OPERATIONS.add, part.length, part.source);
       this.profile.pieces[source === ZERO ? 'zero' : source === MISSING ? 'missing' : 'copied'] += 1;
       if (source === MISSING) this.#account(piece, bytes.subarray(at, at + length));
     }
@@ -142,7 +148,7 @@ export class RecipeWriter {
 
   /** Whether it reads a source that the block's source digest covers. */
   #write({ kind, length, source }: Pending, out: Uint8Array, sources: Sha256): boolean {
-    const { kinds, lengths, offsets, differences, literals } = this.#streams;
+    const { kinds, lengths, offsets, literals } = this.#streams;
     this.profile.operations += 1;
     kinds.byte(kind);
     const pieces = kind === OPERATIONS.zero || kind === OPERATIONS.copy;

@@ -93,8 +93,7 @@ export function matchAnywhere(index: WideIndex, fresh: Uint8Array, sink: MatchSi
       if (at + WINDOW_BYTES <= fresh.length) hash = hashAt(fresh, at);
       continue;
     }
-    hash =
-      (Math.imul(hash, MULTIPLIER) + (fresh[at + WINDOW_BYTES] ?? 0) - Math.imul(fresh[at] ?? 0, LEAVING)) | 0;
+    hash = (Math.imul(hash, MULTIPLIER) + (fresh[at + WINDOW_BYTES] ?? 0) - Math.imul(fresh[at] ?? 0, LEAVING)) | 0;
     at += 1;
   }
   if (told < fresh.length) sink.fresh(told, fresh.length - told);

@@ -40,7 +40,7 @@ for (let number = 0; number < map.value.count; number += 1) {
   if (!outcome.made) throw new Error(`block ${number}: ${outcome.why}: ${outcome.detail}`);
   await out.write(outcome.bytes, 0, outcome.bytes.length, number * map.value.blockBytes);
 }
-await out.close();
+await Promise.all([out.close(), old.close(), recipe.close()]);
 const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
 const cpuSeconds = (userCPUTime + systemCPUTime) / 1e6;
 process.stdout.write(`${JSON.stringify({ blocks: map.value.count, cpuSeconds, peakMb: (maxRSS * 1024) / 1e6 })}\n`);

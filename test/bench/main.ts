@@ -1,5 +1,6 @@
 /**
  *   npm run bench -- agent [--runs N] [--json FILE] [--write]
+ *   npm run bench -- delta [--images FOLDER] [--install-peers] [--json FILE] [--write]
  *
  * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios };
  * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
@@ -13,11 +14,16 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { benchAgent } from './agent-bench.ts';
+import { benchDelta } from './delta-bench.ts';
 import { type BenchReport, describeMachine, type Row } from './measure.ts';
 
 const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
-const [BEGIN, END] = ['<!-- measured: begin -->', '<!-- measured: end -->'];
+const MARKS = {
+  agent: ['<!-- measured: begin -->', '<!-- measured: end -->'],
+  delta: ['<!-- measured delta: begin -->', '<!-- measured delta: end -->'],
+} as const;
+type BenchName = keyof typeof MARKS;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -26,18 +32,40 @@ async function main(): Promise<number> {
       runs: { type: 'string', default: '9' },
       json: { type: 'string' },
       write: { type: 'boolean', default: false },
+      images: { type: 'string', default: join(projectRoot, 'build/delta-images') },
+      'install-peers': { type: 'boolean', default: false },
     },
   });
   const runs = Number(values.runs);
-  if (positionals.join() !== 'agent' || !Number.isSafeInteger(runs) || runs < 1) {
+  const name: BenchName | undefined = (['agent', 'delta'] as const).find((known) => known === positionals.join());
+  if (name === undefined || !Number.isSafeInteger(runs) || runs < 1) {
     throw new Fault({
       code: 'usage',
       what: 'no such benchmark',
       where: positionals.join(' ') || '(none)',
-      cure: 'Use: npm run bench -- agent [--runs N] [--json FILE] [--write].',
+      cure: 'Use: npm run bench -- agent|delta [--runs N] [--json FILE] [--write].',
       exitStatus: EXIT.usage,
     });
   }
+  const progress = (line: string): void => void process.stderr.write(`  ${line}\n`);
+  if (name === 'agent') demandBundles();
+  const findings =
+    name === 'agent'
+      ? await benchAgent(projectRoot, runs, progress)
+      : await benchDelta({ projectRoot, folder: values.images, installPeers: values['install-peers'], progress });
+  const report: BenchReport = {
+    machine: describeMachine(),
+    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
+    ...findings,
+  };
+  const tables = tablesOf(report);
+  process.stdout.write(`${tables}\n`);
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (values.write) await writeDocument(tables, name);
+  return EXIT.ok;
+}
+
+function demandBundles(): void {
   for (const file of [
     'dist/holdfast-agent.mjs',
     'dist/holdfast-server.mjs',
@@ -53,17 +81,6 @@ async function main(): Promise<number> {
       exitStatus: EXIT.environment,
     });
   }
-  const findings = await benchAgent(projectRoot, runs, (line) => process.stderr.write(`  ${line}\n`));
-  const report: BenchReport = {
-    machine: describeMachine(),
-    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
-    ...findings,
-  };
-  const tables = tablesOf(report);
-  process.stdout.write(`${tables}\n`);
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
-  if (values.write) await writeDocument(tables);
-  return EXIT.ok;
 }
 
 function tablesOf({ machine, versions, rows, ratios }: BenchReport): string {
@@ -86,7 +103,8 @@ function number(value: number): string {
   return value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Math.round(value * 100) / 100);
 }
 
-async function writeDocument(tables: string): Promise<void> {
+async function writeDocument(tables: string, name: BenchName): Promise<void> {
+  const [BEGIN, END] = MARKS[name];
   const text = await readFile(DOCUMENT, 'utf8');
   const [before] = text.split(BEGIN);
   const after = text.split(END)[1];

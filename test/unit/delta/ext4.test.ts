@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Ext4, readExt4 } from '../../../delta/encode/ext4.ts';
 import { ImageFile } from '../../../delta/encode/image-file.ts';
-import { SeedIndex, matchNew } from '../../../delta/encode/matcher.ts';
+import { matchNew, SeedIndex } from '../../../delta/encode/matcher.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-ext4-'));
 const image = join(directory, 'fs.img');
@@ -35,7 +35,16 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe('reading ext4', () => {
   test('finds every path, with the inode that debugfs names', () => {
-    const paths = ['/', '/etc', '/etc/deep/er/large', '/empty', '/sparse', '/link', '/many', '/many/entry-699-'.padEnd(65, 'x')];
+    const paths = [
+      '/',
+      '/etc',
+      '/etc/deep/er/large',
+      '/empty',
+      '/sparse',
+      '/link',
+      '/many',
+      '/many/entry-699-'.padEnd(65, 'x'),
+    ];
     for (const path of paths) {
       const said = /Inode: (\d+)/.exec(debugfs(`stat "${path}"`))?.[1];
       const found = tree?.files.find((file) => file.path === path);
@@ -48,10 +57,14 @@ describe('reading ext4', () => {
     let compared = 0;
     for (const file of tree?.files ?? []) {
       // debugfs takes the text of a short link for block numbers.
-      if (file.kind === 'other' || file.path.startsWith('<') || (file.path.startsWith('/many/') && compared > 60)) continue;
+      if (file.kind === 'other' || file.path.startsWith('<') || (file.path.startsWith('/many/') && compared > 60))
+        continue;
       const said = debugfs(`blocks "${file.path}"`).trim().split(/\s+/).filter(Boolean).map(Number);
       const found = file.extents.flatMap(({ block, count }) => Array.from({ length: count }, (_, i) => block + i));
-      expect([...file.metadataBlocks, ...found].sort((a, b) => a - b), file.path).toEqual(said.sort((a, b) => a - b));
+      expect(
+        [...file.metadataBlocks, ...found].sort((a, b) => a - b),
+        file.path,
+      ).toEqual(said.sort((a, b) => a - b));
       compared += 1;
     }
     expect(compared).toBeGreaterThan(60);
@@ -83,7 +96,8 @@ describe('reading ext4', () => {
     whole.close();
     for (let seed = 1; seed < 60; seed += 1) {
       const damaged = bytes.slice();
-      for (let i = 0; i < 200; i += 1) damaged[1024 + ((seed * 7919 + i * 104729) % (damaged.length - 1024))] = seed * i;
+      for (let i = 0; i < 200; i += 1)
+        damaged[1024 + ((seed * 7919 + i * 104729) % (damaged.length - 1024))] = seed * i;
       damaged.set([0x53, 0xef], 1024 + 0x38);
       open(damaged);
     }

@@ -57,7 +57,11 @@ interface Pair {
 }
 
 async function makePair(old: Uint8Array, fresh: Uint8Array, packPlainBytes?: number): Promise<Pair> {
-  const [oldPath, newPath, outPath] = ['old', 'new', 'out'].map((name) => join(directory, name)) as [string, string, string];
+  const [oldPath, newPath, outPath] = ['old', 'new', 'out'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
   await writeFile(oldPath, old);
   await writeFile(newPath, fresh);
   const packs = packPlainBytes === undefined ? {} : { packPlainBytes };
@@ -104,11 +108,16 @@ const EDITS: Edit[] = [
 describe('a recipe', () => {
   test('makes the new image byte for byte, whatever was edited and whatever its length', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.nat(1000), fc.nat(2 * BLOCK_BYTES), fc.array(Edit, { maxLength: 6 }), async (seed, size, edits) => {
-        const old = bytesOf(seed, size);
-        const outcomes = await produce(await makePair(old, edited(old, edits)), reader(old));
-        expect(outcomes?.every((outcome) => outcome.made)).toBe(true);
-      }),
+      fc.asyncProperty(
+        fc.nat(1000),
+        fc.nat(2 * BLOCK_BYTES),
+        fc.array(Edit, { maxLength: 6 }),
+        async (seed, size, edits) => {
+          const old = bytesOf(seed, size);
+          const outcomes = await produce(await makePair(old, edited(old, edits)), reader(old));
+          expect(outcomes?.every((outcome) => outcome.made)).toBe(true);
+        },
+      ),
       { numRuns: 25 },
     );
   });
@@ -181,7 +190,10 @@ describe('a damaged or hostile recipe', () => {
     let refused = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.tuple(fc.nat(pair.recipe.length - 1), fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 4 }),
+        fc.array(fc.tuple(fc.nat(pair.recipe.length - 1), fc.integer({ min: 1, max: 255 })), {
+          minLength: 1,
+          maxLength: 4,
+        }),
         async (flips) => {
           const recipe = pair.recipe.slice();
           for (const [at, mask] of flips) recipe[at] = (recipe[at] ?? 0) ^ mask;

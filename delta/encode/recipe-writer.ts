@@ -22,7 +22,7 @@ import type { ImageFile } from './image-file.ts';
 import { MISSING, OWNERS, type Owner, type Part, type Plan, ZERO } from './plan.ts';
 
 /** A pack is closed once its streams have so many bytes; it stays below the format's cap, whatever its last block. */
-export const PACK_PLAIN_BYTES = 4 * 1024 * 1024;
+export const PACK_PLAIN_BYTES = 2 * 1024 * 1024;
 /** Fewer equal bytes than this between two that differ go into the run. */
 const GAP_FROM_BYTES = 4;
 
@@ -233,12 +233,13 @@ async function packStream(plain: Uint8Array): Promise<{ codec: number; bytes: Ui
   if (plain.length < 16) return stored;
   const params = {
     [constants.BROTLI_PARAM_QUALITY]: 11,
-    [constants.BROTLI_PARAM_LGWIN]: 22,
+    // The window decides what unpacking takes: no larger than the stream.
+    [constants.BROTLI_PARAM_LGWIN]: Math.min(22, Math.max(10, Math.ceil(Math.log2(plain.length + 16)))),
     [constants.BROTLI_PARAM_SIZE_HINT]: plain.length,
   };
   const [small, other] = await Promise.all([
     brotli(plain, { params }),
-    zstd(plain, { params: { [constants.ZSTD_c_compressionLevel]: 19 } }),
+    zstd(plain, { params: { [constants.ZSTD_c_compressionLevel]: 19 }, pledgedSrcSize: plain.length }),
   ]);
   const choices = [
     { codec: CODECS.zstd as number, bytes: other as Uint8Array },

@@ -27,7 +27,8 @@ const Url = (protocol: string) =>
     ),
   );
 
-const ConfigFile = v.strictObject({
+/** The whole file, as it stands on disk. docs/AGENT_CONFIG.md is generated from it. */
+export const ConfigFile = v.strictObject({
   format: v.literal('holdfast-agent-1'),
   /** Only where the claim does not say it: the claim's id is the device's id. */
   deviceId: v.optional(Name),
@@ -183,7 +184,7 @@ function invalidField(path: string, issue: v.BaseIssue<unknown>): Fault {
     where: `${path}, field ${field}`,
     cure: unknownField
       ? 'Remove the field, or correct its spelling.'
-      : (CURES[field.split('.')[0] ?? ''] ?? `Correct the field ${field}; docs/FORMATS.md lists every field.`),
+      : (CURES[field.split('.')[0] ?? ''] ?? `Correct the field ${field}; docs/AGENT_CONFIG.md lists every field.`),
     exitStatus: EXIT.input,
   });
 }

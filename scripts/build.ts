@@ -8,6 +8,7 @@
  */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
@@ -23,6 +24,7 @@ const STAND_INS = [
   { importer: /node-forge\/lib\/asn1\.js$/, request: './util', standIn: 'byte-string-buffer.cjs' },
   { importer: /node-forge\/lib\/(asn1|oids)\.js$/, request: './oids', standIn: 'no-oid-names.cjs' },
   { importer: /mqtt\/build\/lib\/shared\.js$/, request: '../../package.json', standIn: 'mqtt-version.cjs' },
+  { importer: /mqtt-packet\/writeToStream\.js$/, request: './numbers', standIn: 'mqtt-numbers.cjs' },
 ] as const;
 
 const standIns: Plugin = {
@@ -31,6 +33,31 @@ const standIns: Plugin = {
     onResolve({ filter: /^\.\.?\// }, ({ importer, path }) => {
       const found = STAND_INS.find((entry) => entry.request === path && entry.importer.test(importer));
       return found === undefined ? undefined : { path: stub(found.standIn) };
+    });
+  },
+};
+
+/**
+ * Node's own modules by `process.getBuiltinModule`, and of each only the names that are used: an `import` reads every
+ * export once, and with that loads what Node keeps for later (web cryptography, worker threads, readline, diff).
+ */
+const builtinsByName: Plugin = {
+  name: 'builtins-by-name',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /./ }, ({ path, kind }) => {
+      if (!isBuiltin(path)) return undefined;
+      return { path: path.replace(/^node:/, ''), namespace: kind === 'require-call' ? 'builtin' : 'builtin-names' };
+    });
+    const get = (path: string): string => `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
+    onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({ contents: `module.exports = ${get(path)};` }));
+    onLoad({ filter: /./, namespace: 'builtin-names' }, ({ path }) => {
+      const names = Object.keys(process.getBuiltinModule(`node:${path}`) ?? {}).filter((name) =>
+        /^[a-z]\w*$/i.test(name),
+      );
+      const pick = names.map((name) => `export const ${name} = /* @__PURE__ */ (() => it.${name})();`);
+      return {
+        contents: [`const it = ${get(path)};`, ...pick.filter((line) => !/const default /.test(line))].join('\n'),
+      };
     });
   },
 };
@@ -57,7 +84,7 @@ export const BUNDLES = {
     // The agent promises Node 22.15; the server and the tools run on 24.
     target: 'node22',
     minify: true,
-    plugins: [standIns],
+    plugins: [standIns, builtinsByName],
     banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
     alias: {
       'readable-stream': stub('readable-stream.cjs'),

@@ -2,9 +2,10 @@
  * Removal proofs: takes one check or one fsync out of the code at a time, in a copy of the tree, and demands that a
  * named test turns red. A removal that nobody notices is a check that nobody tests.
  *
- *   npm run mutations [-- --only NAME …] [--list] [--json FILE]
+ *   npm run mutations [-- --only NAME …] [--list] [--json FILE] [--green-before]
  *
- * The working tree is never changed. The tests named in the table must be green before anything is removed.
+ * The working tree is never changed. The tests named in the table must be green before anything is removed; with
+ * `--green-before` the caller has just seen that they are.
  */
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,12 +14,14 @@ import { parseArgs } from 'node:util';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { endWithSignals, ROOT } from './gate/run-program.ts';
-import { runTests, type TestRun } from './gate/vitest-run.ts';
+import { runTests } from './gate/vitest-run.ts';
 import type { Removal } from './mutations/removals.ts';
 import { REMOVALS } from './mutations/removals.ts';
 
 /** Without a check some tests wait for what never comes. */
 const HANG_MS = 20_000;
+/** Copies of the tree, each with one removal under way. */
+const LANES = 2;
 const NOT_COPIED = new Set(['node_modules', '.git']);
 
 interface Outcome {
@@ -45,10 +48,38 @@ function mutate(text: string, removal: Removal): string | undefined {
   return parts.length === 2 ? parts.join(removal.replace) : undefined;
 }
 
-/** The removal's test files, if there are any and all are green without it; else undefined. */
-function greenFiles(before: TestRun, removal: Removal): readonly string[] | undefined {
-  const files = before.files.filter(({ name }) => removal.tests.some((test) => name.startsWith(test)));
-  return files.length > 0 && files.every(({ failed }) => failed === 0) ? files.map(({ name }) => name) : undefined;
+type TestsOf = (removal: Removal) => readonly string[] | undefined;
+
+/** Runs every test file of the table once, unchanged. A removal's files are its tests only if all of them are green. */
+async function greenTests(copy: string, removals: readonly Removal[]): Promise<TestsOf> {
+  const before = await runTests([...new Set(removals.flatMap(({ tests }) => tests))], { root: copy, seed: 1 });
+  for (const fault of before.faults) print(fault);
+  return (removal) => {
+    const files = before.files.filter(({ name }) => removal.tests.some((test) => name.startsWith(test)));
+    return files.length > 0 && files.every(({ failed }) => failed === 0) ? files.map(({ name }) => name) : undefined;
+  };
+}
+
+/** One removal at a time in each copy. */
+async function tryAll(copies: readonly string[], removals: readonly Removal[], testsOf: TestsOf): Promise<Outcome[]> {
+  const waiting = [...removals];
+  const outcomes: Outcome[] = [];
+  const lane = async (copy: string): Promise<void> => {
+    for (let removal = waiting.shift(); removal !== undefined; removal = waiting.shift()) {
+      const startMs = performance.now();
+      const outcome = await tryRemoval(copy, removal, testsOf(removal));
+      outcomes.push(outcome);
+      printOutcome(outcome, (performance.now() - startMs) / 1000);
+    }
+  };
+  await Promise.all(copies.map(lane));
+  return outcomes;
+}
+
+function printOutcome(outcome: Outcome, seconds: number): void {
+  const { noticed, name, file, red, why } = outcome;
+  print(`${noticed ? '  ok ' : 'FAIL '}without ${name} (${file})  ${seconds.toFixed(1)} s`);
+  for (const line of noticed ? red.slice(0, 3) : why.split('\n').slice(0, 12)) print(`       ${line}`);
 }
 
 async function tryRemoval(copy: string, removal: Removal, tests: readonly string[] | undefined): Promise<Outcome> {
@@ -111,6 +142,7 @@ async function main(): Promise<number> {
       only: { type: 'string', multiple: true, default: [] },
       list: { type: 'boolean', default: false },
       json: { type: 'string' },
+      'green-before': { type: 'boolean', default: false },
     },
   });
   if (values.list) {
@@ -118,26 +150,20 @@ async function main(): Promise<number> {
     return EXIT.ok;
   }
   const removals = choose(values.only);
-  const copy = await copyTree();
+  const copies = await Promise.all(Array.from({ length: LANES }, copyTree));
   try {
-    const before = await runTests([...new Set(removals.flatMap(({ tests }) => tests))], { root: copy, seed: 1 });
-    for (const fault of before.faults) print(fault);
-    const outcomes: Outcome[] = [];
-    for (const removal of removals) {
-      const outcome = await tryRemoval(copy, removal, greenFiles(before, removal));
-      outcomes.push(outcome);
-      print(`${outcome.noticed ? '  ok ' : 'FAIL '}without ${outcome.name} (${outcome.file})`);
-      for (const line of outcome.noticed ? outcome.red.slice(0, 3) : outcome.why.split('\n').slice(0, 12))
-        print(`       ${line}`);
-      if (outcome.red.length > 3) print(`       and ${outcome.red.length - 3} more`);
-    }
+    const testsOf = values['green-before']
+      ? ({ tests }: Removal) => tests
+      : await greenTests(copies[0] ?? '', removals);
+    const outcomes = await tryAll(copies, removals, testsOf);
     const unnoticed = outcomes.filter(({ noticed }) => !noticed).length;
-    if (values.json !== undefined)
+    if (values.json !== undefined) {
       await writeFile(values.json, `${JSON.stringify({ ok: unnoticed === 0, removals: outcomes }, null, 2)}\n`);
+    }
     print(`${outcomes.length - unnoticed} passed, ${unnoticed} failed`);
     return unnoticed === 0 ? EXIT.ok : EXIT.bug;
   } finally {
-    await rm(copy, { recursive: true, force: true });
+    await Promise.all(copies.map((copy) => rm(copy, { recursive: true, force: true })));
   }
 }
 

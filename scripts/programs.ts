@@ -1,7 +1,7 @@
 /**
  * Runs another program to its end and keeps what it said. Nothing goes through a shell.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { EXIT, Fault, systemErrorCode } from '../platform/fault.ts';
 
 /** More output than this of one program is a mistake, not a message. */
@@ -25,6 +25,17 @@ export interface ProgramResult {
   readonly stderr: string;
 }
 
+const running = new Set<ChildProcess>();
+let ended = false;
+
+/** Ends every program that `runProgram` started and that still runs; none starts afterwards. Resolves when all are gone. */
+export async function endPrograms(): Promise<void> {
+  ended = true;
+  const gone = [...running].map((child) => new Promise<void>((resolve) => child.once('close', () => resolve())));
+  for (const child of running) child.kill('SIGTERM');
+  await Promise.all(gone);
+}
+
 /** Resolves whatever the exit status is; a program that cannot be started at all is a Fault. */
 export function runProgram(
   file: string,
@@ -32,12 +43,14 @@ export function runProgram(
   options: ProgramOptions = {},
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
+    if (ended) throw new Error(`${file} is not started: this run was ended`);
     const child = spawn(file, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       env: { ...process.env, ...options.env },
     });
+    running.add(child);
     const said = { stdout: '', stderr: '' };
     const keep = (name: 'stdout' | 'stderr', tell: ((text: string) => void) | undefined) => (chunk: string) => {
       if (said[name].length < OUTPUT_CAP_BYTES) said[name] += chunk;
@@ -48,8 +61,14 @@ export function runProgram(
     // A program that ends before it has read its input breaks the pipe; its exit status says why.
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input ?? '');
-    child.once('error', (error) => reject(startFault(file, error)));
-    child.once('close', (code, signal) => resolve({ ...said, status: code ?? (signal === 'SIGKILL' ? 137 : 143) }));
+    child.once('error', (error) => {
+      if (child.pid === undefined) running.delete(child);
+      reject(startFault(file, error));
+    });
+    child.once('close', (code, signal) => {
+      running.delete(child);
+      resolve({ ...said, status: code ?? (signal === 'SIGKILL' ? 137 : 143) });
+    });
   });
 }
 

@@ -10,7 +10,15 @@ export interface Progress {
   end(): void;
 }
 
+let silent = false;
+
+/** For tests: nothing is printed from here on. */
+export function silenceProgress(): void {
+  silent = true;
+}
+
 export function startProgress(label: string, total: number, stream: NodeJS.WriteStream = process.stderr): Progress {
+  if (silent) return { update: () => undefined, end: () => undefined };
   const whole = Math.max(total, 1);
   const startedMs = performance.now();
   let lastShown = '';

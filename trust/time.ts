@@ -57,7 +57,10 @@ export interface TimeFloorRaise {
   readonly rootExpiresUnixS: number;
 }
 
-/** The new floor: never lower than before, and signed time counts only up to the accepted root's expiry. */
+/**
+ * The new floor: never lower than before, and signed time counts only to the second before the accepted root's expiry.
+ * At the expiry itself the root would have expired (TUF 5.3.10), and one poisoned date would have ended all updates.
+ */
 export function raiseTimeFloor(raise: TimeFloorRaise): number {
-  return Math.max(raise.floorUnixS, Math.min(raise.signedUnixS, raise.rootExpiresUnixS));
+  return Math.max(raise.floorUnixS, Math.min(raise.signedUnixS, raise.rootExpiresUnixS - 1));
 }

@@ -19,7 +19,7 @@ function announce(server: RunningServer, config: ServerConfig): void {
   const token =
     oneTimeToken === null
       ? ''
-      : `\n\n  One-time token, shown only now:  ${oneTimeToken}\n  Next:  holdfast login ${endpoints.operatorUrl} --ca ${endpoints.serverCa}`;
+      : `\n\n  One-time token, shown only now:  ${oneTimeToken}\n  Next:  holdfast login --server ${endpoints.operatorUrl} --ca ${endpoints.serverCa}`;
   process.stdout.write(
     `holdfast-server is ready.${said}\n  devices    ${endpoints.deviceUrl}\n  people     ${endpoints.operatorUrl}\n  mqtt       ${endpoints.mqttUrl}\n  authority  ${endpoints.serverCa}${token}\n`,
   );

@@ -13,6 +13,7 @@ import { type AgentConfig, readConfig } from '../config.ts';
 import { type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
 import { identityPaths, readIdentity } from '../credentials/identity.ts';
 import { deviceFacts } from '../device.ts';
+import { compileHotCode } from '../hot-code.ts';
 import { silentLog } from '../log.ts';
 import { obtainRelease, verifyImages } from '../obtain-release.ts';
 import { countersRecord } from '../storage/counters.ts';
@@ -31,6 +32,7 @@ interface Accepted {
 }
 
 export async function verifyCommand(options: CommandOptions): Promise<number> {
+  compileHotCode();
   const config = await readConfig(nodeDisk, options.config);
   const stateDirectory =
     options.state === undefined ? await mkdtemp(join(tmpdir(), 'holdfast-verify-')) : resolve(options.state);

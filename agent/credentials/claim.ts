@@ -20,7 +20,7 @@ export async function readClaim(disk: Disk, path: string): Promise<ClaimFile> {
         code: 'claim-missing',
         what: 'this device has no certificate, and no claim to enrol with',
         where: path,
-        cure: 'Make a claim for it on the server and put the file there: holdfast devices claim.',
+        cure: 'Make a claim for it on the server and put the file there: holdfast devices claims.',
         exitStatus: EXIT.input,
       });
     }

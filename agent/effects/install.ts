@@ -9,6 +9,7 @@ import { decodeTufDate } from '../../trust/time.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
 import { NO_SLOTS } from '../boards/none.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
+import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
 import { fillSlot, readBack } from '../slot-writer.ts';
 import type { InstallJournal } from '../storage/journal.ts';
@@ -78,6 +79,7 @@ export async function retireSlot(x: Execution): Promise<Outcome> {
 export async function fill(x: Execution): Promise<Outcome> {
   const { obtained } = x;
   if (obtained === undefined) return { event: 'root-rotated', change: {} };
+  compileHotCode();
   const filled = await fillSlot({
     ports: x.ports,
     obtained,

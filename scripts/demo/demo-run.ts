@@ -7,6 +7,7 @@
 
 import { join } from 'node:path';
 import { errorText } from '../../platform/fault.ts';
+import { endPrograms } from '../programs.ts';
 import { FleetWords } from './fleet-words.ts';
 import type { DemoOptions } from './options.ts';
 import { askUntil } from './patience.ts';
@@ -93,6 +94,7 @@ export class DemoRun {
 
   /** Ends every program of this run, and what this process holds open for them. */
   async end(): Promise<void> {
+    await endPrograms();
     await this.processes.stopAll();
     for (const close of this.#atEnd.splice(0)) await close();
   }

@@ -133,7 +133,7 @@ async function conduct(run: DemoRun): Promise<boolean> {
   const path = await writeReport(run.options.jsonFile ?? run.path('report.json'), report);
   run.succeeded = report.ok;
   sayReport(report, path);
-  sayNext(run);
+  await sayNext(run);
   return report.ok;
 }
 

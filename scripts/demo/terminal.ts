@@ -2,6 +2,8 @@
  * What a person watching the demo sees: steps, each command line as it runs, plain facts, tables.
  * Everything goes to stdout; progress bars go to stderr (../progress.ts).
  */
+import { silenceProgress } from '../progress.ts';
+
 const tty = process.stdout.isTTY === true;
 const style = (code: string, text: string): string => (tty ? `\u001b[${code}m${text}\u001b[0m` : text);
 
@@ -15,6 +17,7 @@ let quiet = false;
 /** Tests run the same steps and read their findings instead. */
 export function beQuiet(): void {
   quiet = true;
+  silenceProgress();
 }
 
 export function say(line = ''): void {

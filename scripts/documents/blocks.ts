@@ -3,6 +3,7 @@
  * stands between comes from the code, and a test fails when the two differ.
  */
 import type { GenericSchema } from 'valibot';
+import { ConfigFile } from '../../agent/config.ts';
 import * as device from '../../protocol/device-api.ts';
 import * as enrolment from '../../protocol/enrolment.ts';
 import * as topics from '../../protocol/mqtt-topics.ts';
@@ -85,6 +86,7 @@ const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['PollAnswer', device.PollAnswer],
   ['ReportRequest', device.ReportRequest],
   ['ReportAnswer', device.ReportAnswer],
+  ['ErrorAnswer', device.ErrorAnswer],
   ['ClaimFile', enrolment.ClaimFile],
   ['StatusMessage', topics.StatusMessage],
 ];
@@ -96,6 +98,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'ReportEvent', render: () => kindTable(device.ReportEvent) },
   { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
   { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
+  { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
 ];
 
 const begin = (name: string): string => `<!-- begin ${name} (generated) -->`;

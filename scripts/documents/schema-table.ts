@@ -39,7 +39,8 @@ function typeText(schema: JsonSchema): string {
   const choices = schema.anyOf ?? schema.oneOf;
   if (choices !== undefined) {
     const texts = choices.filter(isSchema).map(typeText);
-    return texts.every((text) => text === 'object') ? 'one of the kinds below' : texts.join(' or ');
+    if (!texts.every((text) => text === 'object')) return texts.join(' or ');
+    return `object of kind ${choices.filter(isSchema).map(kindOf).join(', ')}`;
   }
   switch (schema.type) {
     case 'integer':
@@ -54,6 +55,11 @@ function typeText(schema: JsonSchema): string {
     default:
       return String(schema.type);
   }
+}
+
+function kindOf(schema: JsonSchema): string {
+  const kind = schema.properties?.kind;
+  return isSchema(kind) ? typeText(kind) : '';
 }
 
 function numberText(schema: JsonSchema): string {
@@ -75,9 +81,16 @@ function rowsOf(schema: JsonSchema, path: string): FieldRow[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
     if (!isSchema(value)) return [];
     const field = path === '' ? name : `${path}.${name}`;
-    const optional = (schema.required ?? []).includes(name) ? '' : ' (optional)';
-    return [{ field, type: `${typeText(value)}${optional}` }, ...rowsOf(value, field)];
+    return [{ field, type: `${typeText(value)}${optionText(schema, name, value)}` }, ...rowsOf(value, field)];
   });
+}
+
+function optionText(schema: JsonSchema, name: string, value: JsonSchema): string {
+  if ((schema.required ?? []).includes(name)) return '';
+  const { default: standard } = value;
+  return standard === undefined || (typeof standard === 'object' && standard !== null)
+    ? ' (optional)'
+    : ` (default ${String(standard)})`;
 }
 
 /** Every field of a body, in the order of its schema. */
@@ -96,9 +109,8 @@ export function fieldTable(schema: GenericSchema): string {
 export function kindTable(schema: GenericSchema): string {
   const kinds = (convert(schema).oneOf ?? []).filter(isSchema);
   const rows = kinds.map((kind) => {
-    const name = isSchema(kind.properties?.kind) ? typeText(kind.properties.kind) : '';
     const fields = rowsOf(kind, '').filter(({ field }) => field !== 'kind');
-    return [name, fields.map(({ field, type }) => `\`${field}\`: ${type}`).join('; ')];
+    return [kindOf(kind), fields.map(({ field, type }) => `\`${field}\`: ${type}`).join('; ')];
   });
   return table(['kind', 'fields'], rows);
 }

@@ -32,6 +32,17 @@ function tests(
   return { name, what, ...placing, run };
 }
 
+/** Each removal is a check of its own: the counts are the script's last line. */
+async function removals(progress: (line: string) => void): Promise<StepResult> {
+  const run = await runNode([join(ROOT, 'scripts/mutations.ts'), '--green-before'], {
+    onLine: (line) => line.startsWith('  ok') && progress(line.trim()),
+  });
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(run.standardOutput) ?? [];
+  if (passed === undefined || failed === undefined || (run.status !== 0 && failed === '0')) return resultOfProgram(run);
+  const findings = run.standardOutput.split('\n').filter((line) => !line.startsWith('  ok'));
+  return { passed: Number(passed), failed: Number(failed), skipped: 0, findings: failed === '0' ? [] : findings };
+}
+
 /** The gate repeats itself exactly; `npm run sim -- --seed N` looks elsewhere. */
 const GATE_SEED = 1;
 
@@ -45,6 +56,12 @@ export const STEPS: readonly Step[] = [
   tests('unit', 'unit tests', 'test/unit', { after: ['build'], exclude: ['test/unit/docs/**'] }),
   tests('conformance', 'published vectors and reference implementations', 'test/conformance'),
   tests('sim', 'power cuts on a simulated disk', 'test/sim'),
+  {
+    name: 'removals',
+    what: 'checks and fsyncs taken out, one at a time: a test turns red',
+    after: ['unit', 'sim'],
+    run: removals,
+  },
   script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
   tests('e2e', 'whole devices against a whole server', 'test/e2e', { after: ['build'], alone: true }),
 ];

@@ -85,7 +85,11 @@ export async function runTests(filters: string | readonly string[], options: Tes
       ],
       {
         directory: root,
-        ...(options.seed === undefined ? {} : { environment: { HOLDFAST_SEED: String(options.seed) } }),
+        environment: {
+          // Whatever a test leaves behind goes when the run does.
+          TMPDIR: directory,
+          ...(options.seed === undefined ? {} : { HOLDFAST_SEED: String(options.seed) }),
+        },
         onLine: (line) => {
           const finished = FINISHED_FILE.exec(line)?.[1];
           if (finished !== undefined) options.progress?.(finished);
@@ -127,6 +131,10 @@ function firstLines(message: string): string {
     .join('\n');
 }
 
+function skippedText({ name, skipped }: TestFile): string {
+  return `${skipped} skipped in ${name}`;
+}
+
 export function resultOfTests(run: TestRun): StepResult {
   const sum = (count: (file: TestFile) => number): number => run.files.reduce((total, file) => total + count(file), 0);
   const ran = sum((file) => file.passed + file.failed);
@@ -139,6 +147,6 @@ export function resultOfTests(run: TestRun): StepResult {
       ...faults,
       ...run.files.filter((file) => file.failed > 0).flatMap((file) => file.why.map((why) => `${file.name}: ${why}`)),
     ],
-    note: `${run.files.length} files`,
+    note: [`${run.files.length} files`, ...run.files.filter(({ skipped }) => skipped > 0).map(skippedText)].join('; '),
   };
 }

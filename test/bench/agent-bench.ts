@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { Process } from '../../scripts/demo/processes.ts';
-import { medianOf, type Ratio, type Row, residentMb, rowOf, timeProgram } from './measure.ts';
+import { anonymousMb, medianOf, type Ratio, type Row, residentMb, rowOf, timeProgram } from './measure.ts';
 import { benchVerification } from './release-verification.ts';
 import { startAgent, startLabServer } from './running-fleet.ts';
 
@@ -100,7 +100,14 @@ async function benchStart(projectRoot: string, runs: number): Promise<Findings> 
 }
 
 async function benchRunning(projectRoot: string, directory: string, runs: number): Promise<Findings> {
-  const found = { startMs: [] as number[], serverMb: [] as number[], agentMb: [] as number[], bareMb: [] as number[] };
+  const found = {
+    startMs: [] as number[],
+    serverMb: [] as number[],
+    agentMb: [] as number[],
+    bareMb: [] as number[],
+    ownAgentMb: [] as number[],
+    ownBareMb: [] as number[],
+  };
   for (let run = 0; run < runs; run += 1) {
     const place = join(directory, `fleet-${run}`);
     const server = await startLabServer(projectRoot, place);
@@ -119,6 +126,8 @@ async function benchRunning(projectRoot: string, directory: string, runs: number
       found.serverMb.push(residentMb(server.process.pid ?? 0));
       found.agentMb.push(residentMb(agent.pid ?? 0));
       found.bareMb.push(residentMb(bare.pid ?? 0));
+      found.ownAgentMb.push(anonymousMb(agent.pid ?? 0));
+      found.ownBareMb.push(anonymousMb(bare.pid ?? 0));
     } finally {
       await Promise.all([agent?.stop(), bare.stop(), server.process.stop()]);
     }
@@ -130,6 +139,8 @@ async function benchRunning(projectRoot: string, directory: string, runs: number
     rows: [
       rowOf('idle memory', 'bare Node', found.bareMb, 'MB'),
       rowOf('idle memory', 'agent: enrolled, polled, MQTT connected', found.agentMb, 'MB'),
+      rowOf('idle memory, own pages only', 'bare Node', found.ownBareMb, 'MB'),
+      rowOf('idle memory, own pages only', 'agent', found.ownAgentMb, 'MB'),
       rowOf('idle memory', 'server: one device', found.serverMb, 'MB'),
       rowOf('server up', 'first start, keys and authorities made', found.startMs, 'ms'),
     ],

@@ -89,3 +89,12 @@ export function residentMb(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return (Number(kilobytes ?? 0) * 1024) / 1e6;
 }
+
+/**
+ * Memory of a process that is its own (MB, 10⁶ bytes): neither pages of the Node program, which every Node process on
+ * the machine shares and the kernel can drop, nor other files' pages.
+ */
+export function anonymousMb(pid: number): number {
+  const kilobytes = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return (Number(kilobytes ?? 0) * 1024) / 1e6;
+}

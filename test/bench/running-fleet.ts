@@ -1,4 +1,4 @@
-/** A lab server and one enrolled agent, from the shipped bundles, in a temporary folder: something real to measure. */
+/** A lab server and one enrolled agent, from the shipped bundles by their launchers, in a temporary folder: something real to measure. */
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Process } from '../../scripts/demo/processes.ts';
@@ -20,16 +20,8 @@ export async function startLabServer(projectRoot: string, directory: string): Pr
   const startedMs = performance.now();
   const process = new Process({
     name: 'server',
-    file: globalThis.process.execPath,
-    args: [
-      join(projectRoot, 'dist/holdfast-server.mjs'),
-      'run',
-      '--lab',
-      '--json',
-      '--data',
-      join(directory, 'data'),
-      ...PORTS,
-    ],
+    file: join(projectRoot, 'bin/holdfast-server'),
+    args: ['run', '--lab', '--json', '--data', join(directory, 'data'), ...PORTS],
     logFile: join(directory, 'server.log'),
   });
   const ready = (await process.firstLine()) as Omit<LabServer, 'process' | 'startMs'>;
@@ -56,8 +48,8 @@ export async function startAgent(projectRoot: string, directory: string, server:
   await writeFile(config, JSON.stringify(agentConfig(server)));
   return new Process({
     name: 'agent',
-    file: process.execPath,
-    args: [join(projectRoot, 'dist/holdfast-agent.mjs'), 'run', '--config', config],
+    file: join(projectRoot, 'bin/holdfast-agent'),
+    args: ['run', '--config', config],
     logFile: join(directory, 'agent.log'),
   });
 }

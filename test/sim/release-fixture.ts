@@ -82,10 +82,13 @@ export class TestMaker {
   /** By consistent path. */
   readonly files = new Map<string, Uint8Array>();
   #listed: Record<string, TargetFile> = {};
+  readonly #nowUnixS: number;
   #version = 0;
   #rootVersion = 0;
 
-  constructor() {
+  /** `nowUnixS`: when all is signed; the present for programs that read the machine's own clock. */
+  constructor(nowUnixS = NOW_UNIX_S) {
+    this.#nowUnixS = nowUnixS;
     this.rotateRoot();
     this.publish();
   }
@@ -95,7 +98,7 @@ export class TestMaker {
   }
 
   /** The next root, signed by the same key; `expiresUnixS` in Unix seconds. */
-  rotateRoot(expiresUnixS = NOW_UNIX_S + 700 * DAY_S): void {
+  rotateRoot(expiresUnixS = this.#nowUnixS + 700 * DAY_S): void {
     this.#rootVersion += 1;
     const ids = [this.root, this.targets, this.online].map((key) => tufKeyId(tufKeyOf(key.publicKey)));
     const [root = '', targets = '', online = ''] = ids;
@@ -124,13 +127,13 @@ export class TestMaker {
   publish(options: { readonly targetsKey?: TestKey; readonly timestampExpiresUnixS?: number } = {}): void {
     this.#version += 1;
     const version = this.#version;
-    const expires = (days: number) => encodeTufDate(NOW_UNIX_S + days * DAY_S);
+    const expires = (days: number) => encodeTufDate(this.#nowUnixS + days * DAY_S);
     const common = { spec_version: SPEC_VERSION, version };
     const targets: Targets = { _type: 'targets', ...common, expires: expires(365), targets: this.#listed };
     this.metadata.set(`${version}.targets.json`, signMetadata(targets, options.targetsKey ?? this.targets));
     const snapshot = makeSnapshot({ version, expires: expires(14), targetsVersion: version });
     this.metadata.set(`${version}.snapshot.json`, signMetadata(snapshot, this.online));
-    const timestampExpires = encodeTufDate(options.timestampExpiresUnixS ?? NOW_UNIX_S + 3 * DAY_S);
+    const timestampExpires = encodeTufDate(options.timestampExpiresUnixS ?? this.#nowUnixS + 3 * DAY_S);
     const timestamp = makeTimestamp({ version, expires: timestampExpires, snapshotVersion: version });
     this.metadata.set('timestamp.json', signMetadata(timestamp, this.online));
   }

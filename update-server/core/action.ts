@@ -118,8 +118,3 @@ function silentSince(part: Part, lastSeenUnixMs: number | null): boolean {
   if (lastSeenUnixMs === null || part.deadlineUnixMs === null) return true;
   return lastSeenUnixMs <= part.stateSinceUnixMs + Math.max(0, part.deadlineUnixMs - part.stateSinceUnixMs) / 2;
 }
-
-/** Its wave has been open for it for the whole time an action gets, and it never polled. */
-export function isOutOfReach(part: Part, actionTimeoutMs: number, nowUnixMs: number): boolean {
-  return part.state === 'waiting' && part.openUnixMs !== null && part.openUnixMs + actionTimeoutMs <= nowUnixMs;
-}

@@ -32,7 +32,6 @@ export const OPERATIONS = {
 } as const satisfies Record<string, Role>;
 
 export type Operation = keyof typeof OPERATIONS;
-export const OPERATION_NAMES = Object.keys(OPERATIONS) as Operation[];
 
 export function mayDo(role: Role, operation: Operation): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(OPERATIONS[operation]);

@@ -33,7 +33,7 @@ export const ENROLMENT_REFUSALS = {
     cure: 'Ask for a new nonce and use it once, within a minute, for the same claim.',
   },
   'claim-proof-wrong': { status: 403, cure: "Check the device's claim file; make a new claim if it was lost." },
-  'claim-expired': { status: 403, cure: 'Make a new claim: holdfast devices claim.' },
+  'claim-expired': { status: 403, cure: 'Make a new claim: holdfast devices claims.' },
   'claim-used-by-another-key': {
     status: 409,
     cure: 'If the device was reset on purpose, revoke it and make a new claim.',

@@ -1,6 +1,6 @@
 /** Devices' parts in rollouts: reading them for decisions, applying events to them. Runs within the caller's transaction. */
 import type { RolloutState } from '../../protocol/operator-api.ts';
-import { applyToPart, hasFailed, isOpen, type PartEvent } from '../core/action.ts';
+import { applyToPart, isOpen, type PartEvent } from '../core/action.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { Part, PartState } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
@@ -156,5 +156,3 @@ export function openParts(db: Sqlite, rollout: number): Part[] {
 }
 
 export const isSettled = (state: PartState): boolean => !isOpen(state) && state !== 'waiting';
-export const countsAsFailed = (part: { state: PartState; attempted: number }): boolean =>
-  hasFailed(part.state) && part.attempted === 1;

@@ -90,23 +90,10 @@ export async function publish(run: DemoRun, release: DemoRelease): Promise<strin
   return said.releasePath;
 }
 
-export async function startRollout(
-  run: DemoRun,
-  releasePath: string,
-  waves: string,
-  devices: readonly string[] = [],
-): Promise<string> {
-  const chosen = devices.flatMap((id) => ['--device', id]);
-  const said = await run.words.holdfast([
-    'rollout',
-    'start',
-    releasePath,
-    '--waves',
-    waves,
-    '--timeout',
-    '5m',
-    ...chosen,
-  ]);
+/** `soak`: how long a wave stands before the next opens. Returns the rollout's id. */
+export async function startRollout(run: DemoRun, releasePath: string, waves: string, soak = '0s'): Promise<string> {
+  const pace = ['--waves', waves, '--soak', soak, '--timeout', '5m'];
+  const said = await run.words.holdfast(['rollout', 'start', releasePath, ...pace]);
   return v.parse(v.object({ rollout: v.object({ rolloutId: v.string() }) }), said).rollout.rolloutId;
 }
 

@@ -88,15 +88,20 @@ export function sayReport(report: DemoReport, path: string): void {
   say(`Report: ${path}`);
 }
 
-/** Three commands that work as they stand. */
-export function sayNext(run: DemoRun): void {
+/** Three commands that work as they stand; and, when it all stays up, the page and a token for it. */
+export async function sayNext(run: DemoRun): Promise<void> {
   say('\nTry next:');
   if (run.options.keep) {
     const home = `HOLDFAST_HOME=${run.path('operator')}`;
     say(`  ${home} bin/holdfast devices list`);
     say(`  ${home} bin/holdfast devices show ${run.deviceIds[0] ?? ''}`);
     say(`  bin/holdfast-agent status --config ${join(run.devicePath(run.deviceIds[0] ?? ''), 'factory/agent.json')}`);
-    say(`\nThe page: https://localhost:${run.ports.operator}/   (Ctrl-C ends everything)`);
+    const tokenFile = run.path('page.token');
+    const made = await run.words
+      .holdfast(['tokens', 'create', 'page', '--role', 'viewer', '--out', tokenFile], { quiet: true })
+      .catch(() => undefined);
+    const signIn = made === undefined ? '' : `, sign in with the token in ${tokenFile}`;
+    say(`\nThe page: https://localhost:${run.ports.operator}/${signIn}   (Ctrl-C ends everything)`);
     return;
   }
   say('  npm run demo -- --keep       the same, and it stays up: the page, the commands');

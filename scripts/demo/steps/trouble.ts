@@ -12,6 +12,8 @@ import { serverAwayInTrial, serverKilledInWave } from '../troubles/server-away.t
 import { type FleetInTrouble, TROUBLE_LIMIT_MS } from '../troubles/trouble.ts';
 import { devicesOn, followRollout, publish, startRollout } from './releases.ts';
 
+const SEQUENCE = 4;
+
 /** Makes a row of what `work` found out: undefined is good, a text says what was not. */
 async function trouble(run: DemoRun, name: string, work: () => Promise<string | undefined>): Promise<void> {
   const startedMs = performance.now();
@@ -32,11 +34,12 @@ export async function makeTrouble(run: DemoRun, server: Process): Promise<Proces
   );
   run.check(caughtUp === true, `${late} came late and runs 2.0.0, like the others`);
   const version = '4.0.0';
-  const releasePath = await publish(run, { version, sequence: 4 });
-  const rolloutId = await startRollout(run, releasePath, '1,2,100%');
+  const releasePath = await publish(run, { version, sequence: SEQUENCE });
+  const rolloutId = await startRollout(run, releasePath, '1,2,100%', '3s');
   await trouble(run, 'agent killed in the middle of a write', () => killedInWrite(run, version));
   await trouble(run, 'server away during a trial', () => serverAwayInTrial(run, fleet, run.deviceIds, version));
   await trouble(run, 'server killed in the middle of a wave', () => serverKilledInWave(run, fleet, rolloutId));
+  await nobodyQuarantined(run, version);
   const rollout = await followRollout(run, rolloutId, `rollout of ${version}`);
   run.check(
     rollout.state === 'complete',
@@ -45,4 +48,14 @@ export async function makeTrouble(run: DemoRun, server: Process): Promise<Proces
   const there = await devicesOn(run, run.deviceIds, version);
   run.check(there.length === run.deviceIds.length, `${there.length} devices say themselves: ${version}`);
   return fleet.server;
+}
+
+/** A server that was away says nothing of a release. */
+async function nobodyQuarantined(run: DemoRun, version: string): Promise<void> {
+  const refusing: string[] = [];
+  for (const deviceId of run.deviceIds) {
+    const { status } = await run.words.agent(run.devicePath(deviceId));
+    if (status?.quarantined.some(({ sequence }) => sequence === SEQUENCE)) refusing.push(deviceId);
+  }
+  run.check(refusing.length === 0, `devices that quarantined ${version}: ${refusing.join(', ') || 'none'}`);
 }

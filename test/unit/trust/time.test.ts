@@ -53,10 +53,15 @@ describe('the time floor', () => {
       fc.property(seconds(), seconds(), seconds(), (floorUnixS, signedUnixS, rootExpiresUnixS) => {
         const raised = raiseTimeFloor({ floorUnixS, signedUnixS, rootExpiresUnixS });
         expect(raised).toBeGreaterThanOrEqual(floorUnixS);
-        expect(raised).toBeLessThanOrEqual(Math.max(floorUnixS, rootExpiresUnixS));
+        expect(raised).toBeLessThan(Math.max(floorUnixS + 1, rootExpiresUnixS));
       }),
     );
     expect(raiseTimeFloor({ floorUnixS: 1, signedUnixS: 5, rootExpiresUnixS: 9 })).toBe(5);
-    expect(raiseTimeFloor({ floorUnixS: 1, signedUnixS: 99, rootExpiresUnixS: 9 })).toBe(9);
+    expect(raiseTimeFloor({ floorUnixS: 1, signedUnixS: 99, rootExpiresUnixS: 9 })).toBe(8);
+  });
+
+  it('never makes the root expire by itself, however far the signed date lies ahead', () => {
+    const floorUnixS = raiseTimeFloor({ floorUnixS: 1, signedUnixS: 99, rootExpiresUnixS: 9 });
+    expect(hasExpired(9, judgeTime({ floorUnixS, synchronisedUnixS: undefined }))).toBe(false);
   });
 });

@@ -29,7 +29,8 @@ import { loadX509 } from '../../../update-server/pki/x509.ts';
 import { ArtifactFolder } from '../../../update-server/repository/artifacts.ts';
 import { openSqliteStore } from '../../../update-server/store/sqlite-store.ts';
 
-export const NOW = Date.UTC(2026, 5, 1);
+/** Midnight of today: TLS judges the certificates that the testbed issues by the machine's own clock. */
+export const NOW = Math.floor(Date.now() / 86_400_000) * 86_400_000;
 
 export class Testbed {
   readonly directory: string;

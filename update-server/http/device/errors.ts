@@ -28,7 +28,7 @@ export const notFound = (): DeviceApiError =>
   new DeviceApiError(404, {
     code: 'not-found',
     what: 'there is nothing at this address',
-    cure: 'Check the address and the method; see docs/FORMATS.md.',
+    cure: 'Check the address and the method; see docs/DEVICE_PROTOCOL.md.',
   });
 
 export function answerError(
@@ -54,7 +54,7 @@ function ofFramework(error: FastifyError, log: FastifyBaseLogger): DeviceApiErro
     return new DeviceApiError(error.statusCode, {
       code: 'request-malformed',
       what: error.message,
-      cure: 'Send what docs/FORMATS.md describes for this address.',
+      cure: 'Send what docs/DEVICE_PROTOCOL.md describes for this address.',
     });
   }
   log.error({ err: error }, 'a request failed in a way that it should not');

@@ -97,7 +97,8 @@ function addSessionRoutes(
       try {
         const token = await signIn.check(body.token.trim(), request.ip);
         if (token.kind === 'one-time') {
-          const cure = 'Exchange it first: holdfast login URL; then sign in with the lasting token.';
+          const cure =
+            'Exchange it first: holdfast login --server URL --ca FILE --token-file FILE; then sign in with the lasting token.';
           throw new OperatorApiError(403, { code: 'token-one-time', what: 'this is a one-time token', cure });
         }
         const { value, lifeMs } = signIn.openSession(token);

@@ -103,7 +103,7 @@ function wrongKind(token: TokenRecord): OperatorApiError {
     ? new OperatorApiError(403, {
         code: 'token-one-time',
         what: 'a one-time token does nothing but be exchanged for a lasting one',
-        cure: 'Exchange it first: holdfast login URL.',
+        cure: 'Exchange it first: holdfast login --server URL --ca FILE --token-file FILE.',
       })
     : new OperatorApiError(403, {
         code: 'token-lasting',

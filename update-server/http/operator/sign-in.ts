@@ -140,6 +140,6 @@ function equalHex(a: string, b: string): boolean {
 }
 
 function unauthenticated(code: string, what: string): OperatorApiError {
-  const cure = 'Sign in: holdfast login URL, or ask an admin for a token.';
+  const cure = 'Sign in: holdfast login --server URL --ca FILE --token-file FILE, or ask an admin for a token.';
   return new OperatorApiError(401, { code, what, cure });
 }

@@ -91,8 +91,11 @@ async function until<T>(read: () => T | undefined | false): Promise<T> {
   }
 }
 
+/** Whole lines only: the file exists before its first one is written. */
 const boots = (): string[] =>
-  existsSync(join(device, 'data/boots')) ? readFileSync(join(device, 'data/boots'), 'utf8').trim().split('\n') : [];
+  existsSync(join(device, 'data/boots'))
+    ? readFileSync(join(device, 'data/boots'), 'utf8').split('\n').slice(0, -1)
+    : [];
 const bootsAtLeast = (least: number): Promise<string[]> => until(() => boots().length >= least && boots());
 const command = (value: object): Promise<void> => writeFile(join(device, 'data/command'), JSON.stringify(value));
 const pidIn = (name: string): number | undefined => {

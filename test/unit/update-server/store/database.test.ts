@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../../../platform/fault.ts';
 import { openSqliteStore } from '../../../../update-server/store/sqlite-store.ts';
-import { certificate, claim, type Lab, openLab } from './fixture.ts';
+import { certificate, claim, type Lab, openLab, publish, release } from './fixture.ts';
 
 let lab: Lab;
 beforeEach(() => {
@@ -96,6 +96,28 @@ describe('the audit log', () => {
       { numRuns: 60 },
     );
     expect((await lab.store.verifyAudit()).ok).toBe(true);
+  });
+});
+
+describe('a publication', () => {
+  const details = async () =>
+    (await lab.store.listAudit({ limit: 10 })).map(({ action, detail }) => `${action}: ${detail}`);
+
+  it('is in the audit once, however often it is recorded, and again when the targets changed', async () => {
+    await publish(lab, release(1));
+    await publish(lab, release(1));
+    const [first, ...more] = await details();
+    expect(first).toBe('release.publish: targets version 2; new: releases/acme-cam/stable/1/release.suit');
+    expect(more).toEqual([]);
+    await publish(lab, release(1), release(2));
+    expect(await details()).toHaveLength(2);
+    await lab.store.recordPublication({
+      targetsVersion: 4,
+      releases: [release(1), release(2)],
+      actor: 'tester',
+      nowUnixMs: 5,
+    });
+    expect((await details())[0]).toBe('release.publish: targets version 4');
   });
 });
 

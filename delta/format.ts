@@ -45,7 +45,6 @@ export const OPERATIONS = {
 
 /** How a stream is compressed. */
 export const CODECS = { stored: 0, zstd: 1, brotli: 2 } as const;
-export type Codec = (typeof CODECS)[keyof typeof CODECS];
 
 export interface StreamEntry {
   readonly codec: number;

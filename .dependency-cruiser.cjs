@@ -3,7 +3,7 @@
  * scripts/gate/layers.ts runs them, and plants a violation of each in a copy of the tree to prove that they still bite.
  */
 const CORE = '^(agent|update-server)/core/';
-const ALL_OF_OURS = '^(trust|protocol|platform|agent|update-server|keys|cli|scripts|test)/';
+const ALL_OF_OURS = '^(trust|delta|protocol|platform|agent|update-server|keys|cli|scripts|test)/';
 /** Packages without access to the world. */
 const PURE_PACKAGES = 'node_modules/(@noble/(ed25519|hashes)|cborg|valibot)/';
 
@@ -68,6 +68,20 @@ module.exports = {
       to: { path: 'node_modules/', pathNot: PURE_PACKAGES },
     },
     {
+      name: 'delta-knows-only-trust',
+      comment: 'The agent decodes, the server and the command line encode: what they share imports neither.',
+      severity: 'error',
+      from: { path: '^delta/' },
+      to: { path: ALL_OF_OURS, pathNot: '^(delta|trust)/' },
+    },
+    {
+      name: 'delta-decoding-needs-no-encoder',
+      comment: 'The decoder is part of the bundle on the device.',
+      severity: 'error',
+      from: { path: '^(delta/(decode/|[^/]+$)|agent/)' },
+      to: { path: '^delta/encode/' },
+    },
+    {
       name: 'platform-knows-nothing-of-ours',
       severity: 'error',
       from: { path: '^platform/' },
@@ -120,7 +134,7 @@ module.exports = {
     {
       name: 'shipped-code-uses-no-development-package',
       severity: 'error',
-      from: { path: '^(trust|protocol|platform|agent|update-server|keys|cli)/' },
+      from: { path: '^(trust|delta|protocol|platform|agent|update-server|keys|cli)/' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
     },
   ],

@@ -2,12 +2,14 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { encodeDelta } from '../../delta/encode/encode.ts';
 import { readBaseMetadata } from '../../keys/base-metadata.ts';
 import { buildRelease } from '../../keys/release-build.ts';
 import { openReleaseFolder } from '../../keys/release-folder.ts';
 import { PLAN_FILE, type ReleasePlan } from '../../keys/release-plan.ts';
 import { planPublication } from '../../keys/release-publication.ts';
 import { signRelease } from '../../keys/release-sign.ts';
+import { faultOfSystemError } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { readInputFile } from '../../platform/input-file.ts';
 import type { ReleaseView } from '../../protocol/operator-api.ts';
@@ -233,6 +235,48 @@ async function show(out: Output, path: string): Promise<Outcome> {
   });
 }
 
+interface DeltaOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly out: string;
+  readonly memory: string;
+}
+
+async function delta(out: Output, options: DeltaOptions): Promise<Outcome> {
+  const memoryMib = parseWholeNumber(options.memory, '--memory', 64, 65_536);
+  for (const path of [options.from, options.to]) {
+    await stat(path).catch((error: unknown) => {
+      throw faultOfSystemError(error, path) ?? error;
+    });
+  }
+  const startedMs = performance.now();
+  let step = '';
+  let progress: ReturnType<Output['progress']> | undefined;
+  const result = await encodeDelta({
+    oldPath: options.from,
+    newPath: options.to,
+    outPath: options.out,
+    memoryBytes: memoryMib * 2 ** 20,
+    onProgress(name, done, total) {
+      if (name !== step) progress?.finish();
+      if (name !== step) progress = out.progress(name, total, name === 'content' ? formatBytes : String);
+      step = name;
+      progress?.update(done);
+    },
+  });
+  progress?.finish();
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { sizeBytes, newSizeBytes, profile } = result;
+  out.say(
+    `${options.out}: ${formatBytes(sizeBytes)} for an image of ${formatBytes(newSizeBytes)}, proven, in ${seconds.toFixed(1)} s`,
+  );
+  out.table([
+    ['stream', 'bytes'],
+    ...Object.entries(profile.packed).map(([name, bytes]) => [name, bytes.toLocaleString('en-US')]),
+  ]);
+  return { document: { out: options.out, seconds, ...result } };
+}
+
 function addOfflineCommands(group: Command, finish: Finish): void {
   const buildCommand = addCommand(group, {
     usage: 'build',
@@ -273,6 +317,18 @@ function addOfflineCommands(group: Command, finish: Finish): void {
 export function addReleaseCommands(program: Command, finish: Finish): void {
   const group = addGroup(program, 'release', 'build, sign and publish releases');
   addOfflineCommands(group, finish);
+  const deltaCommand = addCommand(group, {
+    usage: 'delta',
+    summary: 'make the recipe by which a device makes one image from another',
+    details:
+      'Compares the images by content and, where they hold ext4, file by file; applies the result and compares before it is given out. Nothing is signed: a device believes the signed block map alone.',
+    examples: ['holdfast release delta --from rootfs-1.img --to rootfs-2.img --out rootfs-1-2.delta'],
+  })
+    .requiredOption('--from <image>', 'the image that devices have')
+    .requiredOption('--to <image>', 'the image that they are to have')
+    .requiredOption('--out <file>', 'where the recipe goes')
+    .option('--memory <MiB>', 'what the comparison may take', '768');
+  onRun<DeltaOptions>(deltaCommand, finish, delta);
   const publishCommand = addCommand(group, {
     usage: 'publish FOLDER',
     summary: 'upload a signed release and publish it; no device takes it before a rollout',

@@ -14,7 +14,7 @@ import { ROOT, runNode } from './run-program.ts';
 import type { StepResult } from './step.ts';
 import { resultOfChecks } from './step.ts';
 
-const FOLDERS = ['trust', 'protocol', 'platform', 'agent', 'update-server', 'keys', 'cli', 'scripts'] as const;
+const FOLDERS = ['trust', 'delta', 'protocol', 'platform', 'agent', 'update-server', 'keys', 'cli', 'scripts'] as const;
 const PURE_FILES = /^(trust|protocol|agent\/core|update-server\/core)\//;
 
 const Cruise = v.object({
@@ -45,6 +45,8 @@ const PLANTS: readonly Plant[] = [
   plant('core-knows-only-trust-and-protocol', 'agent/core/', '../storage/planted-target.ts'),
   plant('core-takes-only-types-of-platform', 'agent/core/', '../../platform/fault.ts'),
   plant('pure-layers-use-pure-packages', 'trust/', 'fastify'),
+  plant('delta-knows-only-trust', 'delta/', '../platform/fault.ts'),
+  plant('delta-decoding-needs-no-encoder', 'delta/decode/', '../encode/encode.ts'),
   plant('platform-knows-nothing-of-ours', 'platform/', '../trust/refusal.ts'),
   plant('agent-stands-apart', 'agent/', '../update-server/planted-target.ts'),
   plant('update-server-stands-apart', 'update-server/', '../agent/core/ports.ts'),

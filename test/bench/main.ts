@@ -1,5 +1,7 @@
 /**
- *   npm run bench -- agent|install [--runs N] [--json FILE] [--write] [--image-mib N] [--directory DIR]
+ *   npm run bench -- agent [--runs N] [--json FILE] [--write]
+ *   npm run bench -- install [--runs N] [--image-mib N] [--directory DIR] [--json FILE] [--write]
+ *   npm run bench -- delta [--images FOLDER] [--install-peers] [--json FILE] [--write]
  *
  * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios };
  * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
@@ -14,15 +16,18 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { benchAgent } from './agent-bench.ts';
+import { benchDelta } from './delta-bench.ts';
 import { benchInstall, needPeers } from './install-bench.ts';
 import { type BenchReport, describeMachine, type Row } from './measure.ts';
 
 const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
-const NAMES = ['agent', 'install'] as const;
-type BenchName = (typeof NAMES)[number];
-const BEGIN = { agent: '<!-- measured: begin -->', install: '<!-- install: begin -->' } as const;
-const END = { agent: '<!-- measured: end -->', install: '<!-- install: end -->' } as const;
+const MARKS = {
+  agent: ['<!-- measured: begin -->', '<!-- measured: end -->'],
+  install: ['<!-- install: begin -->', '<!-- install: end -->'],
+  delta: ['<!-- measured delta: begin -->', '<!-- measured delta: end -->'],
+} as const;
+type BenchName = keyof typeof MARKS;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -33,20 +38,44 @@ async function main(): Promise<number> {
       write: { type: 'boolean', default: false },
       'image-mib': { type: 'string', default: '512' },
       directory: { type: 'string', default: tmpdir() },
+      images: { type: 'string', default: join(projectRoot, 'build/delta-images') },
+      'install-peers': { type: 'boolean', default: false },
     },
   });
   const runs = Number(values.runs);
-  const name = NAMES.find((known) => known === positionals.join());
+  const name = (['agent', 'install', 'delta'] as const).find((known) => known === positionals.join());
   const imageMib = Number(values['image-mib']);
   if (name === undefined || !isCount(runs) || !isCount(imageMib)) {
     throw new Fault({
       code: 'usage',
       what: 'no such benchmark',
       where: positionals.join(' ') || '(none)',
-      cure: 'Use: npm run bench -- agent|install [--runs N] [--json FILE] [--write] [--image-mib N] [--directory DIR].',
+      cure: 'Use: npm run bench -- agent|install|delta [--runs N] [--json FILE] [--write].',
       exitStatus: EXIT.usage,
     });
   }
+  const progress = (line: string): void => void process.stderr.write(`  ${line}\n`);
+  if (name !== 'delta') demandBundles();
+  if (name === 'install') needPeers();
+  const benches = {
+    agent: () => benchAgent(projectRoot, runs, progress),
+    install: () => benchInstall(values.directory, imageMib, runs, progress),
+    delta: () => benchDelta({ projectRoot, folder: values.images, installPeers: values['install-peers'], progress }),
+  };
+  const findings = await benches[name]();
+  const report: BenchReport = {
+    machine: describeMachine(),
+    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
+    ...findings,
+  };
+  const tables = tablesOf(report);
+  process.stdout.write(`${tables}\n`);
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (values.write) await writeDocument(tables, name);
+  return EXIT.ok;
+}
+
+function demandBundles(): void {
   for (const file of [
     'dist/holdfast-agent.mjs',
     'dist/holdfast-server.mjs',
@@ -62,22 +91,6 @@ async function main(): Promise<number> {
       exitStatus: EXIT.environment,
     });
   }
-  const progress = (line: string): void => void process.stderr.write(`  ${line}\n`);
-  if (name === 'install') needPeers();
-  const findings =
-    name === 'install'
-      ? await benchInstall(values.directory, imageMib, runs, progress)
-      : await benchAgent(projectRoot, runs, progress);
-  const report: BenchReport = {
-    machine: describeMachine(),
-    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
-    ...findings,
-  };
-  const tables = tablesOf(report);
-  process.stdout.write(`${tables}\n`);
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
-  if (values.write) await writeDocument(name, tables);
-  return EXIT.ok;
 }
 
 function tablesOf({ machine, versions, rows, ratios }: BenchReport): string {
@@ -102,13 +115,13 @@ function number(value: number): string {
 
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
 
-async function writeDocument(name: BenchName, tables: string): Promise<void> {
+async function writeDocument(tables: string, name: BenchName): Promise<void> {
+  const [BEGIN, END] = MARKS[name];
   const text = await readFile(DOCUMENT, 'utf8');
-  const [begin, end] = [BEGIN[name], END[name]];
-  const [before] = text.split(begin);
-  const after = text.split(end)[1];
-  if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} has no ${begin} … ${end}`);
-  await writeFile(DOCUMENT, `${before}${begin}\n${tables}\n${end}${after}`);
+  const [before] = text.split(BEGIN);
+  const after = text.split(END)[1];
+  if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} has no ${BEGIN} … ${END}`);
+  await writeFile(DOCUMENT, `${before}${BEGIN}\n${tables}\n${END}${after}`);
 }
 
 process.exitCode = await main().catch((error: unknown) =>

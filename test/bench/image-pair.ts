@@ -25,7 +25,8 @@ printf '#!/bin/sh\\nexit 101\\n' > v1/usr/sbin/policy-rc.d; chmod +x v1/usr/sbin
 cp /etc/resolv.conf v1/etc/resolv.conf
 chroot v1 sh -c '${APT} --no-install-recommends install ${LATER} && apt-get clean'
 cp -a v1 v2
-cp -a /etc/apt/sources.list* v2/etc/apt/
+if [ -e /etc/apt/sources.list.d/debian.sources ]; then cp /etc/apt/sources.list.d/debian.sources v2/etc/apt/sources.list.d/
+else cp /etc/apt/sources.list v2/etc/apt/sources.list; fi
 chroot v2 sh -c 'apt-get update && ${APT} upgrade && apt-get clean'
 rm -rf v2/etc/apt/sources.list*; cp -a v1/etc/apt/sources.list* v2/etc/apt/
 for tree in v1 v2; do rm -rf $tree/var/lib/apt/lists/* $tree/var/cache/apt/*.bin; done

@@ -19,13 +19,14 @@ import {
   type EnginePorts,
   type EngineRest,
   type EngineSettings,
+  MustWait,
   type Offer,
   type Slot,
   SourceUnreachable,
 } from './core/ports.ts';
 import { isFinal, reportedQuarantine } from './core/quarantine.ts';
 import { DEFAULT_RETRY, fractionOf, retryDelayMs } from './core/schedule.ts';
-import type { Execution, Outcome, Progress } from './effects/execution.ts';
+import type { Execution, Outcome, Progress, Waiting } from './effects/execution.ts';
 import { failureCode, runEffect } from './executor.ts';
 import { DeviceState, otherSlot } from './storage/device-state.ts';
 import type { InstallJournal } from './storage/journal.ts';
@@ -42,6 +43,8 @@ export interface EngineStatus {
   readonly quarantined: readonly { readonly sequence: number; readonly reason: string }[];
   /** While a release is being fetched, else null. */
   readonly progress: Progress | null;
+  /** What the action waits for, on this device; null when it gets on. */
+  readonly waiting: Waiting | null;
   /** Why the device is held, or empty. */
   readonly heldWhy: string;
 }
@@ -49,6 +52,12 @@ export interface EngineStatus {
 /** Events that end an action without success. */
 const ENDS: readonly EventKind[] = ['refused', 'failed', 'back'];
 const UNKNOWN: Installed = { sequence: 0, version: 'unknown' };
+/** How far a release came that used its attempts up, by what its predecessor finds in the journal. */
+const HOW_FAR: Partial<Record<BootSituation['journal'], string>> = {
+  armed: 'no attempt got as far as its agent',
+  trial: 'its agent began its trial and did not come to the end of it',
+  confirming: 'it passed its checks and was not confirmed',
+};
 /** States in which the booted slot is not permanent yet. */
 const UNCONFIRMED: readonly InstallState[] = ['trial', 'confirming', 'rolling-back'];
 
@@ -77,12 +86,12 @@ export class UpdateEngine {
 
   private constructor(ports: EnginePorts, settings: EngineSettings, state: DeviceState, booted: BootFacts) {
     const interrupted = () => this.#inboxEvent() !== undefined;
-    const memory = { obtained: undefined, progress: null, progressReportedMs: Number.NEGATIVE_INFINITY };
-    this.#execution = { ports, settings, state, booted, ...memory, interrupted };
+    const memory = { obtained: undefined, progress: null, progressReportedMs: Number.NEGATIVE_INFINITY, waiting: null };
+    this.#execution = { ports, settings, state, booted, ...memory, inUseSinceMs: undefined, interrupted };
   }
 
   status(): EngineStatus {
-    const { state, booted, ports, progress } = this.#execution;
+    const { state, booted, ports, progress, waiting } = this.#execution;
     const { journal, slots, counters } = state;
     const goesBack = UNCONFIRMED.includes(journal.state) && journal.target === booted.slot;
     return {
@@ -94,6 +103,7 @@ export class UpdateEngine {
       actionId: journal.action?.actionId ?? null,
       quarantined: reportedQuarantine(state.quarantine),
       progress,
+      waiting,
       heldWhy: journal.state === 'held' ? (journal.trouble?.code ?? 'unknown') : '',
     };
   }
@@ -124,7 +134,11 @@ export class UpdateEngine {
         continue;
       }
       const outcome = await this.#attempt(() => runEffect(effect, this.#execution));
-      if (outcome === undefined) this.#done += 1;
+      this.#execution.ports.onProgress?.();
+      if (outcome === undefined) {
+        if (effect === 'await-use') await this.#waitIsOver();
+        this.#done += 1;
+      } else if (outcome !== 'interrupted' && 'wait' in outcome) return this.#wait(outcome.wait);
       else if (outcome !== 'interrupted') {
         if ('rest' in outcome) return outcome.rest;
         await this.#dispatch(outcome.event, outcome.change);
@@ -132,6 +146,32 @@ export class UpdateEngine {
         if (ENDS.includes(outcome.event)) this.#postpone();
       }
     }
+  }
+
+  /** The same again later. Said once, however often it is asked. */
+  async #wait({
+    afterMs,
+    ...why
+  }: {
+    reason: Waiting['reason'];
+    detail: string;
+    afterMs: number;
+  }): Promise<EngineRest> {
+    const { ports, waiting } = this.#execution;
+    await this.#dispatch('must-wait');
+    if (waiting?.reason !== why.reason) {
+      this.#execution.waiting = { ...why, sinceUnixMs: ports.clock.wallUnixMs() ?? null };
+      ports.log.info('waits', why);
+      await ports.reporter.record({ kind: 'notice', code: why.reason, detail: why.detail.slice(0, 512) });
+    } else this.#execution.waiting = waiting;
+    return { rest: 'retry', afterMs };
+  }
+
+  /** The server gave the place away meanwhile: it hears that the device goes on, before it falls silent. */
+  async #waitIsOver(): Promise<void> {
+    if (this.#execution.waiting === null) return;
+    this.#execution.waiting = null;
+    await this.#reportState();
   }
 
   /** Nothing is owed: is what runs fit, and if so, where does the engine rest? */
@@ -184,6 +224,9 @@ export class UpdateEngine {
     } catch (error) {
       const { state, booted, ports } = this.#execution;
       const takes = (event: EventKind) => !('illegal' in next(state.journal.state, event));
+      if (error instanceof MustWait && takes('must-wait')) {
+        return { wait: { reason: error.reason, detail: error.message, afterMs: error.afterMs } };
+      }
       if (error instanceof SourceUnreachable && takes('source-away')) {
         ports.log.info('the source cannot be reached; trying again later', { detail: errorText(error) });
         return { event: 'source-away' };
@@ -212,6 +255,7 @@ export class UpdateEngine {
       transition.state === state.journal.state ? state.journal.sinceUnixMs : (ports.clock.wallUnixMs() ?? null);
     await state.journalTo({ ...change, state: transition.state, owed: [...transition.effects], sinceUnixMs });
     this.#done = 0;
+    this.#execution.waiting = null;
     if (transition.state === 'checking') this.#execution.obtained = undefined;
   }
 
@@ -305,7 +349,7 @@ export class UpdateEngine {
     ports.log.info('started', { rule: recovery.rule, slot: booted.slot, trial: onTrial, journal: situation.journal });
     const before = state.journal.state;
     const owed = recovery.effects === 'as-journaled' ? state.journal.owed : [...recovery.effects];
-    const why = recovery.reason === '' ? undefined : this.#troubleAtStart(situation, recovery);
+    const why = recovery.reason === '' ? undefined : await this.#troubleAtStart(situation, recovery);
     await this.#enter(
       { state: recovery.state, effects: owed },
       {
@@ -318,14 +362,17 @@ export class UpdateEngine {
     if (recovery.state !== before) await this.#reportState();
   }
 
-  #troubleAtStart(
+  async #troubleAtStart(
     situation: BootSituation,
     recovery: { readonly reason: string; readonly quarantine: boolean; readonly rule: string },
-  ): InstallJournal['trouble'] {
+  ): Promise<InstallJournal['trouble']> {
     const unfit = this.#unfit();
     if (recovery.reason === 'booted-below-floor' && unfit !== undefined) return unfit;
-    const { bootId } = this.#execution.booted;
-    const detail = `boot recovery, rule ${recovery.rule}: ${JSON.stringify(situation)}`;
+    const { booted, ports } = this.#execution;
+    const { bootId } = booted;
+    const rule = `boot recovery, rule ${recovery.rule}: ${JSON.stringify(situation)}`;
+    const far = recovery.quarantine ? `${HOW_FAR[situation.journal] ?? ''}${(await ports.lastBootEnd?.()) ?? ''}` : '';
+    const detail = `${far}${far === '' ? '' : '; '}${rule}`.slice(0, 512);
     return { code: recovery.reason, detail, quarantine: recovery.quarantine, bootId };
   }
 

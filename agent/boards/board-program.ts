@@ -21,14 +21,23 @@ export interface ProgramEnd {
 export type RunProgram = (
   path: string,
   words: readonly string[],
-  given?: { readonly input?: string; readonly deadlineMs?: number },
+  given?: {
+    readonly input?: string;
+    readonly deadlineMs?: number;
+    /** Besides PATH. */
+    readonly environment?: Readonly<Record<string, string>>;
+  },
 ) => Promise<ProgramEnd>;
 
 /** Throws a Fault (exit 5) when the program cannot be started. */
-export const runProgram: RunProgram = (path, words, { input = '', deadlineMs = PROGRAM_DEADLINE_MS } = {}) =>
+export const runProgram: RunProgram = (
+  path,
+  words,
+  { input = '', deadlineMs = PROGRAM_DEADLINE_MS, environment } = {},
+) =>
   new Promise((resolve, reject) => {
     const child = spawn(path, [...words], {
-      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
+      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin`, ...environment },
       detached: true,
     });
     const output = { stdout: '', stderr: '' };

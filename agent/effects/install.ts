@@ -13,9 +13,11 @@ import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
 import { readBack } from '../slot-reader.ts';
 import { fillSlot } from '../slot-writer.ts';
+import { baselineRecord } from '../storage/baseline-record.ts';
 import type { InstallJournal } from '../storage/journal.ts';
 import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
+import { awaitUse } from './wait.ts';
 
 const PROGRESS_EVERY_MS = 2_000;
 
@@ -80,6 +82,8 @@ export async function retireSlot(x: Execution): Promise<Outcome> {
 export async function fill(x: Execution): Promise<Outcome> {
   const { obtained } = x;
   if (obtained === undefined) return { event: 'root-rotated', change: {} };
+  const wait = x.settings.inUse?.download === true ? await awaitUse(x) : undefined;
+  if (wait !== undefined) return wait;
   compileHotCode();
   const filled = await fillSlot({
     ports: x.ports,
@@ -98,6 +102,8 @@ export async function fill(x: Execution): Promise<Outcome> {
 
 async function noteProgress(x: Execution, progress: Progress): Promise<void> {
   x.progress = progress;
+  x.waiting = null;
+  x.ports.onProgress?.();
   const nowMs = x.ports.clock.monotonicMs();
   if (progress.doneBytes < progress.totalBytes && nowMs - x.progressReportedMs < PROGRESS_EVERY_MS) return;
   x.progressReportedMs = nowMs;
@@ -145,12 +151,29 @@ export async function noteServer(x: Execution): Promise<Outcome> {
   return undefined;
 }
 
+export async function noteBaseline(x: Execution): Promise<Outcome> {
+  const actionId = x.state.journal.action?.actionId;
+  const baseline = await x.ports.health.baseline?.();
+  if (actionId === undefined || baseline === undefined) return undefined;
+  const failedUnits = [...baseline.failedUnits];
+  await baselineRecord(x.ports.disk, x.settings.stateDirectory).write({
+    format: 'holdfast-baseline-1',
+    actionId,
+    failedUnits,
+  });
+  return undefined;
+}
+
 export async function armTrial(x: Execution): Promise<Outcome> {
   await x.ports.board.armTrial(targetOf(x));
   return undefined;
 }
 
 export async function requestReboot(x: Execution): Promise<Outcome> {
+  for (const failed of (await x.ports.application?.beforeReboot()) ?? []) {
+    const detail = `the reboot goes on without it: ${failed}`.slice(0, 512);
+    await x.ports.reporter.record({ kind: 'notice', code: 'before-reboot-failed', detail });
+  }
   await x.ports.board.requestReboot();
   return { rest: { rest: 'reboot' } };
 }

@@ -4,7 +4,15 @@
  * that a database on the network fits behind them. Times come in as arguments: a store reads no clock, and draws no
  * random number. Refusals that a person or device can meet are values (`outcome`), everything thrown is a Fault or a bug.
  */
-import type { Installed, InstallState, PollAnswer, PollRequest, Report, Slot } from '../../protocol/device-api.ts';
+import type {
+  Installed,
+  InstallState,
+  PollAnswer,
+  PollRequest,
+  Report,
+  Slot,
+  WaitReason,
+} from '../../protocol/device-api.ts';
 import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
   AuditEntry,
@@ -99,6 +107,9 @@ export interface DeviceRecord {
   readonly installedSinceUnixMs: number | null;
   readonly floorSequence: number;
   readonly actionId: string | null;
+  /** What it said at its last poll that it waits for; null when it gets on. */
+  readonly waiting: WaitReason | null;
+  readonly waitingSinceUnixMs: number | null;
   readonly quarantined: readonly { readonly sequence: number; readonly reason: string }[];
   readonly lastSeenUnixMs: number | null;
   readonly presence: 'here' | 'gone' | null;

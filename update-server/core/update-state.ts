@@ -17,6 +17,7 @@ export type DeviceChange = Partial<
     | 'installed'
     | 'installedSinceUnixMs'
     | 'actionId'
+    | 'waiting'
     | 'doneBytes'
     | 'totalBytes'
   >
@@ -31,7 +32,8 @@ export function deviceAfterReport(report: Report, device: DeviceRecord, nowUnixM
       return { bootedSlot: event.slot };
     case 'state': {
       const since = event.state === device.state ? {} : { stateSinceUnixMs: atUnixMs };
-      return { state: event.state, actionId: event.actionId, ...since };
+      // Whatever it waited for, it got on: a wait is said at polls only.
+      return { state: event.state, actionId: event.actionId, waiting: null, ...since };
     }
     case 'progress':
       return { actionId: event.actionId, doneBytes: event.doneBytes, totalBytes: event.totalBytes };

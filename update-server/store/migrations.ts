@@ -165,4 +165,10 @@ CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
   BEGIN SELECT RAISE(ABORT, 'audit entries are never removed'); END;
 `;
 
-export const MIGRATIONS: readonly string[] = [VERSION_1];
+/** What a device says that it waits for. */
+const VERSION_2 = `
+ALTER TABLE devices ADD COLUMN waiting TEXT;
+ALTER TABLE devices ADD COLUMN waiting_since_unix_ms INTEGER;
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2];

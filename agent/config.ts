@@ -140,13 +140,10 @@ const CURES: Readonly<Record<string, string>> = {
   environment: 'Say production, lab or rehearsal: what the factory root says of itself.',
   board: 'Say which board: u-boot, tryboot, exec, emulated or none; docs/BOARDS.md lists the fields of each.',
   server: 'Give server.url (https://…), server.mqttUrl (mqtts://… or null) and server.anchorsFile.',
-  health:
-    'Correct it; health.builtin.units takes names of units such as "acme-app.service", startDeadlineMs and settleMs milliseconds.',
-  hooks:
-    'Give hooks.beforeReboot a folder of executables, and hooks.inUse a program or a file, askEveryMs and limitMs.',
-  network:
-    'Say auto, always or never in network.metered, and { "bytes": 50000000, "per": "month" } (8 MiB or more; day or month) in network.budget.',
-  trial: 'Give trial.serverWaitMs milliseconds, and trial.watchdogDevice a device such as "/dev/watchdog", or null.',
+  health: 'Give units by name ("acme-app.service"), times in milliseconds.',
+  hooks: 'Give beforeReboot a folder, inUse a program or a file, times in milliseconds.',
+  network: 'Say metered auto, always or never; a budget like { "bytes": 50000000, "per": "month" }.',
+  trial: 'Give a watchdogDevice like "/dev/watchdog", or null.',
   factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
 };
 

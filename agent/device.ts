@@ -162,7 +162,7 @@ function rationOf({ config, disk, clock }: Pick<Device, 'config' | 'disk' | 'clo
     disk,
     clock,
     stateDirectory: config.dataDirectory,
-    isMetered: async () => metered === 'always' || (metered === 'auto' && (await askMetered()) === 'metered'),
+    isMetered: async () => metered === 'always' || (metered === 'auto' && (await askMetered()) === true),
     budget,
     askEveryMs: Math.min(config.poll.intervalMs, LINK_ASK_MS),
   });

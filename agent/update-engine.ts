@@ -54,9 +54,9 @@ const ENDS: readonly EventKind[] = ['refused', 'failed', 'back'];
 const UNKNOWN: Installed = { sequence: 0, version: 'unknown' };
 /** How far a release came that used its attempts up, by what its predecessor finds in the journal. */
 const HOW_FAR: Partial<Record<BootSituation['journal'], string>> = {
-  armed: 'no attempt got as far as its agent',
-  trial: 'its agent began its trial and did not come to the end of it',
-  confirming: 'it passed its checks and was not confirmed',
+  armed: 'no attempt reached its agent',
+  trial: 'its agent began the trial and did not end it',
+  confirming: 'it passed and was not confirmed',
 };
 /** States in which the booted slot is not permanent yet. */
 const UNCONFIRMED: readonly InstallState[] = ['trial', 'confirming', 'rolling-back'];

@@ -73,6 +73,13 @@ export const runProgram: RunProgram = (
     child.stdin.end(input);
   });
 
+/** The same for a program that a machine may do without: undefined when it cannot be started. */
+export const askProgram = (...asked: Parameters<RunProgram>): Promise<ProgramEnd | undefined> =>
+  runProgram(...asked).catch((error: unknown) => {
+    if (error instanceof Fault) return undefined;
+    throw error;
+  });
+
 /** The program ended as it should; otherwise a Fault (exit 5) with what it said. */
 export function mustSucceed(path: string, end: ProgramEnd): string {
   if (end.status === 0) return end.stdout;

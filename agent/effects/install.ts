@@ -171,8 +171,7 @@ export async function armTrial(x: Execution): Promise<Outcome> {
 
 export async function requestReboot(x: Execution): Promise<Outcome> {
   for (const failed of (await x.ports.application?.beforeReboot()) ?? []) {
-    const detail = `the reboot goes on without it: ${failed}`.slice(0, 512);
-    await x.ports.reporter.record({ kind: 'notice', code: 'before-reboot-failed', detail });
+    await x.ports.reporter.record({ kind: 'notice', code: 'before-reboot-failed', detail: failed.slice(0, 512) });
   }
   await x.ports.board.requestReboot();
   return { rest: { rest: 'reboot' } };

@@ -21,7 +21,7 @@ export async function awaitUse(x: Execution): Promise<Outcome> {
   const leftMs = limitMs - (await countWaited(x, Math.min(KEPT_EVERY_MS, limitMs / 16)));
   if (leftMs > 0) return { wait: { reason: 'in-use', detail: why, afterMs: Math.min(askEveryMs, leftMs) } };
   if (x.waiting?.reason !== 'in-use') return undefined;
-  const detail = `in use (${why}) for ${limitMs} ms in all, which is the limit: the update goes on`;
+  const detail = `in use for ${limitMs} ms, the limit: the update goes on (${why})`;
   await ports.reporter.record({ kind: 'notice', code: 'in-use-limit', detail: detail.slice(0, 512) });
   return undefined;
 }

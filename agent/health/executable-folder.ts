@@ -29,7 +29,7 @@ export async function runFolder(
   if (typeof names === 'string') return [{ name: 'directory', detail: names }];
   const visible = names.filter((name) => !name.startsWith('.')).sort();
   if (visible.length > EXECUTABLES_CAP) {
-    return [{ name: 'directory', detail: `${visible.length} executables; at most ${EXECUTABLES_CAP} are run` }];
+    return [{ name: 'directory', detail: `${visible.length} executables, at most ${EXECUTABLES_CAP}` }];
   }
   const failed: FailedExecutable[] = [];
   for (const name of visible) {

@@ -60,7 +60,7 @@ export class LinkRation {
     if (budget === null) throw new MustWait('link-metered', 'the link is metered', askEveryMs);
     const use = await this.#useNow(budget.per);
     if (use.usedBytes + bytes > budget.bytes) {
-      const detail = `${use.usedBytes} of ${budget.bytes} bytes of this ${budget.per} are used, and the link is metered`;
+      const detail = `${use.usedBytes} of the ${budget.bytes} bytes of this ${budget.per} are used`;
       throw new MustWait('budget-spent', detail, askEveryMs);
     }
     await this.#spend(use, bytes, budget.bytes);

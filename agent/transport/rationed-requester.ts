@@ -1,4 +1,4 @@
-/** A server's requests, of which those for pieces of images wait for their ration. What is said besides passes freely. */
+/** A server's requests, of which those for parts of images wait for their ration. What is said besides passes freely. */
 import type { Verdict } from '../../trust/refusal.ts';
 import type { HttpAnswer, HttpRequest, Requester } from './https-channel.ts';
 import type { LinkRation } from './link-ration.ts';
@@ -20,8 +20,7 @@ export class RationedRequester implements Requester {
 
   /** Throws MustWait, or what the server's requester throws. */
   async request(asked: HttpRequest): Promise<Verdict<HttpAnswer>> {
-    // Only images are asked for in pieces.
-    if (asked.headers?.range === undefined) return this.#server.request(asked);
+    if (asked.into === undefined && asked.ofImage !== true) return this.#server.request(asked);
     const giveBack = await this.#ration.claim(asked.capBytes);
     let arrived: number | undefined;
     try {

@@ -7,7 +7,7 @@
  */
 import { open, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { errorText, systemErrorCode } from '../../platform/fault.ts';
+import { errorText } from '../../platform/fault.ts';
 
 export interface WatchdogFacts {
   readonly active: boolean;
@@ -41,13 +41,12 @@ export class HardwareWatchdog {
     sysDirectory?: string,
   ): Promise<HardwareWatchdog | string> {
     const facts = await watchdogFacts(device, sysDirectory);
-    if (facts === undefined) return `the kernel says nothing of ${device}`;
-    if (facts.nowayout) return `${device} could not be disarmed again (nowayout)`;
+    if (facts?.nowayout !== false) return `${device}: ${facts === undefined ? 'not there' : 'nowayout'}`;
     try {
       return new HardwareWatchdog(await open(device, 'w'), facts.timeoutMs, stuck);
     } catch (error) {
-      const busy = systemErrorCode(error) === 'EBUSY' ? ': somebody else feeds it (systemd, RuntimeWatchdogSec)' : '';
-      return `${errorText(error)}${busy}`;
+      // EBUSY: somebody feeds it already, as systemd does with RuntimeWatchdogSec.
+      return errorText(error);
     }
   }
 

@@ -5,8 +5,7 @@
  * unit has no WatchdogSec. Turns of the conversation feed as they come; the timer only fires when there was none for
  * half of WatchdogSec, so that an agent that polls more often wakes up no more than without a watchdog.
  */
-import { errorText } from '../../platform/fault.ts';
-import { runProgram } from '../boards/board-program.ts';
+import { askProgram } from '../boards/board-program.ts';
 import type { Clock, Log } from '../core/ports.ts';
 
 export interface WatchdogPorts {
@@ -63,18 +62,14 @@ export class ServiceWatchdog {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#feed(), this.#intervalMs / 2).unref();
     const stuck = this.#ports.stuck();
-    if (stuck.length > 0) return this.#ports.log.warn('not getting on; the watchdog is not fed', { stuck });
+    if (stuck.length > 0) return this.#ports.log.warn('the watchdog is not fed', { stuck });
     this.#fedMs = this.#ports.clock.monotonicMs();
     await this.#send('WATCHDOG=1');
   }
 
   async #send(assignment: string): Promise<void> {
     const environment = { NOTIFY_SOCKET: this.#socket ?? '' };
-    try {
-      const end = await runProgram('systemd-notify', [assignment], { deadlineMs: SEND_DEADLINE_MS, environment });
-      if (end.status !== 0) this.#ports.log.warn('systemd-notify failed', { assignment, why: end.said });
-    } catch (error) {
-      this.#ports.log.warn('systemd-notify cannot be run', { assignment, why: errorText(error) });
-    }
+    const end = await askProgram('systemd-notify', [assignment], { deadlineMs: SEND_DEADLINE_MS, environment });
+    if (end?.status !== 0) this.#ports.log.warn('systemd-notify failed', { assignment, why: end?.said });
   }
 }

@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../../../platform/fault.ts';
+import { MIGRATIONS } from '../../../../update-server/store/migrations.ts';
 import { openSqliteStore } from '../../../../update-server/store/sqlite-store.ts';
 import { certificate, claim, type Lab, openLab, publish, release } from './fixture.ts';
 
@@ -43,7 +44,7 @@ describe('a database file', () => {
     newer.close();
     expect(faultOf(() => openSqliteStore(lab.path)).code).toBe('database-too-new');
     const back = new Database(lab.path);
-    back.pragma('user_version = 1');
+    back.pragma(`user_version = ${MIGRATIONS.length}`);
     back.close();
     await lab.reopen().catch(() => undefined);
     lab.store = openSqliteStore(lab.path);

@@ -13,6 +13,7 @@ import { accept, refuse, type Verdict } from '../trust/refusal.ts';
 import { findTarget, type Release, type ReleaseImage, verifyRelease } from '../trust/release.ts';
 import { ENVELOPE_CAP_BYTES } from '../trust/suit/envelope.ts';
 import { refreshMetadata, type TrustedMetadata } from '../trust/tuf/client.ts';
+import { newestRelease, releasesOf } from '../trust/tuf/listing.ts';
 import type { Targets } from '../trust/tuf/metadata.ts';
 import type { EnginePorts, EngineSettings } from './core/ports.ts';
 import { countersRecord } from './storage/counters.ts';
@@ -60,6 +61,31 @@ export async function obtainRelease(
   const blockMaps = await fetchBlockMaps(ports, targets, release.value.images);
   if (!blockMaps.ok) return blockMaps;
   return accept({ release: release.value, blockMaps: blockMaps.value, trusted: refreshed.value });
+}
+
+/**
+ * What the source's signed targets list for this device: the release at `wanted`, or the newest of its class and channel.
+ * Only a name to ask for: `obtainRelease` verifies it. Throws as that does.
+ */
+export async function findListedRelease(
+  ports: ObtainPorts,
+  settings: ObtainSettings,
+  wanted: string | undefined,
+): Promise<Verdict<{ readonly releasePath: string; readonly sequence: number; readonly version: string }>> {
+  const refreshed = await refresh(ports, settings);
+  if (!refreshed.ok) return refreshed;
+  const { hardwareClass, channel } = settings.device;
+  const releases = releasesOf(refreshed.value.targets);
+  const found =
+    wanted === undefined
+      ? newestRelease(releases, hardwareClass, channel)
+      : releases.find(({ releasePath }) => releasePath === wanted);
+  if (found === undefined) {
+    const what = wanted ?? `a release for class ${hardwareClass} in channel ${channel}`;
+    return refuse('target-unknown', `the signed targets do not list ${what}`);
+  }
+  const { sequence, version } = found.entry;
+  return accept({ releasePath: found.releasePath, sequence, version });
 }
 
 async function refresh(ports: ObtainPorts, settings: ObtainSettings): Promise<Verdict<TrustedMetadata>> {

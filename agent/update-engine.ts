@@ -13,6 +13,7 @@ import { errorText, Fault } from '../platform/fault.ts';
 import type { Installed, InstallState } from '../protocol/device-api.ts';
 import { type BootSituation, recover, type TrialFlag } from './core/boot-recovery.ts';
 import { canBeCalledOff, type EventKind, next, type Transition } from './core/install-machine.ts';
+import { isLocal } from './core/local-action.ts';
 import {
   type BootFacts,
   type BootFlags,
@@ -226,6 +227,8 @@ export class UpdateEngine {
     const offer = this.#inbox;
     const { journal } = this.#execution.state;
     if (offer === undefined) return undefined;
+    // What a person began, a person ends: no server knows of it.
+    if (isLocal(journal.action) && !isLocal(offer)) return undefined;
     if (offer === null) return canBeCalledOff(journal.state) ? 'halt' : undefined;
     if (journal.state === 'idle' || journal.state === 'held') return journal.owed.length > 0 ? undefined : 'offered';
     if (offer.actionId === journal.action?.actionId) return undefined;

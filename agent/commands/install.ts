@@ -17,8 +17,8 @@ import { type AgentConfig, readConfig } from '../config.ts';
 import { localAction } from '../core/local-action.ts';
 import { type Offer, SourceUnreachable } from '../core/ports.ts';
 import { Device, engineSettings } from '../device.ts';
-import { silentLog } from '../log.ts';
-import { findListedRelease } from '../obtain-release.ts';
+import { textLog } from '../log.ts';
+import { findRelease } from '../obtain-release.ts';
 import { holdDataDirectory } from '../single-instance.ts';
 import { DirectorySource } from '../transport/directory-source.ts';
 import type { UpdateEngine } from '../update-engine.ts';
@@ -36,7 +36,7 @@ export async function installCommand(options: CommandOptions): Promise<number> {
   const directory = resolve(options.argument ?? '');
   await demandStick(directory);
   const held = await holdDataDirectory(config.dataDirectory);
-  const device = await Device.open(config, silentLog);
+  const device = await Device.open(config, textLog);
   try {
     const source = new DirectorySource(nodeDisk, directory);
     const chosen = await choose(device, config, source, options.release);
@@ -69,7 +69,7 @@ async function choose(
 ): Promise<Verdict<LocalOffer>> {
   const { disk, clock, log, random } = device;
   const settings = { ...engineSettings(config, deviceIdOf(device, config)), offline: true };
-  const found = await fromStick(source, () => findListedRelease({ disk, clock, log, source }, settings, wanted));
+  const found = await fromStick(source, () => findRelease({ disk, clock, log, source }, settings, wanted));
   return found.ok ? accept(localAction(found.value, hex(random.bytes(8)))) : found;
 }
 
@@ -80,7 +80,6 @@ function deviceIdOf(device: Device, config: AgentConfig): string {
 async function install(device: Device, config: AgentConfig, source: DirectorySource, offer: LocalOffer): Promise<End> {
   let end: End | undefined;
   const heard = (event: ReportEvent): void => {
-    if (event.kind === 'state') process.stderr.write(`${event.state}\n`);
     if (event.kind === 'progress') process.stderr.write(`  ${event.doneBytes} of ${event.totalBytes} bytes\n`);
     end ??= endOf(event, offer);
   };
@@ -89,7 +88,8 @@ async function install(device: Device, config: AgentConfig, source: DirectorySou
   const { rest } = await engine.run();
   if (rest === 'reboot') return rebootInto(engine, offer);
   if (end !== undefined) return end;
-  throw stickUnreadable(source, 'reading broke off');
+  if (rest === 'retry') throw stickUnreadable(source, 'reading broke off, see above');
+  throw new Error(`the engine rests (${rest}), and the installation has not ended`);
 }
 
 function endOf(event: ReportEvent, offer: LocalOffer): End | undefined {

@@ -79,12 +79,13 @@ async function makeStick(release: { sequence: number; version: string; hardwareC
   return releasePath;
 }
 
-async function writeStick(): Promise<void> {
+async function writeStick(carried = (_path: string) => true): Promise<void> {
   for (const [folder, files] of [
     ['metadata', maker.metadata],
     ['targets', maker.files],
   ] as const) {
     for (const [path, bytes] of files) {
+      if (!carried(path)) continue;
       await mkdir(dirname(join(stick, folder, path)), { recursive: true });
       await writeFile(join(stick, folder, path), bytes);
     }
@@ -114,6 +115,9 @@ describe('install DIR', () => {
   it('writes the newest release of the stick, arms its trial, and the agent of that slot confirms it without a server', async () => {
     await makeStick({ sequence: 2, version: '2.0.0' });
     await makeStick({ sequence: 3, version: '3.0.0' });
+    // Listed, and not on the stick: the newest that can be installed is meant.
+    maker.release({ sequence: 4, version: '4.0.0', images: V2 });
+    await writeStick((path) => !path.includes('/4/'));
     const ended = await agent('install', stick);
     expect(JSON.parse(ended.stdout)).toEqual({ ok: true, version: '3.0.0', sequence: 3, end: 'reboot', slot: 'b' });
     expect(ended.status).toBe(0);

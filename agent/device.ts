@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
+import type { ReportEvent } from '../protocol/device-api.ts';
 import { applicationOf } from './application/hooks.ts';
 import { openBoard } from './boards/open-board.ts';
 import type { AgentConfig } from './config.ts';
@@ -16,6 +17,8 @@ import type {
   HealthChecker,
   Log,
   Random,
+  ReleaseSource,
+  Reporter,
 } from './core/ports.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
 import type { CheckSettings } from './health/executable-check.ts';
@@ -110,11 +113,14 @@ export class Device {
     return this.servers.replace(knownServers(this.#bootstrap, await readTrustedRoot(disk, log, config)));
   }
 
-  /** `onProgress` is called whenever the engine's work gets on. */
-  openEngine(deviceId: string, onProgress: () => void = () => {}): Promise<UpdateEngine> {
-    const { disk, board, clock, random, log, reporter, link, config } = this;
+  /**
+   * `from`: a directory that a person brought, instead of the server; `heard` is told of every event besides.
+   * `onProgress` is called whenever the engine's work gets on.
+   */
+  openEngine(deviceId: string, from?: LocalSource, onProgress: () => void = () => {}): Promise<UpdateEngine> {
+    const { disk, board, clock, random, log, link, config } = this;
+    const reporter = from === undefined ? this.reporter : alsoTold(this.reporter, from.heard);
     const application = hooksOf(config, onProgress);
-    const ration = rationOf(this);
     return UpdateEngine.open(
       {
         disk,
@@ -124,15 +130,29 @@ export class Device {
         log,
         reporter,
         server: link,
-        source: new HttpsSource(new RationedRequester(this.servers, ration, onProgress)),
+        source: from?.source ?? new HttpsSource(new RationedRequester(this.servers, rationOf(this), onProgress)),
         health: healthOf(config, onProgress),
         ...(application === undefined ? {} : { application }),
         lastBootEnd,
         onProgress,
       },
-      engineSettings(config, deviceId),
+      { ...engineSettings(config, deviceId), offline: from !== undefined },
     );
   }
+}
+
+export interface LocalSource {
+  readonly source: ReleaseSource;
+  readonly heard: (event: ReportEvent) => void;
+}
+
+function alsoTold(reporter: Reporter, heard: LocalSource['heard']): Reporter {
+  return {
+    async record(event) {
+      await reporter.record(event);
+      heard(event);
+    },
+  };
 }
 
 export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {
@@ -144,7 +164,7 @@ function bandwidthOf({ network }: AgentConfig): BandwidthLimit | undefined {
   return network.maxBytesPerSecond === null ? undefined : new BandwidthLimit(network.maxBytesPerSecond);
 }
 
-function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
+export function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
   return {
     device: deviceFacts(config, deviceId),
     stateDirectory: config.dataDirectory,

@@ -28,7 +28,7 @@ export async function runCommand(options: CommandOptions): Promise<number> {
   });
   const liveness = new Liveness(device.clock);
   const onProgress = (): void => liveness.heard('work', workSilenceMs(config));
-  const loop = new RunLoop(device, await device.openEngine(deviceId, onProgress), liveness);
+  const loop = new RunLoop(device, await device.openEngine(deviceId, undefined, onProgress), liveness);
   const end = options.once ? await loop.runOnce(stop.signal) : await loop.run(stop.signal);
   stderrLog.info('ended', { end });
   held.close();

@@ -11,7 +11,8 @@ const KEPT_EVERY_MS = 600_000;
 /** Yields a wait, or nothing when the work may go on. */
 export async function awaitUse(x: Execution): Promise<Outcome> {
   const { ports, settings } = x;
-  if (settings.inUse === undefined) return undefined;
+  // Whoever brought a stick stands beside the device, and decides.
+  if (settings.inUse === undefined || settings.offline === true) return undefined;
   const why = await ports.application?.inUse();
   if (why === undefined) {
     x.inUseSinceMs = undefined;

@@ -466,6 +466,31 @@ const BOARDS = [
   ),
 ];
 
+const LOCAL = [
+  ...inFile(
+    'agent/update-engine.ts',
+    ['test/unit/agent/local-update.test.ts'],
+    [
+      {
+        name: 'the rule that no server calls off what a person brought',
+        find: '    if (isLocal(journal.action) && !isLocal(offer)) return undefined;\n',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/effects/install.ts',
+    ['test/unit/agent/local-update.test.ts'],
+    [
+      {
+        name: 'the end of an installation whose stick is gone',
+        find: 'if (isLocal(action) && x.settings.offline !== true) {',
+        replace: 'if (isLocal(action) && x.settings.offline === undefined) {',
+      },
+    ],
+  ),
+];
+
 const SAFETY = [
   ...inFile(
     'agent/health/systemd.ts',
@@ -657,6 +682,7 @@ const SAFETY = [
 ];
 
 export const REMOVALS: readonly Removal[] = [
+  ...LOCAL,
   ...BOARDS,
   ...SAFETY,
   ...SIGNATURES,

@@ -6,7 +6,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { DEVICE_PATHS } from '../../../protocol/device-api.ts';
-import { decodeRange } from './byte-range.ts';
+import { decodeRange } from '../byte-range.ts';
 import { DeviceApiError, notFound } from './errors.ts';
 
 export interface RepositoryFiles {

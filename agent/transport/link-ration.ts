@@ -72,7 +72,7 @@ export class LinkRation {
   async #isMetered(): Promise<boolean> {
     const { clock, isMetered } = this.#settings;
     const nowMs = clock.monotonicMs();
-    if (this.#link === undefined || nowMs - this.#link.askedMs >= LINK_KNOWN_MS) {
+    if (this.#link === undefined || nowMs - this.#link.askedMs >= Math.min(LINK_KNOWN_MS, this.#settings.askEveryMs)) {
       this.#link = { metered: await isMetered(), askedMs: nowMs };
     }
     return this.#link.metered;

@@ -2,8 +2,6 @@
  * Both watchdogs. systemd's end is a real unix datagram socket and the real systemd-notify; the hardware's is a file that
  * takes what a driver would, beside the files that the kernel shows of it (there is no watchdog in a container).
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +13,7 @@ import { HardwareWatchdog } from '../../../../agent/watchdog/hardware-watchdog.t
 import { Liveness } from '../../../../agent/watchdog/liveness.ts';
 import { ServiceWatchdog, watchdogIntervalMs } from '../../../../agent/watchdog/service-watchdog.ts';
 import { SimulatedClock } from '../../../sim/simulated-device.ts';
+import { NotifySocket } from './notify-socket.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -45,50 +44,29 @@ describe('liveness', () => {
   });
 });
 
-/** Receives as PID 1 does: a datagram at a time; descriptors that come with one (BARRIER=1) are closed. */
-const RECEIVER = `
-import array, os, socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1])
-print('bound', flush=True)
-while True:
-    data, control, _, _ = s.recvmsg(4096, 1024)
-    for level, kind, blob in control:
-        if kind == socket.SCM_RIGHTS:
-            fds = array.array('i'); fds.frombytes(blob[:len(blob) - len(blob) % 4])
-            for fd in fds: os.close(fd)
-    print(data.decode().replace('\\n', ' '), flush=True)
-`;
-
 describe('the service watchdog', () => {
-  let receiver: ChildProcess;
-  let received: string[];
+  let systemd: NotifySocket;
   let clock: SimulatedClock;
   let stuck: string[];
   let watchdog: ServiceWatchdog;
 
   beforeEach(async () => {
-    const socket = join(directory, 'notify');
-    receiver = spawn('python3', ['-c', RECEIVER, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
-    received = [];
-    receiver.stdout?.on('data', (chunk: Buffer) => received.push(...chunk.toString().trim().split('\n')));
-    await eventually(() => received.includes('bound'));
+    systemd = await NotifySocket.open(join(directory, 'notify'));
     clock = new SimulatedClock();
     stuck = [];
-    const environment = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '600000000', WATCHDOG_PID: String(process.pid) };
+    const environment = { NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '600000000', WATCHDOG_PID: String(process.pid) };
     watchdog = new ServiceWatchdog({ clock, log: silentLog, stuck: () => stuck }, environment);
   });
   afterEach(async () => {
     watchdog.stop();
-    receiver.kill();
-    await once(receiver, 'exit');
+    await systemd.close();
   });
 
-  const fed = () => received.filter((line) => line === 'WATCHDOG=1').length;
+  const fed = () => systemd.count('WATCHDOG=1');
 
   it('says that the agent is ready, and feeds as turns come: not more often than a quarter of the interval', async () => {
     await watchdog.ready();
-    await eventually(() => received.includes('READY=1') && fed() === 1);
+    await eventually(() => systemd.count('READY=1') === 1 && fed() === 1);
     await clock.sleep(149_000);
     await watchdog.turn();
     await clock.sleep(1000);

@@ -20,7 +20,7 @@ import { type Action, DEVICE_PATHS, type PollRequest } from '../../../protocol/d
 import { TestMaker } from '../../sim/release-fixture.ts';
 import { ProgramsOnPath } from './programs-on-path.ts';
 import { authority, deviceCertificate, serverCertificate } from './test-authority.ts';
-import { NotifySocket } from './watchdog/notify-socket.ts';
+import { HAS_NOTIFY, NotifySocket } from './watchdog/notify-socket.ts';
 
 const MAIN = join(import.meta.dirname, '../../../agent/main.ts');
 const maker = new TestMaker(Math.floor(Date.now() / 1000));
@@ -33,6 +33,7 @@ const polls: PollRequest[] = [];
 let ranges = 0;
 
 beforeEach(async () => {
+  if (!HAS_NOTIFY) return;
   device = await mkdtemp(join(tmpdir(), 'waiting-'));
   programs = await ProgramsOnPath.make();
   await programs.put('busctl', 'cat $D/metered');
@@ -51,6 +52,7 @@ beforeEach(async () => {
   await writeDurably(nodeDisk, emulatedPaths(device).booted, booted);
 });
 afterEach(async () => {
+  if (!HAS_NOTIFY) return;
   server.closeAllConnections();
   server.close();
   await systemd.close();
@@ -117,33 +119,37 @@ const until = (condition: () => boolean) =>
   vi.waitFor(() => expect(condition()).toBe(true), { timeout: 60_000, interval: 20 });
 const status = async () => JSON.parse(await readFile(join(device, 'data/status.json'), 'utf8'));
 
-it('waits for its link and for its application, says so, and goes on by itself', { timeout: 180_000 }, async () => {
-  await programs.say('metered', 'u 1\n');
-  await writeFile(join(device, 'run/in-use'), '');
-  await writeFile(join(device, 'factory/before.d/10-save'), `#!/bin/sh\ntouch ${device}/saved\n`, { mode: 0o755 });
-  const environment = { HOLDFAST_RUN: join(device, 'run'), NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '2000000' };
-  const child = spawn(process.execPath, [MAIN, 'run', '--config', join(device, 'factory/agent.json')], {
-    stdio: 'ignore',
-    env: { ...process.env, ...environment },
-  });
-  const ended = once(child, 'exit');
-  try {
-    await until(() => polls.some(({ state, waiting }) => state === 'downloading' && waiting === 'link-metered'));
-    expect(await status()).toMatchObject({ state: 'downloading', waiting: { reason: 'link-metered' } });
-    expect(ranges).toBe(0);
+it.skipIf(!HAS_NOTIFY)(
+  'waits for its link and for its application, says so, and goes on by itself',
+  { timeout: 180_000 },
+  async () => {
+    await programs.say('metered', 'u 1\n');
+    await writeFile(join(device, 'run/in-use'), '');
+    await writeFile(join(device, 'factory/before.d/10-save'), `#!/bin/sh\ntouch ${device}/saved\n`, { mode: 0o755 });
+    const environment = { HOLDFAST_RUN: join(device, 'run'), NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '2000000' };
+    const child = spawn(process.execPath, [MAIN, 'run', '--config', join(device, 'factory/agent.json')], {
+      stdio: 'ignore',
+      env: { ...process.env, ...environment },
+    });
+    const ended = once(child, 'exit');
+    try {
+      await until(() => polls.some(({ state, waiting }) => state === 'downloading' && waiting === 'link-metered'));
+      expect(await status()).toMatchObject({ state: 'downloading', waiting: { reason: 'link-metered' } });
+      expect(ranges).toBe(0);
 
-    await programs.say('metered', 'u 2\n');
-    await until(() => polls.some(({ state, waiting }) => state === 'armed' && waiting === 'in-use'));
-    expect(await status()).toMatchObject({ state: 'armed', waiting: { reason: 'in-use' } });
-    expect(ranges).toBeGreaterThan(0);
-    expect(existsSync(join(device, 'saved'))).toBe(false);
-    await until(() => systemd.count('READY=1') === 1 && systemd.count('WATCHDOG=1') >= 2);
+      await programs.say('metered', 'u 2\n');
+      await until(() => polls.some(({ state, waiting }) => state === 'armed' && waiting === 'in-use'));
+      expect(await status()).toMatchObject({ state: 'armed', waiting: { reason: 'in-use' } });
+      expect(ranges).toBeGreaterThan(0);
+      expect(existsSync(join(device, 'saved'))).toBe(false);
+      await until(() => systemd.count('READY=1') === 1 && systemd.count('WATCHDOG=1') >= 2);
 
-    await rm(join(device, 'run/in-use'));
-    expect(await ended).toEqual([0, null]);
-    expect(existsSync(join(device, 'saved'))).toBe(true);
-    expect(existsSync(emulatedPaths(device).rebootRequest)).toBe(true);
-  } finally {
-    child.kill('SIGKILL');
-  }
-});
+      await rm(join(device, 'run/in-use'));
+      expect(await ended).toEqual([0, null]);
+      expect(existsSync(join(device, 'saved'))).toBe(true);
+      expect(existsSync(emulatedPaths(device).rebootRequest)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  },
+);

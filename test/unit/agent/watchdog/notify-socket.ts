@@ -1,5 +1,5 @@
 /** PID 1's end of sd_notify(3): a real unix datagram socket, which Node has not, so Python holds it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -17,6 +17,11 @@ while True:
             for fd in fds: os.close(fd)
     print(data.decode().replace('\\n', ' '), flush=True)
 `;
+
+/** scripts/setup.sh installs both. */
+export const HAS_NOTIFY = ['systemd-notify', 'python3'].every(
+  (program) => spawnSync(program, ['--version']).error === undefined,
+);
 
 export class NotifySocket {
   readonly path: string;

@@ -13,7 +13,7 @@ import { HardwareWatchdog } from '../../../../agent/watchdog/hardware-watchdog.t
 import { Liveness } from '../../../../agent/watchdog/liveness.ts';
 import { ServiceWatchdog, watchdogIntervalMs } from '../../../../agent/watchdog/service-watchdog.ts';
 import { SimulatedClock } from '../../../sim/simulated-device.ts';
-import { NotifySocket } from './notify-socket.ts';
+import { HAS_NOTIFY, NotifySocket } from './notify-socket.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -44,7 +44,7 @@ describe('liveness', () => {
   });
 });
 
-describe('the service watchdog', () => {
+describe.skipIf(!HAS_NOTIFY)('the service watchdog', () => {
   let systemd: NotifySocket;
   let clock: SimulatedClock;
   let stuck: string[];

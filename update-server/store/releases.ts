@@ -1,7 +1,7 @@
 /** Published releases. What the signed targets list is the truth; this table only remembers it. */
 import type { ReleaseView } from '../../protocol/operator-api.ts';
 import type { Actor } from '../core/ports.ts';
-import { appendAudit, hasAuditEntry } from './audit-log.ts';
+import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 
 export interface ReleaseRow {
@@ -61,16 +61,23 @@ export function recordPublication(db: Sqlite, publication: PublicationRecord): R
     db.run(db.build.updateTable('releases').set({ withdrawn: 1 }).where('release_path', '=', path));
   }
   const fresh = [...listed].filter((path) => !known.has(path));
-  const targets = `targets version ${publication.targetsVersion}`;
   // Recorded again at every start, in case the last one was cut off: what the audit says already it does not say twice.
-  if (fresh.length + withdrawn.length === 0 && hasAuditEntry(db, 'release.publish', targets)) return listReleases(db);
-  const detail = [targets]
+  const first = keepVersion(db, publication.targetsVersion, nowUnixMs);
+  if (fresh.length + withdrawn.length === 0 && !first) return listReleases(db);
+  const detail = [`targets version ${publication.targetsVersion}`]
     .concat(fresh.length > 0 ? [`new: ${fresh.join(', ')}`] : [])
     .concat(withdrawn.length > 0 ? [`withdrawn: ${withdrawn.join(', ')}`] : [])
     .join('; ');
   const subject = fresh.length === 1 ? (fresh[0] ?? '') : `${listed.size} releases`;
   appendAudit(db, { actor: publication.actor, action: 'release.publish', subject, detail }, nowUnixMs);
   return listReleases(db);
+}
+
+/** False when this targets version was recorded before. */
+function keepVersion(db: Sqlite, targetsVersion: number, nowUnixMs: number): boolean {
+  const row = { targets_version: targetsVersion, recorded_unix_ms: nowUnixMs };
+  const insert = db.build.insertInto('publications').values(row);
+  return db.run(insert.onConflict((conflict) => conflict.doNothing())).changes === 1;
 }
 
 function upsert(db: Sqlite, release: Omit<ReleaseView, 'publishedUnixMs'>, nowUnixMs: number): void {

@@ -1,6 +1,7 @@
 /** Published releases. What the signed targets list is the truth; this table only remembers it. */
 import type { ReleaseView } from '../../protocol/operator-api.ts';
 import type { Actor } from '../core/ports.ts';
+import type { TransportFacts } from '../core/transport-plan.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 
@@ -42,6 +43,34 @@ export function listReleases(db: Sqlite): ReleaseView[] {
     .orderBy('sequence', 'desc')
     .orderBy('release_path');
   return db.all(query).map(releaseOf);
+}
+
+const INSTALLED = `
+  SELECT hardware_class, channel, installed_sequence, count(*) AS devices FROM devices
+  WHERE enrolment = 'enrolled' AND installed_sequence IS NOT NULL
+  GROUP BY hardware_class, channel, installed_sequence`;
+
+interface InstalledRow {
+  readonly hardware_class: string;
+  readonly channel: string | null;
+  readonly installed_sequence: number;
+  readonly devices: number;
+}
+
+export function transportFacts(db: Sqlite): TransportFacts {
+  const releases = db.all(db.build.selectFrom('releases').selectAll());
+  return {
+    releases: releases.map((row) => ({ ...releaseOf(row), withdrawn: row.withdrawn === 1 })),
+    installed: db
+      .prepare<InstalledRow>(INSTALLED)
+      .all()
+      .map((row) => ({
+        hardwareClass: row.hardware_class,
+        channel: row.channel,
+        sequence: row.installed_sequence,
+        devices: row.devices,
+      })),
+  };
 }
 
 export interface PublicationRecord {

@@ -121,8 +121,8 @@ export class Testbed {
     return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
-  async claim(id: string, expiresInDays = 30): Promise<ClaimFile> {
-    const request = { hardwareClass: 'acme-cam', ids: [id], expiresInDays };
+  async claim(id: string, expiresInDays = 30, hardwareClass = 'acme-cam'): Promise<ClaimFile> {
+    const request = { hardwareClass, ids: [id], expiresInDays };
     const made = await createClaims(this, request, 'tester');
     if (made.outcome !== 'created' || made.claims[0] === undefined) throw new Error(`no claim: ${made.outcome}`);
     return made.claims[0];
@@ -133,10 +133,10 @@ export class Testbed {
   }
 
   /** A device with its certificate. */
-  async enrolled(id: string): Promise<TestDevice> {
+  async enrolled(id: string, hardwareClass = 'acme-cam'): Promise<TestDevice> {
     const key = await makeDeviceKey();
     const device = this.device(key);
-    const answer = await device.enrol(await this.claim(id));
+    const answer = await device.enrol(await this.claim(id, 30, hardwareClass));
     device.close();
     if (answer.status !== 200) throw new Error(`enrolling ${id}: ${JSON.stringify(answer.body)}`);
     return this.device(key, String(answer.body.certificateChain));

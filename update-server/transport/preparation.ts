@@ -145,12 +145,13 @@ export class Preparation {
       fromSha256: form.kind === 'recipe' ? form.oldSha256 : null,
     };
     const none = { sizeBytes: null, donePercent: null, detail: '' };
-    const stored = this.#ports.folder.find(form);
-    if (stored !== undefined) return { ...facts, ...none, state: 'made', sizeBytes: stored.sizeBytes };
+    // First: until its work is over, it may yet have to go for want of room.
     if (this.#work?.name === name) {
       const { step, donePercent } = this.#work;
       return { ...facts, ...none, state: 'making', donePercent, detail: step };
     }
+    const stored = this.#ports.folder.find(form);
+    if (stored !== undefined) return { ...facts, ...none, state: 'made', sizeBytes: stored.sizeBytes };
     const why = this.#failures.whyForbidden(name);
     if (why !== undefined) return { ...facts, ...none, state: 'failed', detail: why.slice(0, 1024) };
     return { ...facts, ...none, state: 'queued' };
@@ -242,9 +243,10 @@ export class Preparation {
       // The disk: it is full, or it fails.
       this.#fail(work, error instanceof Error ? error.message : String(error));
     } finally {
-      this.#work = undefined;
       this.#demanded.delete(work.name);
-      await folder.clearParts();
+      await folder.clearParts().finally(() => {
+        this.#work = undefined;
+      });
       this.#tell(form);
     }
   }

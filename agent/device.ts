@@ -4,9 +4,20 @@
 import { join } from 'node:path';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
+import type { ReportEvent } from '../protocol/device-api.ts';
 import { openBoard } from './boards/open-board.ts';
 import type { AgentConfig } from './config.ts';
-import type { Board, Clock, DeviceFacts, EngineSettings, HealthChecker, Log, Random } from './core/ports.ts';
+import type {
+  Board,
+  Clock,
+  DeviceFacts,
+  EngineSettings,
+  HealthChecker,
+  Log,
+  Random,
+  ReleaseSource,
+  Reporter,
+} from './core/ports.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
 import { localHealth } from './health/local-health.ts';
 import { DurableReporter } from './reports/durable-reporter.ts';
@@ -92,8 +103,10 @@ export class Device {
     return this.servers.replace(knownServers(this.#bootstrap, await readTrustedRoot(disk, log, config)));
   }
 
-  openEngine(deviceId: string): Promise<UpdateEngine> {
-    const { disk, board, clock, random, log, reporter, link, config } = this;
+  /** `from`: a directory that a person brought, instead of the server; `heard` is told of every event besides. */
+  openEngine(deviceId: string, from?: LocalSource): Promise<UpdateEngine> {
+    const { disk, board, clock, random, log, link, config } = this;
+    const reporter = from === undefined ? this.reporter : alsoTold(this.reporter, from.heard);
     return UpdateEngine.open(
       {
         disk,
@@ -103,12 +116,26 @@ export class Device {
         log,
         reporter,
         server: link,
-        source: new HttpsSource(this.servers),
+        source: from?.source ?? new HttpsSource(this.servers),
         health: healthOf(config),
       },
-      engineSettings(config, deviceId),
+      { ...engineSettings(config, deviceId), offline: from !== undefined },
     );
   }
+}
+
+export interface LocalSource {
+  readonly source: ReleaseSource;
+  readonly heard: (event: ReportEvent) => void;
+}
+
+function alsoTold(reporter: Reporter, heard: LocalSource['heard']): Reporter {
+  return {
+    async record(event) {
+      await reporter.record(event);
+      heard(event);
+    },
+  };
 }
 
 export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {
@@ -120,7 +147,7 @@ function bandwidthOf({ network }: AgentConfig): BandwidthLimit | undefined {
   return network.maxBytesPerSecond === null ? undefined : new BandwidthLimit(network.maxBytesPerSecond);
 }
 
-function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
+export function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
   return {
     device: deviceFacts(config, deviceId),
     stateDirectory: config.dataDirectory,

@@ -13,6 +13,7 @@ import { errorText, Fault } from '../platform/fault.ts';
 import type { Installed, InstallState } from '../protocol/device-api.ts';
 import { type BootSituation, recover, type TrialFlag } from './core/boot-recovery.ts';
 import { canBeCalledOff, type EventKind, next, type Transition } from './core/install-machine.ts';
+import { isLocal } from './core/local-action.ts';
 import {
   type BootFacts,
   type BootFlags,
@@ -28,7 +29,9 @@ import { DEFAULT_RETRY, fractionOf, retryDelayMs } from './core/schedule.ts';
 import type { Execution, Outcome, Progress } from './effects/execution.ts';
 import { failureCode, runEffect } from './executor.ts';
 import { DeviceState, otherSlot } from './storage/device-state.ts';
+import { History } from './storage/history.ts';
 import type { InstallJournal } from './storage/journal.ts';
+import { AGENT_VERSION } from './version.ts';
 
 /** Everything that a poll says of the device's updates. */
 export interface EngineStatus {
@@ -54,6 +57,7 @@ const UNCONFIRMED: readonly InstallState[] = ['trial', 'confirming', 'rolling-ba
 
 export class UpdateEngine {
   readonly #execution: Execution;
+  readonly #history: History;
   /** The newest offer not looked at yet; undefined: none. */
   #inbox: Offer | undefined;
   /** An action that ended without being over: it is tried again once its pause has passed. */
@@ -79,6 +83,7 @@ export class UpdateEngine {
     const interrupted = () => this.#inboxEvent() !== undefined;
     const memory = { obtained: undefined, progress: null, progressReportedMs: Number.NEGATIVE_INFINITY };
     this.#execution = { ports, settings, state, booted, ...memory, interrupted };
+    this.#history = new History(ports.disk, settings.stateDirectory);
   }
 
   status(): EngineStatus {
@@ -201,9 +206,23 @@ export class UpdateEngine {
     const transition = next(before, event);
     if ('illegal' in transition) throw new Error(`illegal transition: ${event} in state ${before}`);
     await this.#enter(transition, change);
+    await this.#noteEvent(before, event, change);
     if (transition.state === before) return;
     ports.log.info(`${before} → ${transition.state}`, { event });
     await this.#reportState();
+  }
+
+  async #noteEvent(before: InstallState, event: EventKind, { trouble }: Partial<InstallJournal>): Promise<void> {
+    const { journal } = this.#execution.state;
+    await this.#history.note({
+      kind: 'event',
+      atUnixMs: this.#execution.ports.clock.wallUnixMs() ?? null,
+      before,
+      event,
+      state: journal.state,
+      actionId: journal.action?.actionId ?? null,
+      why: trouble == null ? '' : `${trouble.code}: ${trouble.detail}`,
+    });
   }
 
   async #enter(transition: Transition, change: Partial<InstallJournal>): Promise<void> {
@@ -226,6 +245,8 @@ export class UpdateEngine {
     const offer = this.#inbox;
     const { journal } = this.#execution.state;
     if (offer === undefined) return undefined;
+    // What a person began, a person ends: no server knows of it.
+    if (isLocal(journal.action) && !isLocal(offer)) return undefined;
     if (offer === null) return canBeCalledOff(journal.state) ? 'halt' : undefined;
     if (journal.state === 'idle' || journal.state === 'held') return journal.owed.length > 0 ? undefined : 'offered';
     if (offer.actionId === journal.action?.actionId) return undefined;
@@ -313,6 +334,16 @@ export class UpdateEngine {
         ...(recovery.state === 'rolling-back' && state.journal.target === null ? { target: booted.slot } : {}),
       },
     );
+    await this.#history.note({
+      kind: 'start',
+      atUnixMs: ports.clock.wallUnixMs() ?? null,
+      agentVersion: AGENT_VERSION,
+      bootId: booted.bootId,
+      slot: booted.slot,
+      situation,
+      rule: recovery.rule,
+      state: recovery.state,
+    });
     await this.#reportBooted(onTrial);
     for (const finding of state.findings) await ports.reporter.record({ kind: 'notice', ...finding });
     if (recovery.state !== before) await this.#reportState();

@@ -8,6 +8,7 @@ import { accept, type Verdict } from '../../trust/refusal.ts';
 import { decodeTufDate } from '../../trust/time.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
 import { NO_SLOTS } from '../boards/none.ts';
+import { isLocal } from '../core/local-action.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
 import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
@@ -24,6 +25,10 @@ export async function obtain(x: Execution): Promise<Outcome> {
   if (action === null) return { event: 'failed', change: trouble(x, 'action-lost', 'the journal names no action') };
   if (x.ports.board.kind === 'none') {
     return { event: 'failed', change: trouble(x, NO_SLOTS, 'this device has no slots to install to') };
+  }
+  if (isLocal(action) && x.settings.offline !== true) {
+    const detail = 'the device started again without the directory that the release came from; install it once more';
+    return { event: 'failed', change: trouble(x, 'local-source-gone', detail) };
   }
   if (!actionMayTry(x.state.quarantine, action.actionId)) {
     const detail = 'the server was lost in three trials of this release; a new action lets it try again';

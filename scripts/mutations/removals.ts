@@ -466,7 +466,33 @@ const BOARDS = [
   ),
 ];
 
+const LOCAL = [
+  ...inFile(
+    'agent/update-engine.ts',
+    ['test/unit/agent/local-update.test.ts'],
+    [
+      {
+        name: 'the rule that no server calls off what a person brought',
+        find: '    if (isLocal(journal.action) && !isLocal(offer)) return undefined;\n',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/effects/install.ts',
+    ['test/unit/agent/local-update.test.ts'],
+    [
+      {
+        name: 'the end of an installation whose stick is gone',
+        find: 'if (isLocal(action) && x.settings.offline !== true) {',
+        replace: 'if (isLocal(action) && x.settings.offline === undefined) {',
+      },
+    ],
+  ),
+];
+
 export const REMOVALS: readonly Removal[] = [
+  ...LOCAL,
   ...BOARDS,
   ...SIGNATURES,
   ...COUNTER,

@@ -355,6 +355,8 @@ export interface Publication {
   >;
   /** Size of a stored artifact, or undefined. */
   hasArtifact(sha256: string): Promise<{ readonly sizeBytes: number } | undefined>;
+  /** Bytes `first` to `last` of a stored artifact, both inclusive. */
+  readArtifact(sha256: string, first: number, last: number): AsyncIterable<Uint8Array>;
   /** Verifies everything a device would, calls `Store.recordPublication`, signs snapshot and timestamp. */
   publish(request: PublishRequest, actor: Actor): Promise<PublishOutcome>;
   /** A metadata file as served to devices, or undefined. `name` was checked against path tricks by the caller. */

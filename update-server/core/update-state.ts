@@ -4,6 +4,7 @@
  * as history and changes nothing.
  */
 import type { Report, ReportEvent } from '../../protocol/device-api.ts';
+import { describeState } from '../../protocol/reported-state.ts';
 import { isOpen, type PartEvent } from './action.ts';
 import type { Candidate } from './offer.ts';
 import type { DeviceRecord } from './ports.ts';
@@ -128,7 +129,7 @@ export function describeReport(event: ReportEvent): string {
     case 'booted':
       return `booted slot ${event.slot}${event.trial ? ' on trial' : ''}, ${event.version} (sequence ${event.sequence})`;
     case 'state':
-      return `state ${event.state}`;
+      return describeState(event.state);
     case 'progress':
       return `fetched ${event.doneBytes} of ${event.totalBytes} bytes of sequence ${event.sequence}`;
     case 'confirmed':

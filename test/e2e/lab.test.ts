@@ -2,6 +2,7 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TransportState } from '../../protocol/operator-api.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { claimPath } from '../../scripts/demo/fleet-words.ts';
 import { powerOn } from '../../scripts/demo/steps/devices.ts';
@@ -123,6 +124,21 @@ describe('holdfast dev push', () => {
     expect(await push(changed)).toMatchObject({ ok: true, sequence: 3 });
     const said = await readFile(join(run.devicePath(DEVICE), 'run/console.log'), 'utf8');
     expect(said).toContain('acme app, mended, 1.1.0 is up');
+  });
+
+  it('makes the delta between the two images beside the built server, for the next device that has the first', async () => {
+    const made = await run.until(120_000, 500, async () => {
+      const path = 'releases/acme-cam/stable/3/release.suit';
+      const { transport } = (await run.words.holdfast(['release', 'show', path], { quiet: true })) as {
+        transport: TransportState[];
+      };
+      const failed = transport.find((form) => form.state === 'failed');
+      if (failed !== undefined) throw new Error(`${failed.kind}: ${failed.detail}`);
+      const recipe = transport.find((form) => form.kind === 'recipe');
+      return recipe?.state === 'made' ? { recipe, transport } : undefined;
+    });
+    const packed = made?.transport.find((form) => form.kind === 'blocks-zstd' && form.state === 'made');
+    expect(made?.recipe.sizeBytes).toBeLessThan((packed?.sizeBytes ?? 0) / 10);
   });
 
   it('ends with the reason when the image fails its health check, and the device runs what it ran', async () => {

@@ -7,9 +7,10 @@
  * May not: write anywhere but into the caller's buffer.
  */
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../../trust/blocks.ts';
-import { equalBytes } from '../../trust/bytes.ts';
+import { equalBytes, type Verified } from '../../trust/bytes.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
+  CODECS,
   type Decoding,
   decodeRecipeHeader,
   decodeRecipeIndex,
@@ -19,10 +20,12 @@ import {
   RECIPE_HEADER_BYTES,
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
+  STREAMS,
 } from '../format.ts';
 import { DifferenceCursor } from './differences.ts';
 import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
 import { type BlockPlan, decodePack, type Pack } from './pack.ts';
+import { releaseBytes } from './streams.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -38,7 +41,7 @@ export type CannotReason =
   | 'result-wrong';
 
 export type BlockOutcome =
-  | { readonly made: true; readonly bytes: Uint8Array }
+  | { readonly made: true; readonly bytes: Verified<Uint8Array> }
   | { readonly made: false; readonly why: CannotReason; readonly detail: string };
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
@@ -89,17 +92,26 @@ export class DeltaDecoder {
     const trouble = await this.#fill(pack, plan, block);
     if (trouble !== undefined) return trouble;
     const verdict = verifyBlock(this.#parts.map, number, block);
-    if (verdict.ok) return { made: true, bytes: block };
+    if (verdict.ok) return { made: true, bytes: verdict.value };
     // A copy's source is in the result: where nothing was patched, the slot is the likelier culprit, but cannot be told.
     return cannot('result-wrong', verdict.detail);
+  }
+
+  /** Gives back the memory of the pack in hand: before the next one's is taken, and when no block is wanted any more. */
+  release(): void {
+    const pack = this.#pack;
+    this.#pack = undefined;
+    for (const [place, name] of STREAMS.entries()) {
+      // A stored stream lies in what the reader gave.
+      if (pack !== undefined && pack.entry.streams[place]?.codec !== CODECS.stored) releaseBytes(pack.streams[name]);
+    }
   }
 
   async #packOf(number: number): Promise<Pack | (BlockOutcome & { made: false })> {
     const entry = findPack(this.#parts.index.packs, number);
     if (entry === undefined) return cannot('recipe-malformed', `no pack makes block ${number}`);
     if (this.#pack?.entry === entry) return this.#pack;
-    // The last pack's memory is free before the next one's is taken.
-    this.#pack = undefined;
+    this.release();
     let packed: Uint8Array;
     try {
       packed = await this.#parts.recipe.read(entry.sizeBytes, entry.offsetBytes);

@@ -23,7 +23,7 @@ import {
   STREAMS,
 } from '../format.ts';
 import { DifferenceCursor } from './differences.ts';
-import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
+import { OldImage, type OldReader, OldSlotUnreadable, UNREADABLE_AT_MOST } from './old-image.ts';
 import { type BlockPlan, decodePack, type Pack } from './pack.ts';
 import { releaseBytes } from './streams.ts';
 
@@ -127,27 +127,31 @@ export class DeltaDecoder {
   async #fill(pack: Pack, plan: BlockPlan, block: Uint8Array): Promise<(BlockOutcome & { made: false }) | undefined> {
     const sources = plan.sourceDigest === undefined ? undefined : new Sha256();
     const differences = new DifferenceCursor(pack.streams, plan.differences);
+    const unreadable: OldSlotUnreadable[] = [];
     let made = 0;
-    try {
-      for (const { kind, sizeBytes, at } of plan.operations) {
-        const out = block.subarray(made, made + sizeBytes);
-        if (kind === OPERATIONS.zero) out.fill(0);
-        else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
-        else await this.#old.copy(out, at);
-        if (kind === OPERATIONS.add) {
-          sources?.update(out);
-          differences.add(out);
-        }
-        made += sizeBytes;
+    for (const { kind, sizeBytes, at } of plan.operations) {
+      const out = block.subarray(made, made + sizeBytes);
+      if (kind === OPERATIONS.zero) out.fill(0);
+      else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
+      else await this.#old.copy(out, at).catch((error: unknown) => unreadable.push(unreadableOf(error)));
+      if (kind === OPERATIONS.add) {
+        sources?.update(out);
+        differences.add(out);
       }
-    } catch (error) {
-      if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
-      throw error;
+      made += sizeBytes;
+      // The rest is made all the same, so that only some pieces of the block are missing; not from a slot that is gone.
+      if (unreadable.length >= UNREADABLE_AT_MOST) break;
     }
+    if (unreadable[0] !== undefined) return cannot('source-unreadable', unreadable[0].message);
     if (plan.sourceDigest === undefined || sources === undefined) return undefined;
     const found = sources.digest().subarray(0, SOURCE_DIGEST_BYTES);
     return equalBytes(found, plan.sourceDigest) ? undefined : cannot('source-changed', 'the old slot has other bytes');
   }
+}
+
+function unreadableOf(error: unknown): OldSlotUnreadable {
+  if (error instanceof OldSlotUnreadable) return error;
+  throw error;
 }
 
 function findPack(packs: readonly PackEntry[], number: number): PackEntry | undefined {

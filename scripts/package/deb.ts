@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { needProgram } from '../programs.ts';
@@ -42,13 +42,15 @@ export async function buildDeb(facts: DebFacts, output: string): Promise<BuiltDe
     await writeControl(stage, facts, installedBytes);
     await oneDate(stage, facts.sourceDateEpoch);
     await mkdir(dirname(output), { recursive: true });
-    await needProgram('dpkg-deb', ['--root-owner-group', '-Zxz', '-z1', '--build', stage, output], {
+    await needProgram('dpkg-deb', ['--root-owner-group', '-Zxz', '-z1', '--build', stage, `${output}.new`], {
       // Several threads cut the stream into other pieces than one.
       env: { SOURCE_DATE_EPOCH: String(facts.sourceDateEpoch), DPKG_DEB_THREADS_MAX: '1', XZ_DEFAULTS: '' },
     });
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
+  // Under its own name it is whole, or not there.
+  await rename(`${output}.new`, output);
   const bytes = await readFile(output);
   return { path: output, sizeBytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
 }

@@ -12,6 +12,9 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
       Check a release as an install would, block by block, and install nothing.
       PATH is the release's target path: releases/<class>/<channel>/<sequence>/release.suit
       --from DIR reads metadata/ and targets/ from a directory; --state DIR keeps trusted metadata between runs.
+  holdfast-agent install DIR --config FILE [--release PATH] [--json]
+      Install from a stick: the newest release in DIR for this device, or PATH. Reboots into it; checks decide there.
+      The same verifier as for a server. DIR: holdfast release export. Stop the agent first.
   holdfast-agent enrol --config FILE [--json]
       Prove the claim, fetch this device's certificate, and end.
   holdfast-agent doctor --config FILE [--json] [--self-test]
@@ -24,7 +27,7 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
 `;
 
-export const COMMANDS = ['run', 'status', 'verify', 'enrol', 'doctor', 'adopt'] as const;
+export const COMMANDS = ['run', 'status', 'verify', 'install', 'enrol', 'doctor', 'adopt'] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 const OPTIONS = {
@@ -52,6 +55,7 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
   run: ['once'],
   status: [],
   verify: ['release', 'from', 'server', 'state'],
+  install: ['release'],
   enrol: [],
   doctor: ['self-test'],
   adopt: ['answers', 'yes', 'undo'],
@@ -61,6 +65,8 @@ const OWN = Object.values(TAKES).flat();
 export interface CommandOptions {
   readonly command: CommandName;
   readonly config: string;
+  /** What the command is given besides options: install's DIR. */
+  readonly argument: string | undefined;
   readonly release?: string | undefined;
   readonly from?: string | undefined;
   readonly server?: string | undefined;
@@ -85,6 +91,7 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
   const [command, ...rest] = positionals;
   if (!isCommand(command))
     throw usage(command === undefined ? 'no command was given' : `there is no command ${command}`);
+  const argument = command === 'install' ? rest.shift() : undefined;
   if (rest.length > 0) throw usage(`${command} takes no ${rest[0]}`);
   const foreign = OWN.find((name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name));
   if (foreign !== undefined) throw usage(`${command} takes no --${foreign}`);
@@ -92,9 +99,10 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
   if (config === undefined) throw usage(`${command} needs --config FILE`);
   if (command === 'adopt' && values.config !== undefined) throw usage('adopt takes no --config');
   if (values.yes && values.undo) throw usage('give --yes or --undo, not both');
+  if (command === 'install' && argument === undefined) throw usage('install needs the directory to install from');
   if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
   if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
-  return { ask: 'command', options: { ...values, command, config, selfTest: values['self-test'] } };
+  return { ask: 'command', options: { ...values, command, config, argument, selfTest: values['self-test'] } };
 }
 
 function isGiven(value: string | boolean | undefined): boolean {

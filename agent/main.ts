@@ -5,6 +5,7 @@ import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from 
 import { adoptCommand } from './commands/adopt.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { installCommand } from './commands/install.ts';
 import { runCommand } from './commands/run.ts';
 import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -14,6 +15,7 @@ const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<num
   run: runCommand,
   status: statusCommand,
   verify: verifyCommand,
+  install: installCommand,
   enrol: enrolCommand,
   doctor: doctorCommand,
   adopt: adoptCommand,

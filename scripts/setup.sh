@@ -4,7 +4,7 @@
 #   sh scripts/setup.sh [--images] [--package-check] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
-#   --images   the programs that make file system images and speak to U-Boot's environment; installs them when run as root, else prints the command and stops.
+#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
 #   --package-check   what `npm run package -- --check` tries packages with; likewise.
 #   --build    dist/, when a source file is newer than it.
 #
@@ -58,6 +58,8 @@ missing_for_images() {
   has mkfs.fat || printf ' dosfstools'
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
+  has systemd-notify || printf ' systemd'
+  has python3 || printf ' python3'
 }
 
 missing_for_package_check() {

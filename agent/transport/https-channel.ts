@@ -29,6 +29,8 @@ export interface HttpRequest {
   readonly capBytes: number;
   /** Where the body of a 206 goes; it has room for `capBytes`. Other answers say something else than what was asked. */
   readonly into?: RangeMemory;
+  /** Part of an image: the bandwidth limit counts it. Also with `into`. */
+  readonly ofImage?: boolean;
 }
 
 export interface HttpAnswer {
@@ -194,7 +196,9 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
   }
   const wishes: BodyWishes = {
     ...(asked.into === undefined || response.statusCode !== 206 ? {} : { into: asked.into }),
-    ...(asked.into === undefined || way.bandwidth === undefined ? {} : { bandwidth: way.bandwidth }),
+    ...((asked.into === undefined && asked.ofImage !== true) || way.bandwidth === undefined
+      ? {}
+      : { bandwidth: way.bandwidth }),
   };
   const body = await readCapped(response, asked.capBytes, limits, what, wishes);
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;

@@ -20,9 +20,9 @@ import {
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
 } from '../format.ts';
-import { DifferenceCursor } from './differences.ts';
+import { DeflatedStreams } from './deflated.ts';
 import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
-import { type BlockPlan, decodePack, type Pack } from './pack.ts';
+import { decodePack, type Pack, type PackPlace, type PackReader } from './pack.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -37,9 +37,8 @@ export type CannotReason =
   /** Made, and not what the signed block map says. */
   | 'result-wrong';
 
-export type BlockOutcome =
-  | { readonly made: true; readonly bytes: Uint8Array }
-  | { readonly made: false; readonly why: CannotReason; readonly detail: string };
+export type BlockOutcome = { readonly made: true; readonly bytes: Uint8Array } | Trouble;
+type Trouble = { readonly made: false; readonly why: CannotReason; readonly detail: string };
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
 export interface RecipeReader {
@@ -68,6 +67,7 @@ export interface DecoderParts {
 export class DeltaDecoder {
   readonly #parts: DecoderParts;
   readonly #old: OldImage;
+  #deflated: DeflatedStreams | undefined;
   #pack: Pack | undefined;
 
   /** Throws RangeError when recipe and map are of images of different size: compare them first. */
@@ -84,9 +84,9 @@ export class DeltaDecoder {
     if (block.length !== sizeBytes) throw new RangeError(`a buffer of ${into.length} bytes for ${sizeBytes}`);
     const pack = await this.#packOf(number);
     if ('why' in pack) return pack;
-    const plan = pack.blocks[number - pack.entry.firstBlock];
-    if (plan === undefined) return cannot('recipe-malformed', `no block ${number} in its pack`);
-    const trouble = await this.#fill(pack, plan, block);
+    const place = pack.places[number - pack.entry.firstBlock];
+    if (place === undefined) return cannot('recipe-malformed', `no block ${number} in its pack`);
+    const trouble = await this.#fill(pack, place, block);
     if (trouble !== undefined) return trouble;
     const verdict = verifyBlock(this.#parts.map, number, block);
     if (verdict.ok) return { made: true, bytes: block };
@@ -94,7 +94,7 @@ export class DeltaDecoder {
     return cannot('result-wrong', verdict.detail);
   }
 
-  async #packOf(number: number): Promise<Pack | (BlockOutcome & { made: false })> {
+  async #packOf(number: number): Promise<Pack | Trouble> {
     const entry = findPack(this.#parts.index.packs, number);
     if (entry === undefined) return cannot('recipe-malformed', `no pack makes block ${number}`);
     if (this.#pack?.entry === entry) return this.#pack;
@@ -112,19 +112,23 @@ export class DeltaDecoder {
     return pack.value;
   }
 
-  async #fill(pack: Pack, plan: BlockPlan, block: Uint8Array): Promise<(BlockOutcome & { made: false }) | undefined> {
-    const sources = plan.sourceDigest === undefined ? undefined : new Sha256();
-    const differences = new DifferenceCursor(pack.streams, plan.differences);
-    let made = 0;
+  async #fill(pack: Pack, place: PackPlace, block: Uint8Array): Promise<Trouble | undefined> {
+    const { reader } = pack;
+    reader.goTo(place);
+    const sources = new Sources();
     try {
-      for (const { kind, sizeBytes, at } of plan.operations) {
-        const out = block.subarray(made, made + sizeBytes);
-        if (kind === OPERATIONS.zero) out.fill(0);
-        else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
-        else await this.#old.copy(out, at);
-        if (kind === OPERATIONS.add) {
-          sources?.update(out);
-          differences.add(out);
+      for (let made = 0; made < block.length; ) {
+        reader.next(block.length - made);
+        const { kind, sizeBytes } = reader;
+        if (kind === OPERATIONS.deflate) {
+          const trouble = await this.#deflate(reader, sources, block.subarray(made, made + sizeBytes));
+          if (trouble !== undefined) return trouble;
+        } else if (kind === OPERATIONS.zero) block.fill(0, made, made + sizeBytes);
+        else if (kind === OPERATIONS.literal) copyBytes(reader.literals, reader.at, block, made, sizeBytes);
+        else {
+          const waiting = this.#old.copy(block, made, sizeBytes, reader.at);
+          if (waiting !== undefined) await waiting;
+          if (kind === OPERATIONS.add) sources.add(reader, block, made);
         }
         made += sizeBytes;
       }
@@ -132,10 +136,49 @@ export class DeltaDecoder {
       if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
       throw error;
     }
-    if (plan.sourceDigest === undefined || sources === undefined) return undefined;
-    const found = sources.digest().subarray(0, SOURCE_DIGEST_BYTES);
-    return equalBytes(found, plan.sourceDigest) ? undefined : cannot('source-changed', 'the old slot has other bytes');
+    return sources.areThose(reader) ? undefined : cannot('source-changed', 'the old slot has other bytes');
   }
+
+  /** A part of a deflate stream, which is made whole for it. */
+  async #deflate(reader: PackReader, sources: Sources, out: Uint8Array): Promise<Trouble | undefined> {
+    this.#deflated ??= new DeflatedStreams(this.#old);
+    const { start, prefixBytes, puffedBytes, inputs } = reader.deflate;
+    const from = await this.#deflated.puffInputs(inputs);
+    if (from === undefined) return cannot('source-changed', 'the old slot has other deflate streams');
+    const puffed = this.#deflated.puffed(puffedBytes);
+    for (let made = 0; made < puffedBytes; made += reader.sizeBytes) {
+      reader.nextPuffed(puffedBytes - made);
+      const { kind, sizeBytes, at } = reader;
+      copyBytes(kind === OPERATIONS.literal ? reader.literals : from, at, puffed, made, sizeBytes);
+      if (kind === OPERATIONS.add) sources.add(reader, puffed, made);
+    }
+    if (this.#deflated.spell(puffed, prefixBytes, start, out)) return undefined;
+    return cannot('result-wrong', 'what was made is no deflate stream');
+  }
+}
+
+/** What the additions of one block read, while their differences are added. */
+class Sources {
+  #hash: Sha256 | undefined;
+
+  add(reader: PackReader, bytes: Uint8Array, start: number): void {
+    const read = bytes.subarray(start, start + reader.sizeBytes);
+    this.#hash ??= new Sha256();
+    this.#hash.update(read);
+    reader.differences.add(read);
+  }
+
+  /** Whether it is what the encoder read, as the digest that comes next says; true where nothing was. */
+  areThose(reader: PackReader): boolean {
+    const found = this.#hash?.digest().subarray(0, SOURCE_DIGEST_BYTES);
+    return found === undefined || equalBytes(found, reader.sourceDigest());
+  }
+}
+
+/** Without an object for each piece: there are many, and most are short. */
+function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
+  if (length > 64) into.set(from.subarray(at, at + length), to);
+  else for (let i = 0; i < length; i += 1) into[to + i] = from[at + i] ?? 0;
 }
 
 function findPack(packs: readonly PackEntry[], number: number): PackEntry | undefined {
@@ -152,6 +195,6 @@ function findPack(packs: readonly PackEntry[], number: number): PackEntry | unde
   return undefined;
 }
 
-function cannot(why: CannotReason, detail: string): BlockOutcome & { made: false } {
+function cannot(why: CannotReason, detail: string): Trouble {
   return { made: false, why, detail };
 }

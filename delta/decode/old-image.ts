@@ -1,7 +1,9 @@
 /**
- * The old slot, read in aligned chunks, a few of which are kept: recipes jump, but rarely far.
+ * The old slot, read in aligned chunks, the last of which are kept: recipes jump, but rarely far. What is long is read
+ * long, and not kept.
  *
- * Invariants: reads only; every read is of one chunk at a multiple of its size, so that a reader with O_DIRECT serves.
+ * Invariants: reads only; every read is of whole chunks at a multiple of their size, so that a reader with O_DIRECT
+ * serves; the memory is taken once.
  */
 
 export const OLD_CHUNK_BYTES = 64 * 1024;
@@ -10,6 +12,8 @@ const CHUNKS_KEPT = 64;
 
 /** Fits platform/disk.ts's DiskFile. The bytes are copied before the next read, so that one buffer serves for all. */
 export interface OldReader {
+  /** How much can be read at a time, in bytes: a multiple of 64 KiB, which it is unless told. */
+  readonly atMostBytes?: number;
   /** Up to `length` bytes at `position`; fewer only at the end. Rejects when the slot cannot be read. */
   read(length: number, position: number): Promise<Uint8Array>;
 }
@@ -20,56 +24,57 @@ export class OldSlotUnreadable extends Error {
 
 export class OldImage {
   readonly #reader: OldReader;
-  /** By number, the one used longest ago first. */
-  readonly #chunks = new Map<number, Uint8Array>();
+  readonly #memory = Buffer.allocUnsafeSlow(CHUNKS_KEPT * OLD_CHUNK_BYTES);
+  /** By place in memory: which chunk it holds, and how many bytes of it there are. A chunk has one place where it may be. */
+  readonly #numbers = new Array<number>(CHUNKS_KEPT).fill(-1);
+  readonly #lengths = new Array<number>(CHUNKS_KEPT).fill(0);
 
   constructor(reader: OldReader) {
     this.#reader = reader;
   }
 
-  /** Copies `into.length` bytes from `position`. Throws OldSlotUnreadable. */
-  async copy(into: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < into.length; ) {
-      const from = position + done;
-      const number = Math.floor(from / OLD_CHUNK_BYTES);
-      // Only a miss waits: most operations are served without a turn of the event loop.
-      const chunk = this.#kept(number) ?? (await this.#load(number));
-      const start = from - number * OLD_CHUNK_BYTES;
-      const piece = chunk.subarray(start, start + into.length - done);
-      if (piece.length === 0) throw new OldSlotUnreadable(`the old image ends before ${from}`);
-      into.set(piece, done);
-      done += piece.length;
+  /**
+   * Copies `length` bytes from `position` to `to` of `into`. Undefined when that is done, which is mostly so: only a miss
+   * waits. Rejects with OldSlotUnreadable.
+   */
+  copy(into: Uint8Array, to: number, length: number, position: number): Promise<void> | undefined {
+    for (let done = 0; done < length; ) {
+      const number = Math.floor((position + done) / OLD_CHUNK_BYTES);
+      const place = number % CHUNKS_KEPT;
+      if (this.#numbers[place] !== number) return this.#load(into, to + done, length - done, position + done);
+      const within = position + done - number * OLD_CHUNK_BYTES;
+      const taken = Math.min(length - done, (this.#lengths[place] ?? 0) - within);
+      if (taken <= 0) return Promise.reject(new OldSlotUnreadable(`the old image ends before ${position + done}`));
+      const start = place * OLD_CHUNK_BYTES + within;
+      this.#memory.copy(into, to + done, start, start + taken);
+      done += taken;
     }
+    return undefined;
   }
 
-  #kept(number: number): Uint8Array | undefined {
-    const chunk = this.#chunks.get(number);
-    if (chunk === undefined) return undefined;
-    this.#chunks.delete(number);
-    this.#chunks.set(number, chunk);
-    return chunk;
+  async #load(into: Uint8Array, to: number, length: number, position: number): Promise<void> {
+    const number = Math.floor(position / OLD_CHUNK_BYTES);
+    const start = number * OLD_CHUNK_BYTES;
+    const long = Math.floor(Math.min(length, this.#reader.atMostBytes ?? 0) / OLD_CHUNK_BYTES) * OLD_CHUNK_BYTES;
+    const bytes = await this.#read(Math.max(long, OLD_CHUNK_BYTES), start);
+    if (long > OLD_CHUNK_BYTES) {
+      const piece = bytes.subarray(position - start, position - start + length);
+      if (piece.length === 0) throw new OldSlotUnreadable(`the old image ends before ${position}`);
+      into.set(piece, to);
+      return this.copy(into, to + piece.length, length - piece.length, position + piece.length);
+    }
+    const place = number % CHUNKS_KEPT;
+    this.#memory.set(bytes, place * OLD_CHUNK_BYTES);
+    this.#numbers[place] = number;
+    this.#lengths[place] = bytes.length;
+    return this.copy(into, to, length, position);
   }
 
-  async #load(number: number): Promise<Uint8Array> {
-    // The buffer of the chunk that leaves is used again: no garbage to be collected while an image is written.
-    const kept = this.#chunks.size < CHUNKS_KEPT ? new Uint8Array(OLD_CHUNK_BYTES) : this.#takeOldest();
-    let read: Uint8Array;
+  async #read(length: number, position: number): Promise<Uint8Array> {
     try {
-      read = await this.#reader.read(OLD_CHUNK_BYTES, number * OLD_CHUNK_BYTES);
+      return (await this.#reader.read(length, position)).subarray(0, length);
     } catch (cause) {
-      throw new OldSlotUnreadable(`the old image cannot be read at ${number * OLD_CHUNK_BYTES}`, { cause });
+      throw new OldSlotUnreadable(`the old image cannot be read at ${position}`, { cause });
     }
-    kept.set(read.subarray(0, OLD_CHUNK_BYTES));
-    const chunk = read.length < OLD_CHUNK_BYTES ? kept.slice(0, read.length) : kept;
-    this.#chunks.set(number, chunk);
-    return chunk;
-  }
-
-  #takeOldest(): Uint8Array {
-    for (const [number, chunk] of this.#chunks) {
-      this.#chunks.delete(number);
-      return chunk.length === OLD_CHUNK_BYTES ? chunk : new Uint8Array(OLD_CHUNK_BYTES);
-    }
-    return new Uint8Array(OLD_CHUNK_BYTES);
   }
 }

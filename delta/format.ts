@@ -26,6 +26,8 @@ export const SOURCE_DIGEST_BYTES = 8;
 export const DEFLATED_CAP_BYTES = 1024 * 1024;
 /** One stream puffed, and all the old ones that one is made of. */
 export const PUFFED_CAP_BYTES = 2 * 1024 * 1024;
+/** All streams of one block puffed, with all that they are made of: bounds the time that a block takes. */
+export const BLOCK_PUFFED_CAP_BYTES = 32 * 1024 * 1024;
 /** Old streams that one is made of. */
 export const INPUTS_AT_MOST = 8;
 

@@ -6,6 +6,9 @@
  */
 
 export const CODE_BITS_AT_MOST = 15;
+/** Where a written code's length stands. */
+export const CODE_BITS = 16;
+export const CODE_MASK = (1 << CODE_BITS) - 1;
 const FAST_BITS = 10;
 export const FAST_MASK = (1 << FAST_BITS) - 1;
 
@@ -60,15 +63,19 @@ export class SymbolReader {
   }
 }
 
-/** The code of each symbol as it is written: bits reversed. `undefined` when the lengths are no code. */
-export function writeCodes(lengths: Uint8Array, codes: Uint16Array): boolean {
+/**
+ * The code of each symbol as it is written, its bits reversed, with its length above CODE_BITS; 0: no code. `false` when
+ * the lengths are no code.
+ */
+export function writeCodes(lengths: Uint8Array, codes: Uint32Array): boolean {
   const starts = countCodes(lengths, new Uint16Array(CODE_BITS_AT_MOST + 1));
   if (starts === undefined) return false;
+  codes.fill(0);
   for (let symbol = 0; symbol < lengths.length; symbol += 1) {
     const bits = lengths[symbol] ?? 0;
     const code = starts[bits] ?? 0;
     starts[bits] = code + 1;
-    codes[symbol] = bits === 0 ? 0 : reversed(code, bits);
+    codes[symbol] = bits === 0 ? 0 : (bits << CODE_BITS) | reversed(code, bits);
   }
   return true;
 }

@@ -8,6 +8,7 @@
  */
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import {
+  BLOCK_PUFFED_CAP_BYTES,
   DEFLATED_CAP_BYTES,
   type Decoding,
   INPUTS_AT_MOST,
@@ -134,8 +135,11 @@ export class PackReader {
   #copyEnd = 0;
   #patchEnd = 0;
   #inputEnd = 0;
-  /** Where the last addition of this stream ended in its inputs. */
+  /** Where the last addition of this stream ended in its inputs, and their length. */
   #puffedEnd = 0;
+  #inputBytes = 0;
+  /** What the streams of this block are puffed, with their inputs. */
+  #blockPuffedBytes = 0;
 
   constructor(streams: Streams, oldSizeBytes: number) {
     this.#streams = streams;
@@ -162,6 +166,7 @@ export class PackReader {
 
   /** Between blocks only. */
   place(): PackPlace {
+    this.#blockPuffedBytes = 0;
     return {
       at: [
         this.#kindsAt,
@@ -199,6 +204,7 @@ export class PackReader {
     this.#copyEnd = copy;
     this.#patchEnd = patch;
     this.#inputEnd = input;
+    this.#blockPuffedBytes = 0;
     this.differences = new DifferenceCursor(this.#streams, differences);
   }
 
@@ -238,10 +244,8 @@ export class PackReader {
     if (this.kind !== OPERATIONS.add) throw new WrongOperation(`operation ${this.kind} in a deflate stream`);
     this.at = this.#puffedEnd + this.#offset();
     this.#puffedEnd = this.at + this.sizeBytes;
-    let inputBytes = 0;
-    for (const input of this.deflate.inputs) inputBytes += input.puffedBytes;
-    if (!(this.at >= 0 && this.#puffedEnd <= inputBytes))
-      throw new WrongOperation(`${this.at} in ${inputBytes} puffed`);
+    if (this.at >= 0 && this.#puffedEnd <= this.#inputBytes) return;
+    throw new WrongOperation(`a source at ${this.at} of ${this.#inputBytes} puffed bytes`);
   }
 
   /** Of everything that the block's additions read, in order. */
@@ -277,17 +281,20 @@ export class PackReader {
     deflate.puffedBytes = this.#below(PUFFED_CAP_BYTES);
     const count = this.#below(INPUTS_AT_MOST);
     deflate.inputs = [];
-    let inputBytes = 0;
+    this.#inputBytes = 0;
     for (let number = 0; number < count; number += 1) {
       const offset = this.#deflated.signed() ?? Number.NaN;
       const sizeBytes = this.#below(DEFLATED_CAP_BYTES);
       const at = this.#inside(this.#inputEnd + offset, sizeBytes);
       const input = { at, sizeBytes, prefixBytes: this.#below(sizeBytes), puffedBytes: this.#below(PUFFED_CAP_BYTES) };
       this.#inputEnd = at + sizeBytes;
-      inputBytes += input.puffedBytes;
+      this.#inputBytes += input.puffedBytes;
       deflate.inputs.push(input);
     }
-    if (inputBytes > PUFFED_CAP_BYTES) throw new WrongOperation(`${inputBytes} bytes puffed`);
+    this.#blockPuffedBytes += this.#inputBytes + deflate.puffedBytes;
+    if (this.#inputBytes > PUFFED_CAP_BYTES || this.#blockPuffedBytes > BLOCK_PUFFED_CAP_BYTES) {
+      throw new WrongOperation(`${this.#blockPuffedBytes} bytes puffed`);
+    }
     this.#puffedEnd = 0;
   }
 

@@ -11,7 +11,7 @@
  *
  * Invariants: neither direction reads past its input nor writes past its output; every loop takes input or gives output.
  */
-import { CODE_BITS_AT_MOST, FAST_MASK, SymbolReader, writeCodes } from './huffman.ts';
+import { CODE_BITS, CODE_BITS_AT_MOST, CODE_MASK, FAST_MASK, SymbolReader, writeCodes } from './huffman.ts';
 
 const STORED = 0;
 const FIXED = 1;
@@ -21,7 +21,10 @@ const MATCH = 128;
 const LONG_MATCH = 255;
 const LITERALS_AT_MOST = 127;
 const END_SYMBOL = 256;
-const LONGEST_SYMBOL = 28;
+/** The symbol of the shortest match. */
+const LENGTHS_FROM = 257;
+/** So many bits are there at least when a symbol is read: a code and the bits after a length's. */
+const REFILL_BITS = 22;
 const DISTANCE_AT_MOST = 32_768;
 const DISTANCE_SYMBOLS = 30;
 
@@ -212,68 +215,84 @@ class Puffer {
     return entry & 511;
   }
 
+  /** In local variables throughout: this is what taking an image apart spends its time on. */
   #tokens(): boolean {
     const bytes = this.#in;
     const out = this.#out;
-    const { fast } = Puffer.#symbols;
+    const symbols = Puffer.#symbols;
+    const distances = Puffer.#distances;
+    const symbolsFast = symbols.fast;
+    const distancesFast = distances.fast;
     let at = this.#at;
     let to = this.#to;
     let hold = this.#hold;
     let held = this.#held;
-    let runAt = -1;
-    // Input that has ended reads as zeros; a token takes at most four bytes of it, and gives at most four.
-    while (at <= bytes.length + 4 && to + 4 <= out.length) {
-      while (held < CODE_BITS_AT_MOST) {
+    let runAt = 0;
+    let run = 0;
+    // Input that has ended reads as zeros; a token takes at most six bytes of it, and gives at most four.
+    while (at <= bytes.length + 6 && to + 5 <= out.length) {
+      for (; held <= REFILL_BITS; held += 8) {
         hold |= (bytes[at] ?? 0) << held;
         at += 1;
-        held += 8;
       }
-      const entry = fast[hold & FAST_MASK] || Puffer.#symbols.slow(hold);
+      const entry = symbolsFast[hold & FAST_MASK] || symbols.slow(hold);
       if (entry === 0) return false;
       hold >>>= entry >> 9;
       held -= entry >> 9;
       const symbol = entry & 511;
       if (symbol < END_SYMBOL) {
-        if (runAt < 0 || out[runAt] === LITERALS_AT_MOST - 1) {
+        if (run === 0) {
           runAt = to;
-          out[to] = 0;
           to += 1;
-        } else out[runAt] = (out[runAt] ?? 0) + 1;
+        }
         out[to] = symbol;
+        out[runAt] = run;
         to += 1;
+        run = run === LITERALS_AT_MOST - 1 ? 0 : run + 1;
         continue;
       }
-      runAt = -1;
-      this.#at = at;
-      this.#to = to;
-      this.#hold = hold;
-      this.#held = held;
+      run = 0;
       if (symbol === END_SYMBOL) {
+        this.#at = at;
+        this.#to = to;
+        this.#hold = hold;
+        this.#held = held;
         this.#put(END);
         return true;
       }
-      if (!this.#match(symbol - END_SYMBOL - 1)) return false;
-      at = this.#at;
-      to = this.#to;
-      hold = this.#hold;
-      held = this.#held;
+      const extra = LENGTH_EXTRA[symbol - LENGTHS_FROM] ?? 0;
+      const over = (LENGTH_BASE[symbol - LENGTHS_FROM] ?? 0) + (hold & ((1 << extra) - 1)) - 3;
+      hold >>>= extra;
+      held -= extra;
+      // 258 has two spellings, and two symbols stand for nothing: only what comes back the same is taken.
+      if (LENGTH_SYMBOL[over] !== symbol - LENGTHS_FROM) return false;
+      for (; held <= REFILL_BITS; held += 8) {
+        hold |= (bytes[at] ?? 0) << held;
+        at += 1;
+      }
+      const place = distancesFast[hold & FAST_MASK] || distances.slow(hold);
+      hold >>>= place >> 9;
+      held -= place >> 9;
+      for (; held <= REFILL_BITS; held += 8) {
+        hold |= (bytes[at] ?? 0) << held;
+        at += 1;
+      }
+      const more = DISTANCE_EXTRA[place & 511] ?? -1;
+      if (place === 0 || more < 0) return false;
+      const distance = (DISTANCE_BASE[place & 511] ?? 0) + (hold & ((1 << more) - 1)) - 1;
+      hold >>>= more;
+      held -= more;
+      if (over < LONG_MATCH - MATCH) out[to] = MATCH + over;
+      else {
+        out[to] = LONG_MATCH;
+        to += 1;
+        out[to] = over - (LONG_MATCH - MATCH);
+      }
+      out[to + 1] = distance >> 8;
+      out[to + 2] = distance;
+      to += 3;
     }
     return false;
-  }
-
-  #match(symbol: number): boolean {
-    if (symbol > LONGEST_SYMBOL) return false;
-    const over = (LENGTH_BASE[symbol] ?? 0) + this.#bits(LENGTH_EXTRA[symbol] ?? 0) - 3;
-    // 258 has two spellings; only the short one is in use, and comes back.
-    if (LENGTH_SYMBOL[over] !== symbol) return false;
-    const place = this.#symbol(Puffer.#distances);
-    if (place < 0 || place >= DISTANCE_SYMBOLS) return false;
-    const distance = (DISTANCE_BASE[place] ?? 0) + this.#bits(DISTANCE_EXTRA[place] ?? 0) - 1;
-    this.#put(Math.min(MATCH + over, LONG_MATCH));
-    if (over >= LONG_MATCH - MATCH) this.#put(over - (LONG_MATCH - MATCH));
-    this.#put(distance >> 8);
-    this.#put(distance & 255);
-    return true;
   }
 }
 
@@ -293,9 +312,9 @@ function spellLengths(spelled: number, at: number, end: number): number {
 class Unpuffer {
   readonly #in: Uint8Array;
   readonly #out: Uint8Array;
-  static readonly #lengthCodes = new Uint16Array(19);
-  static readonly #symbols = new Uint16Array(288);
-  static readonly #distances = new Uint16Array(32);
+  static readonly #lengthCodes = new Uint32Array(19);
+  static readonly #symbols = new Uint32Array(288);
+  static readonly #distances = new Uint32Array(32);
   #symbolBits = FIXED_LENGTHS;
   #distanceBits = FIXED_DISTANCES;
   #at = 0;
@@ -392,9 +411,9 @@ class Unpuffer {
       const spelled = this.#take();
       const symbol = spelled < 16 ? spelled : spelled < 20 ? 16 : spelled < 28 ? 17 : 18;
       at = spellLengths(spelled, at, symbols + distances);
-      const bits = codeLengths[symbol] ?? 0;
-      if (at < 0 || bits === 0) return false;
-      this.#bits(Unpuffer.#lengthCodes[symbol] ?? 0, bits);
+      const code = Unpuffer.#lengthCodes[symbol] ?? 0;
+      if (at < 0 || code === 0) return false;
+      this.#bits(code & CODE_MASK, code >> CODE_BITS);
       if (symbol === 16) this.#bits(spelled - 16, 2);
       if (symbol === 17) this.#bits(spelled - 20, 3);
       if (symbol === 18) this.#bits(spelled - 28, 7);
@@ -406,45 +425,97 @@ class Unpuffer {
   }
 
   #tokens(): boolean {
+    const bytes = this.#in;
+    const out = this.#out;
     const symbols = Unpuffer.#symbols;
-    const symbolBits = this.#symbolBits;
-    while (this.#to <= this.#out.length) {
-      const token = this.#take();
-      if (token === END) return this.#symbol(END_SYMBOL);
-      if (token >= MATCH) {
-        if (!this.#match(token - MATCH)) return false;
+    const distances = Unpuffer.#distances;
+    let at = this.#at;
+    let to = this.#to;
+    let hold = this.#hold;
+    let held = this.#held;
+    while (at < bytes.length) {
+      const token = bytes[at] ?? 0;
+      at += 1;
+      if (token === END) {
+        this.#at = at;
+        this.#to = to;
+        this.#hold = hold;
+        this.#held = held;
+        const end = symbols[END_SYMBOL] ?? 0;
+        this.#bits(end & CODE_MASK, end >> CODE_BITS);
+        return end !== 0;
+      }
+      // The most that one token gives.
+      if (to + LITERALS_AT_MOST * 2 + 6 > out.length) return false;
+      if (token < END) {
+        const end = at + token + 1;
+        if (end > bytes.length) return false;
+        for (; at < end; at += 1) {
+          const code = symbols[bytes[at] ?? 0] ?? 0;
+          if (code === 0) return false;
+          hold |= (code & CODE_MASK) << held;
+          held += code >> CODE_BITS;
+          if (held >= 16) {
+            out[to] = hold;
+            out[to + 1] = hold >> 8;
+            to += 2;
+            hold >>>= 16;
+            held -= 16;
+          }
+        }
         continue;
       }
-      const end = this.#at + token + 1;
-      if (end > this.#in.length) return false;
-      for (; this.#at < end; this.#at += 1) {
-        const literal = this.#in[this.#at] ?? 0;
-        const bits = symbolBits[literal] ?? 0;
-        if (bits === 0) return false;
-        this.#bits(symbols[literal] ?? 0, bits);
+      let over = token - MATCH;
+      if (token === LONG_MATCH) {
+        over += bytes[at] ?? 255;
+        at += 1;
+      }
+      const distance = ((bytes[at] ?? 255) << 8) | (bytes[at + 1] ?? 255);
+      at += 2;
+      if (at > bytes.length || over > 255 || distance >= DISTANCE_AT_MOST) return false;
+      const symbol = LENGTH_SYMBOL[over] ?? 0;
+      const code = symbols[LENGTHS_FROM + symbol] ?? 0;
+      const high = 31 - Math.clz32(distance);
+      const place = distance < 2 ? distance : 2 * high + ((distance >> (high - 1)) & 1);
+      const placeCode = distances[place] ?? 0;
+      if (code === 0 || placeCode === 0) return false;
+      hold |= (code & CODE_MASK) << held;
+      held += code >> CODE_BITS;
+      if (held >= 16) {
+        out[to] = hold;
+        out[to + 1] = hold >> 8;
+        to += 2;
+        hold >>>= 16;
+        held -= 16;
+      }
+      hold |= (over + 3 - (LENGTH_BASE[symbol] ?? 0)) << held;
+      held += LENGTH_EXTRA[symbol] ?? 0;
+      if (held >= 16) {
+        out[to] = hold;
+        out[to + 1] = hold >> 8;
+        to += 2;
+        hold >>>= 16;
+        held -= 16;
+      }
+      hold |= (placeCode & CODE_MASK) << held;
+      held += placeCode >> CODE_BITS;
+      if (held >= 16) {
+        out[to] = hold;
+        out[to + 1] = hold >> 8;
+        to += 2;
+        hold >>>= 16;
+        held -= 16;
+      }
+      hold |= (distance + 1 - (DISTANCE_BASE[place] ?? 0)) << held;
+      held += DISTANCE_EXTRA[place] ?? 0;
+      if (held >= 16) {
+        out[to] = hold;
+        out[to + 1] = hold >> 8;
+        to += 2;
+        hold >>>= 16;
+        held -= 16;
       }
     }
     return false;
-  }
-
-  #symbol(symbol: number): boolean {
-    const bits = this.#symbolBits[symbol] ?? 0;
-    this.#bits(Unpuffer.#symbols[symbol] ?? 0, bits);
-    return bits > 0;
-  }
-
-  #match(short: number): boolean {
-    const over = short === LONG_MATCH - MATCH ? short + this.#take() : short;
-    const distance = ((this.#take() << 8) | this.#take()) + 1;
-    if (this.#at > this.#in.length || over > 255 || distance > DISTANCE_AT_MOST) return false;
-    const symbol = LENGTH_SYMBOL[over] ?? 0;
-    if (!this.#symbol(END_SYMBOL + 1 + symbol)) return false;
-    this.#bits(over + 3 - (LENGTH_BASE[symbol] ?? 0), LENGTH_EXTRA[symbol] ?? 0);
-    const high = 31 - Math.clz32(distance - 1);
-    const place = distance < 3 ? distance - 1 : 2 * high + (((distance - 1) >> (high - 1)) & 1);
-    const bits = this.#distanceBits[place] ?? 0;
-    this.#bits(Unpuffer.#distances[place] ?? 0, bits);
-    this.#bits(distance - (DISTANCE_BASE[place] ?? 0), DISTANCE_EXTRA[place] ?? 0);
-    return bits > 0;
   }
 }

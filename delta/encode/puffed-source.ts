@@ -1,12 +1,14 @@
 /** Deflate streams of an image in their puffed form: what is compared, and what is told. */
 
 import { puff, unpuff } from '../decode/puff.ts';
-import { PUFFED_CAP_BYTES } from '../format.ts';
+import { DEFLATED_CAP_BYTES, PUFFED_CAP_BYTES } from '../format.ts';
 import type { ImageFile } from './image-file.ts';
 import type { StoredStream } from './parts.ts';
 
 const KEPT = 16;
 const scratch = new Uint8Array(PUFFED_CAP_BYTES);
+/** As large as where a device makes streams: what has no room there is none. */
+const back = new Uint8Array(DEFLATED_CAP_BYTES);
 
 export class PuffedStreams {
   readonly #image: ImageFile;
@@ -33,7 +35,7 @@ export class PuffedStreams {
     const puffedBytes = puff(stored, prefixBytes, scratch);
     if (puffedBytes === undefined) return undefined;
     const puffed = scratch.slice(0, puffedBytes);
-    const back = new Uint8Array(length);
-    return unpuff(puffed, prefixBytes, back) === length && Buffer.compare(back, stored) === 0 ? puffed : undefined;
+    const same = unpuff(puffed, prefixBytes, back) === length && Buffer.compare(back.subarray(0, length), stored) === 0;
+    return same ? puffed : undefined;
   }
 }

@@ -8,6 +8,7 @@ import { brotliCompress, constants, zstdCompress } from 'node:zlib';
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
+  BLOCK_PUFFED_CAP_BYTES,
   CODECS,
   OPERATIONS,
   type PackEntry,
@@ -37,6 +38,8 @@ export const PACK_PLAIN_BYTES = 2 * 1024 * 1024;
 const GAP_FROM_BYTES = 4;
 /** An addition of so many bytes that are all equal is told as a move. */
 const MOVE_FROM_BYTES = 256;
+/** Unpacking brotli takes three to four times the CPU of zstd: it must be smaller by this share. */
+const WORTH_SLOW_UNPACKING = 0.06;
 
 export interface PackedPack {
   readonly entry: PackEntry;
@@ -70,6 +73,8 @@ export class RecipeWriter {
   #copyEnd = 0;
   #patchEnd = 0;
   #inputEnd = 0;
+  /** Of the block that is being written. */
+  #blockPuffedBytes = 0;
   readonly #oldStreams: PuffedStreams;
   readonly #newStreams: PuffedStreams;
   /** The run that is being written, and the equal bytes since. */
@@ -112,6 +117,7 @@ export class RecipeWriter {
   #block(start: number, bytes: Uint8Array): void {
     const sources = new Sha256();
     let patched = false;
+    this.#blockPuffedBytes = 0;
     let at = 0;
     for (const pending of this.#operations(start, bytes)) {
       const out = bytes.subarray(at, at + pending.length);
@@ -169,7 +175,7 @@ export class RecipeWriter {
 
   /** Whether it reads a source that the block's source digest covers. */
   #write({ kind, length, source, stream }: Pending, out: Uint8Array, sources: Sha256): boolean {
-    if (stream !== undefined) return this.#writeDeflate(stream, source, length, sources);
+    if (stream !== undefined) return this.#writeDeflate(stream, source, out, sources);
     if (kind === OPERATIONS.add) {
       return this.#writeAddition(source, this.#old.read(source, length), out, sources);
     }
@@ -200,19 +206,25 @@ export class RecipeWriter {
     return true;
   }
 
-  /** `length` bytes from `start` of a stream: whoever makes them makes all of it. */
-  #writeDeflate(stream: DeflateStream, start: number, length: number, sources: Sha256): boolean {
+  /** `bytes` from `start` of a stream: whoever makes them makes all of it. Told as they are once a block has too many. */
+  #writeDeflate(stream: DeflateStream, start: number, bytes: Uint8Array, sources: Sha256): boolean {
     const { deflated, literals, offsets } = this.#streams;
     const puffed = puffedOf(this.#newStreams, stream);
     const inputs = stream.inputs.map((input) => puffedOf(this.#oldStreams, input));
-    this.#operation(OPERATIONS.deflate, length);
+    const from = Buffer.concat(inputs);
+    this.#blockPuffedBytes += from.length + puffed.length;
+    if (this.#blockPuffedBytes > BLOCK_PUFFED_CAP_BYTES) {
+      this.#operation(OPERATIONS.literal, bytes.length);
+      literals.bytes(bytes);
+      return false;
+    }
+    this.#operation(OPERATIONS.deflate, bytes.length);
     for (const value of [start, stream.prefixBytes, puffed.length, inputs.length]) deflated.unsigned(value);
     for (const [place, input] of stream.inputs.entries()) {
       deflated.signed(input.offset - this.#inputEnd);
       for (const value of [input.length, input.prefixBytes, inputs[place]?.length ?? 0]) deflated.unsigned(value);
       this.#inputEnd = input.offset + input.length;
     }
-    const from = Buffer.concat(inputs);
     let at = 0;
     let end = 0;
     let patched = false;
@@ -316,10 +328,7 @@ async function packStream(plain: Uint8Array): Promise<{ codec: number; bytes: Ui
     brotli(plain, { params }),
     zstd(plain, { params: { [constants.ZSTD_c_compressionLevel]: 19 }, pledgedSrcSize: plain.length }),
   ]);
-  const choices = [
-    { codec: CODECS.zstd as number, bytes: other as Uint8Array },
-    { codec: CODECS.brotli as number, bytes: small as Uint8Array },
-    stored,
-  ];
-  return choices.reduce((best, choice) => (choice.bytes.length < best.bytes.length ? choice : best));
+  const fast = other.length < plain.length ? { codec: CODECS.zstd as number, bytes: other as Uint8Array } : stored;
+  const worth = fast.bytes.length - small.length > fast.bytes.length * WORTH_SLOW_UNPACKING;
+  return worth ? { codec: CODECS.brotli, bytes: small } : fast;
 }

@@ -22,6 +22,8 @@ export const DEVICE_PATHS = {
   metadata: '/device/v1/metadata',
   /** + `/` + consistent target path (TUF 1.0.34 §6.2: the digest stands before the file name). Answers Range. */
   targets: '/device/v1/targets',
+  /** + `/` + image digest + `/blocks`, `/from/OLD-DIGEST` or `/pieces`: image-transport.ts. Untrusted. */
+  transport: '/device/v1/transport',
 } as const;
 
 /** No JSON body between device and server is larger. */

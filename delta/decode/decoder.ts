@@ -7,7 +7,7 @@
  * May not: write anywhere but into the caller's buffer.
  */
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../../trust/blocks.ts';
-import { equalBytes } from '../../trust/bytes.ts';
+import { equalBytes, type Verified } from '../../trust/bytes.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
   type Decoding,
@@ -20,8 +20,8 @@ import {
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
 } from '../format.ts';
-import { DeflatedStreams } from './deflated.ts';
-import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
+import { DeflatedStreams, NotThatStream } from './deflated.ts';
+import { OldImage, type OldReader, OldSlotUnreadable, UNREADABLE_AT_MOST } from './old-image.ts';
 import { decodePack, type Pack, type PackPlace, type PackReader } from './pack.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
@@ -37,7 +37,7 @@ export type CannotReason =
   /** Made, and not what the signed block map says. */
   | 'result-wrong';
 
-export type BlockOutcome = { readonly made: true; readonly bytes: Uint8Array } | Trouble;
+export type BlockOutcome = { readonly made: true; readonly bytes: Verified<Uint8Array> } | Trouble;
 type Trouble = { readonly made: false; readonly why: CannotReason; readonly detail: string };
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
@@ -89,17 +89,22 @@ export class DeltaDecoder {
     const trouble = await this.#fill(pack, place, block);
     if (trouble !== undefined) return trouble;
     const verdict = verifyBlock(this.#parts.map, number, block);
-    if (verdict.ok) return { made: true, bytes: block };
+    if (verdict.ok) return { made: true, bytes: verdict.value };
     // A copy's source is in the result: where nothing was patched, the slot is the likelier culprit, but cannot be told.
     return cannot('result-wrong', verdict.detail);
+  }
+
+  /** Gives back the memory of the pack in hand: before the next one's is taken, and when no block is wanted any more. */
+  release(): void {
+    this.#pack?.release();
+    this.#pack = undefined;
   }
 
   async #packOf(number: number): Promise<Pack | Trouble> {
     const entry = findPack(this.#parts.index.packs, number);
     if (entry === undefined) return cannot('recipe-malformed', `no pack makes block ${number}`);
     if (this.#pack?.entry === entry) return this.#pack;
-    // The last pack's memory is free before the next one's is taken.
-    this.#pack = undefined;
+    this.release();
     let packed: Uint8Array;
     try {
       packed = await this.#parts.recipe.read(entry.sizeBytes, entry.offsetBytes);
@@ -112,49 +117,61 @@ export class DeltaDecoder {
     return pack.value;
   }
 
+  /** What cannot be read is left out, so that only some pieces of the block are missing: the first trouble is told. */
   async #fill(pack: Pack, place: PackPlace, block: Uint8Array): Promise<Trouble | undefined> {
     const { reader } = pack;
     reader.goTo(place);
     const sources = new Sources();
-    try {
-      for (let made = 0; made < block.length; ) {
-        reader.next(block.length - made);
-        const { kind, sizeBytes } = reader;
-        if (kind === OPERATIONS.deflate) {
-          const trouble = await this.#deflate(reader, sources, block.subarray(made, made + sizeBytes));
-          if (trouble !== undefined) return trouble;
-        } else if (kind === OPERATIONS.zero) block.fill(0, made, made + sizeBytes);
-        else if (kind === OPERATIONS.literal) copyBytes(reader.literals, reader.at, block, made, sizeBytes);
-        else {
-          const waiting = this.#old.copy(block, made, sizeBytes, reader.at);
-          if (waiting !== undefined) await waiting;
-          if (kind === OPERATIONS.add) sources.add(reader, block, made);
+    const troubles: Trouble[] = [];
+    for (let made = 0; made < block.length && troubles.length < UNREADABLE_AT_MOST; ) {
+      reader.next(block.length - made);
+      const { kind, sizeBytes } = reader;
+      const out = made;
+      made += sizeBytes;
+      if (kind === OPERATIONS.zero) block.fill(0, out, made);
+      else if (kind === OPERATIONS.literal) copyBytes(reader.literals, reader.at, block, out, sizeBytes);
+      else {
+        try {
+          if (kind === OPERATIONS.deflate) await this.#deflate(reader, sources, block.subarray(out, made));
+          else {
+            const waiting = this.#old.copyTo(block, out, sizeBytes, reader.at);
+            if (waiting !== undefined) await waiting;
+          }
+        } catch (error) {
+          troubles.push(troubleOf(error));
         }
-        made += sizeBytes;
+        if (kind === OPERATIONS.add) sources.add(reader, block, out);
       }
-    } catch (error) {
-      if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
-      throw error;
     }
+    if (troubles[0] !== undefined) return troubles[0];
     return sources.areThose(reader) ? undefined : cannot('source-changed', 'the old slot has other bytes');
   }
 
-  /** A part of a deflate stream, which is made whole for it. */
-  async #deflate(reader: PackReader, sources: Sources, out: Uint8Array): Promise<Trouble | undefined> {
+  /** A part of a deflate stream, which is made whole for it. Throws OldSlotUnreadable and NotThatStream. */
+  async #deflate(reader: PackReader, sources: Sources, out: Uint8Array): Promise<void> {
     this.#deflated ??= new DeflatedStreams(this.#old);
     const { start, prefixBytes, puffedBytes, inputs } = reader.deflate;
-    const from = await this.#deflated.puffInputs(inputs);
-    if (from === undefined) return cannot('source-changed', 'the old slot has other deflate streams');
-    const puffed = this.#deflated.puffed(puffedBytes);
-    for (let made = 0; made < puffedBytes; made += reader.sizeBytes) {
-      reader.nextPuffed(puffedBytes - made);
-      const { kind, sizeBytes, at } = reader;
-      copyBytes(kind === OPERATIONS.literal ? reader.literals : from, at, puffed, made, sizeBytes);
-      if (kind === OPERATIONS.add) sources.add(reader, puffed, made);
+    let from: Uint8Array | undefined;
+    try {
+      from = await this.#deflated.puffInputs(inputs);
+    } finally {
+      // Read to its end, whatever came of it: the next operation stands behind.
+      const puffed = this.#deflated.puffed(puffedBytes);
+      for (let made = 0; made < puffedBytes; made += reader.sizeBytes) {
+        reader.nextPuffed(puffedBytes - made);
+        const { kind, sizeBytes, at } = reader;
+        copyBytes(kind === OPERATIONS.literal ? reader.literals : (from ?? puffed), at, puffed, made, sizeBytes);
+        if (kind === OPERATIONS.add) sources.add(reader, puffed, made);
+      }
     }
-    if (this.#deflated.spell(puffed, prefixBytes, start, out)) return undefined;
-    return cannot('result-wrong', 'what was made is no deflate stream');
+    this.#deflated.spell(puffedBytes, prefixBytes, start, out);
   }
+}
+
+function troubleOf(error: unknown): Trouble {
+  if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
+  if (error instanceof NotThatStream) return cannot(error.source ? 'source-changed' : 'result-wrong', error.message);
+  throw error;
 }
 
 /** What the additions of one block read, while their differences are added. */

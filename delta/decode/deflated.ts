@@ -8,6 +8,17 @@ import type { OldImage } from './old-image.ts';
 import type { DeflateInput } from './pack.ts';
 import { puff, unpuff } from './puff.ts';
 
+/** The old image has no such stream (`source`), or the recipe makes none. */
+export class NotThatStream extends Error {
+  override readonly name = 'NotThatStream';
+  readonly source: boolean;
+
+  constructor(source: boolean) {
+    super(`${source ? 'the old slot has' : 'the recipe makes'} no such deflate stream`);
+    this.source = source;
+  }
+}
+
 export class DeflatedStreams {
   readonly #old: OldImage;
   /** Old streams puffed, one after another: those of now, and those of the stream before, which are often the same. */
@@ -22,8 +33,8 @@ export class DeflatedStreams {
     this.#old = old;
   }
 
-  /** What additions read. `undefined`: the old image has something else there. Rejects with OldSlotUnreadable. */
-  async puffInputs(inputs: readonly DeflateInput[]): Promise<Uint8Array | undefined> {
+  /** What additions read. Rejects with NotThatStream and OldSlotUnreadable. */
+  async puffInputs(inputs: readonly DeflateInput[]): Promise<Uint8Array> {
     const held = this.#held;
     this.#held = [];
     [this.#now, this.#before] = [this.#before, this.#now];
@@ -32,7 +43,7 @@ export class DeflatedStreams {
     let at = 0;
     for (const input of inputs) {
       const into = this.#now.subarray(at, at + input.puffedBytes);
-      if (!this.#take(input, held, into) && !(await this.#puff(input, into))) return undefined;
+      if (!this.#take(input, held, into)) await this.#puff(input, into);
       at += input.puffedBytes;
     }
     this.#held = inputs;
@@ -45,13 +56,12 @@ export class DeflatedStreams {
     return this.#puffed.subarray(0, sizeBytes);
   }
 
-  /** `into.length` bytes from `start` of the stream that `puffed` spells. `false` when it has not so many, or is none. */
-  spell(puffed: Uint8Array, prefixBytes: number, start: number, into: Uint8Array): boolean {
+  /** Fills `into` from `start` on of the stream that the last `puffed` spells. Throws NotThatStream. */
+  spell(puffedBytes: number, prefixBytes: number, start: number, into: Uint8Array): void {
     this.#stored = atLeast(this.#stored, DEFLATED_CAP_BYTES, DEFLATED_CAP_BYTES);
-    const length = unpuff(puffed, prefixBytes, this.#stored) ?? 0;
-    if (start + into.length > length) return false;
+    const length = unpuff(this.#puffed.subarray(0, puffedBytes), prefixBytes, this.#stored) ?? 0;
+    if (start + into.length > length) throw new NotThatStream(false);
     into.set(this.#stored.subarray(start, start + into.length));
-    return true;
   }
 
   #take(input: DeflateInput, held: readonly DeflateInput[], into: Uint8Array): boolean {
@@ -67,10 +77,11 @@ export class DeflatedStreams {
     return false;
   }
 
-  async #puff({ at, sizeBytes, prefixBytes }: DeflateInput, into: Uint8Array): Promise<boolean> {
+  async #puff({ at, sizeBytes, prefixBytes }: DeflateInput, into: Uint8Array): Promise<void> {
     this.#stored = atLeast(this.#stored, sizeBytes, DEFLATED_CAP_BYTES);
-    await this.#old.copy(this.#stored, 0, sizeBytes, at);
-    return puff(this.#stored.subarray(0, sizeBytes), prefixBytes, into) === into.length;
+    await this.#old.copyTo(this.#stored, 0, sizeBytes, at);
+    const puffedBytes = puff(this.#stored.subarray(0, sizeBytes), prefixBytes, into);
+    if (puffedBytes !== into.length) throw new NotThatStream(true);
   }
 }
 

@@ -10,6 +10,9 @@ export const OLD_CHUNK_BYTES = 64 * 1024;
 /** 4 MiB: more than the sources of a 1 MiB block mostly are. */
 const CHUNKS_KEPT = 64;
 
+/** A medium may take seconds for each. */
+export const UNREADABLE_AT_MOST = 4;
+
 /** Fits platform/disk.ts's DiskFile. The bytes are copied before the next read, so that one buffer serves for all. */
 export interface OldReader {
   /** How much can be read at a time, in bytes: a multiple of 64 KiB, which it is unless told. */
@@ -33,41 +36,81 @@ export class OldImage {
     this.#reader = reader;
   }
 
+  /** Copies `into.length` bytes from `position`. Rejects as `copyTo`. */
+  async copy(into: Uint8Array, position: number): Promise<void> {
+    await this.copyTo(into, 0, into.length, position);
+  }
+
   /**
-   * Copies `length` bytes from `position` to `to` of `into`. Undefined when that is done, which is mostly so: only a miss
-   * waits. Rejects with OldSlotUnreadable.
+   * Copies `length` bytes from `position` to `to` of `into`. Undefined when that is done, which is mostly so: only what
+   * is not kept waits. Rejects with OldSlotUnreadable when some could not be read; those around them are copied all the
+   * same, unless more and more cannot.
    */
-  copy(into: Uint8Array, to: number, length: number, position: number): Promise<void> | undefined {
-    for (let done = 0; done < length; ) {
+  copyTo(into: Uint8Array, to: number, length: number, position: number): Promise<void> | undefined {
+    const done = this.#copyKept(into, to, length, position);
+    return done === length ? undefined : this.#copyRest(into, to + done, length - done, position + done);
+  }
+
+  /** How many of the bytes are kept, from the first on; they are copied. */
+  #copyKept(into: Uint8Array, to: number, length: number, position: number): number {
+    let done = 0;
+    while (done < length) {
       const number = Math.floor((position + done) / OLD_CHUNK_BYTES);
       const place = number % CHUNKS_KEPT;
-      if (this.#numbers[place] !== number) return this.#load(into, to + done, length - done, position + done);
       const within = position + done - number * OLD_CHUNK_BYTES;
-      const taken = Math.min(length - done, (this.#lengths[place] ?? 0) - within);
-      if (taken <= 0) return Promise.reject(new OldSlotUnreadable(`the old image ends before ${position + done}`));
+      const taken = Math.min(length - done, OLD_CHUNK_BYTES - within);
+      if (this.#numbers[place] !== number || within + taken > (this.#lengths[place] ?? 0)) break;
       const start = place * OLD_CHUNK_BYTES + within;
       this.#memory.copy(into, to + done, start, start + taken);
       done += taken;
     }
-    return undefined;
+    return done;
   }
 
-  async #load(into: Uint8Array, to: number, length: number, position: number): Promise<void> {
-    const number = Math.floor(position / OLD_CHUNK_BYTES);
-    const start = number * OLD_CHUNK_BYTES;
-    const long = Math.floor(Math.min(length, this.#reader.atMostBytes ?? 0) / OLD_CHUNK_BYTES) * OLD_CHUNK_BYTES;
-    const bytes = await this.#read(Math.max(long, OLD_CHUNK_BYTES), start);
-    if (long > OLD_CHUNK_BYTES) {
-      const piece = bytes.subarray(position - start, position - start + length);
-      if (piece.length === 0) throw new OldSlotUnreadable(`the old image ends before ${position}`);
-      into.set(piece, to);
-      return this.copy(into, to + piece.length, length - piece.length, position + piece.length);
+  async #copyRest(into: Uint8Array, to: number, length: number, position: number): Promise<void> {
+    const unreadable: OldSlotUnreadable[] = [];
+    for (let done = 0; done < length && unreadable.length < UNREADABLE_AT_MOST; ) {
+      done += this.#copyKept(into, to + done, length - done, position + done);
+      const from = position + done;
+      const start = from - (from % OLD_CHUNK_BYTES);
+      const end = Math.min(position + length, start + OLD_CHUNK_BYTES);
+      const long = unreadable.length > 0 ? 0 : this.#longRead(length - done);
+      if (done === length) break;
+      try {
+        if (long > OLD_CHUNK_BYTES)
+          done += await this.#copyLong(into.subarray(to + done, to + length), from, start, long);
+        else await this.#keep(start, end);
+      } catch (error) {
+        if (!(error instanceof OldSlotUnreadable)) throw error;
+        unreadable.push(error);
+        // What was read at once is tried chunk by chunk.
+        if (long <= OLD_CHUNK_BYTES) done = end - position;
+      }
     }
+    if (unreadable[0] !== undefined) throw unreadable[0];
+  }
+
+  #longRead(length: number): number {
+    const atMost = Math.min(length, this.#reader.atMostBytes ?? OLD_CHUNK_BYTES);
+    return atMost - (atMost % OLD_CHUNK_BYTES);
+  }
+
+  async #copyLong(into: Uint8Array, from: number, start: number, length: number): Promise<number> {
+    const bytes = (await this.#read(length, start)).subarray(from - start, from - start + into.length);
+    if (bytes.length === 0) throw new OldSlotUnreadable(`the old image ends before ${from}`);
+    into.set(bytes);
+    return bytes.length;
+  }
+
+  /** Reads the chunk at `start`, which must reach to `end`. */
+  async #keep(start: number, end: number): Promise<void> {
+    const number = start / OLD_CHUNK_BYTES;
     const place = number % CHUNKS_KEPT;
+    const bytes = await this.#read(OLD_CHUNK_BYTES, start);
     this.#memory.set(bytes, place * OLD_CHUNK_BYTES);
     this.#numbers[place] = number;
     this.#lengths[place] = bytes.length;
-    return this.copy(into, to, length, position);
+    if (start + bytes.length < end) throw new OldSlotUnreadable(`the old image ends before ${end}`);
   }
 
   async #read(length: number, position: number): Promise<Uint8Array> {

@@ -9,6 +9,7 @@
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import {
   BLOCK_PUFFED_CAP_BYTES,
+  CODECS,
   DEFLATED_CAP_BYTES,
   type Decoding,
   INPUTS_AT_MOST,
@@ -23,7 +24,7 @@ import {
 } from '../format.ts';
 import { VarintReader } from '../varint.ts';
 import { DifferenceCursor, type DifferencePlace } from './differences.ts';
-import { unpackStream } from './streams.ts';
+import { releaseBytes, unpackStream } from './streams.ts';
 
 type Streams = Readonly<Record<StreamName, Uint8Array>>;
 
@@ -32,6 +33,8 @@ export interface Pack {
   readonly reader: PackReader;
   /** By block: where its operations start. */
   readonly places: readonly PackPlace[];
+  /** Gives the memory back: nothing can be read of it any more. */
+  release(): void;
 }
 
 export function decodePack(index: RecipeIndex, entry: PackEntry, packed: Uint8Array): Decoding<Pack> {
@@ -47,10 +50,19 @@ export function decodePack(index: RecipeIndex, entry: PackEntry, packed: Uint8Ar
   }
   const reader = new PackReader(streams as Streams, index.oldSizeBytes);
   try {
-    return { ok: true, value: { entry, reader, places: checkAll(reader, index, entry) } };
+    const release = (): void => releaseStreams(entry, streams);
+    return { ok: true, value: { entry, reader, places: checkAll(reader, index, entry), release } };
   } catch (error) {
     if (error instanceof WrongOperation) return { ok: false, detail: error.message };
     throw error;
+  }
+}
+
+function releaseStreams(entry: PackEntry, streams: Partial<Streams>): void {
+  for (const [place, name] of STREAMS.entries()) {
+    const bytes = streams[name];
+    // A stored stream lies in what the reader gave.
+    if (bytes !== undefined && entry.streams[place]?.codec !== CODECS.stored) releaseBytes(bytes);
   }
 }
 

@@ -27,6 +27,7 @@ const PATH_USES: Readonly<Record<keyof typeof device.DEVICE_PATHS, readonly [use
   report: ['POST ReportRequest', 'ReportAnswer'],
   metadata: ['GET + `/` + file name', 'signed metadata, exactly the bytes that were signed'],
   targets: ['GET + `/` + consistent target path, Range honoured', 'an envelope, block map or image'],
+  transport: ['GET or POST + `/` + image digest + one of the endings below', 'the image in another form, untrusted'],
 };
 
 function pathTable(): string {

@@ -132,7 +132,7 @@ export class DeltaDecoder {
       else if (kind === OPERATIONS.literal) copyBytes(reader.literals, reader.at, block, out, sizeBytes);
       else {
         try {
-          if (kind === OPERATIONS.deflate) await this.#deflate(reader, sources, block.subarray(out, made));
+          if (kind === OPERATIONS.deflate) await this.#deflate(reader, block.subarray(out, made));
           else {
             const waiting = this.#old.copyTo(block, out, sizeBytes, reader.at);
             if (waiting !== undefined) await waiting;
@@ -148,7 +148,7 @@ export class DeltaDecoder {
   }
 
   /** A part of a deflate stream, which is made whole for it. Throws OldSlotUnreadable and NotThatStream. */
-  async #deflate(reader: PackReader, sources: Sources, out: Uint8Array): Promise<void> {
+  async #deflate(reader: PackReader, out: Uint8Array): Promise<void> {
     this.#deflated ??= new DeflatedStreams(this.#old);
     const { start, prefixBytes, puffedBytes, inputs } = reader.deflate;
     let from: Uint8Array | undefined;
@@ -161,7 +161,7 @@ export class DeltaDecoder {
         reader.nextPuffed(puffedBytes - made);
         const { kind, sizeBytes, at } = reader;
         copyBytes(kind === OPERATIONS.literal ? reader.literals : (from ?? puffed), at, puffed, made, sizeBytes);
-        if (kind === OPERATIONS.add) sources.add(reader, puffed, made);
+        if (kind === OPERATIONS.add) reader.differences.add(puffed, made, sizeBytes);
       }
     }
     this.#deflated.spell(puffedBytes, prefixBytes, start, out);
@@ -179,10 +179,9 @@ class Sources {
   #hash: Sha256 | undefined;
 
   add(reader: PackReader, bytes: Uint8Array, start: number): void {
-    const read = bytes.subarray(start, start + reader.sizeBytes);
     this.#hash ??= new Sha256();
-    this.#hash.update(read);
-    reader.differences.add(read);
+    this.#hash.update(bytes.subarray(start, start + reader.sizeBytes));
+    reader.differences.add(bytes, start, reader.sizeBytes);
   }
 
   /** Whether it is what the encoder read, as the digest that comes next says; true where nothing was. */

@@ -81,23 +81,24 @@ function checkAll(reader: PackReader, index: RecipeIndex, { firstBlock, blockCou
 
 function checkBlock(reader: PackReader, sizeBytes: number): void {
   let patched = false;
-  const check = (): void => {
-    if (reader.kind !== OPERATIONS.add) return;
-    patched = true;
-    if (!reader.differences.skip(reader.sizeBytes)) throw new WrongOperation('differences');
-  };
   for (let made = 0; made < sizeBytes; ) {
     reader.next(sizeBytes - made);
     made += reader.sizeBytes;
-    check();
+    patched = checkDifferences(reader) || patched;
     if (reader.kind !== OPERATIONS.deflate) continue;
     const { puffedBytes } = reader.deflate;
     for (let puffed = 0; puffed < puffedBytes; puffed += reader.sizeBytes) {
       reader.nextPuffed(puffedBytes - puffed);
-      check();
+      checkDifferences(reader);
     }
   }
   if (patched) reader.sourceDigest();
+}
+
+function checkDifferences(reader: PackReader): boolean {
+  if (reader.kind !== OPERATIONS.add) return false;
+  if (reader.differences.skip(reader.sizeBytes)) return true;
+  throw new WrongOperation('differences');
 }
 
 /** Where to go on in all streams. */
@@ -260,7 +261,7 @@ export class PackReader {
     throw new WrongOperation(`a source at ${this.at} of ${this.#inputBytes} puffed bytes`);
   }
 
-  /** Of everything that the block's additions read, in order. */
+  /** Of everything that the block's additions read of the old image, in order. */
   sourceDigest(): Uint8Array {
     const digest = this.#streams.digests.subarray(this.#digestsAt, this.#digestsAt + SOURCE_DIGEST_BYTES);
     if (digest.length !== SOURCE_DIGEST_BYTES) throw new WrongOperation('a source digest is missing');

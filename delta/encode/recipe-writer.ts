@@ -175,7 +175,10 @@ export class RecipeWriter {
 
   /** Whether it reads a source that the block's source digest covers. */
   #write({ kind, length, source, stream }: Pending, out: Uint8Array, sources: Sha256): boolean {
-    if (stream !== undefined) return this.#writeDeflate(stream, source, out, sources);
+    if (stream !== undefined) {
+      this.#writeDeflate(stream, source, out);
+      return false;
+    }
     if (kind === OPERATIONS.add) {
       return this.#writeAddition(source, this.#old.read(source, length), out, sources);
     }
@@ -207,7 +210,7 @@ export class RecipeWriter {
   }
 
   /** `bytes` from `start` of a stream: whoever makes them makes all of it. Told as they are once a block has too many. */
-  #writeDeflate(stream: DeflateStream, start: number, bytes: Uint8Array, sources: Sha256): boolean {
+  #writeDeflate(stream: DeflateStream, start: number, bytes: Uint8Array): void {
     const { deflated, literals, offsets } = this.#streams;
     const puffed = puffedOf(this.#newStreams, stream);
     const inputs = stream.inputs.map((input) => puffedOf(this.#oldStreams, input));
@@ -216,7 +219,7 @@ export class RecipeWriter {
     if (this.#blockPuffedBytes > BLOCK_PUFFED_CAP_BYTES) {
       this.#operation(OPERATIONS.literal, bytes.length);
       literals.bytes(bytes);
-      return false;
+      return;
     }
     this.#operation(OPERATIONS.deflate, bytes.length);
     for (const value of [start, stream.prefixBytes, puffed.length, inputs.length]) deflated.unsigned(value);
@@ -227,7 +230,6 @@ export class RecipeWriter {
     }
     let at = 0;
     let end = 0;
-    let patched = false;
     for (const part of stream.parts) {
       const out = puffed.subarray(at, at + part.length);
       at += part.length;
@@ -236,14 +238,10 @@ export class RecipeWriter {
         literals.bytes(out);
         continue;
       }
-      patched = true;
       offsets.signed(part.source - end);
       end = part.source + part.length;
-      const old = from.subarray(part.source, end);
-      sources.update(old);
-      this.#addDifferences(old, out);
+      this.#addDifferences(from.subarray(part.source, end), out);
     }
-    return patched;
   }
 
   #addDifferences(old: Uint8Array, fresh: Uint8Array): void {

@@ -13,6 +13,8 @@ import { type RangeMemory, SourceUnreachable, type TransportAnswer } from '../co
 
 /** One request asks for so much, unless the recipe ends before. */
 export const SPOOL_CHUNK_BYTES = 512 * 1024;
+/** The first one is short: only its answer says how long the recipe is, and with that where it may be kept. */
+export const SPOOL_HEAD_BYTES = 4096;
 /** A larger recipe is not kept. */
 const SPOOL_CAP_BYTES = 128 * 1024 * 1024;
 /** What a spool leaves free for everybody else on the data partition. */
@@ -67,7 +69,7 @@ export class RecipeSpool implements RecipeReader {
   ): Promise<RecipeSpool | Exclude<TransportAnswer, { found: 'bytes' }>> {
     const kept = await takeUp(place);
     if (kept !== undefined) return new RecipeSpool(read, place, kept.totalBytes, kept.file, kept.sizeBytes);
-    const into = { bytes: new Uint8Array(Math.min(SPOOL_CHUNK_BYTES, maxBytes)), received: 0 };
+    const into = { bytes: new Uint8Array(Math.min(SPOOL_HEAD_BYTES, maxBytes)), received: 0 };
     const answer = await read(0, into);
     if (answer.found !== 'bytes') return answer;
     const { totalBytes } = answer;
@@ -158,12 +160,9 @@ export class RecipeSpool implements RecipeReader {
   }
 }
 
-/** Removes every spool; those of images that are not asked for any more too. */
-export async function removeSpools({ disk, directory }: Omit<SpoolPlace, 'name'>, keep?: string): Promise<void> {
-  for (const name of (await orWithout(disk.list(directory))) ?? []) {
-    if (keep !== undefined && name.startsWith(keep)) continue;
-    await orWithout(disk.remove(`${directory}/${name}`));
-  }
+/** Removes every spool, those of images that nobody asks for any more too. */
+export async function removeSpools(disk: Disk, directory: string): Promise<void> {
+  for (const name of (await orWithout(disk.list(directory))) ?? []) await orWithout(disk.remove(`${directory}/${name}`));
 }
 
 async function takeUp(

@@ -86,7 +86,7 @@ export class ReleaseFetch {
   async end(): Promise<void> {
     for (const chain of this.#chains.values()) await chain.close();
     this.#chains.clear();
-    await removeSpools({ disk: this.#settings.ports.disk, directory: this.#spoolDirectory });
+    await removeSpools(this.#settings.ports.disk, this.#spoolDirectory);
   }
 
   #waysOf(facts: ImageFacts): BlockWay[] {

@@ -57,6 +57,7 @@ missing_packages() {
   has mkfs.fat || printf ' dosfstools'
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
+  has mksquashfs && has unsquashfs || printf ' squashfs-tools'
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

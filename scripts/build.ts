@@ -16,15 +16,16 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 const projectRoot = dirname(dirname(fileURLToPath(import.meta.url)));
 const stub = (name: string): string => join(projectRoot, 'scripts/build', name);
 
+/** What is on every device, root's to run and ours to look after for years: a build that grows beyond it fails. */
+export const AGENT_BUNDLE_CAP_BYTES = 300 * 1024;
+
 /**
- * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request;
- * `alias` below does the same for whole packages. Each stand-in says in its file what it stands for.
+ * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request. Each
+ * stand-in says in its file what it stands for.
  */
 const STAND_INS = [
   { importer: /node-forge\/lib\/asn1\.js$/, request: './util', standIn: 'byte-string-buffer.cjs' },
   { importer: /node-forge\/lib\/(asn1|oids)\.js$/, request: './oids', standIn: 'no-oid-names.cjs' },
-  { importer: /mqtt\/build\/lib\/shared\.js$/, request: '../../package.json', standIn: 'mqtt-version.cjs' },
-  { importer: /mqtt-packet\/writeToStream\.js$/, request: './numbers', standIn: 'mqtt-numbers.cjs' },
 ] as const;
 
 const standIns: Plugin = {
@@ -88,10 +89,6 @@ const builtinsByName: Plugin = {
   },
 };
 
-/** Bundled packages that call `require` for Node's own modules need one in an ES module. */
-const REQUIRE_FOR_BUNDLED_PACKAGES =
-  "import { createRequire as holdfastRequire } from 'node:module'; const require = holdfastRequire(import.meta.url);";
-
 const shared = {
   bundle: true,
   platform: 'node',
@@ -111,17 +108,7 @@ export const BUNDLES = {
     target: 'node22',
     minify: true,
     plugins: [standIns, withoutUnreached, builtinsByName],
-    banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
-    alias: {
-      'readable-stream': stub('readable-stream.cjs'),
-      'worker-timers': stub('worker-timers.cjs'),
-      ws: stub('not-shipped.cjs'),
-      socks: stub('not-shipped.cjs'),
-      'lru-cache': stub('lru-cache.cjs'),
-      debug: stub('debug.cjs'),
-      bl: stub('buffer-list.cjs'),
-      'rfdc/default': stub('deep-copy.cjs'),
-    },
+    banner: { js: '#!/usr/bin/env node' },
   },
   server: {
     ...shared,
@@ -175,6 +162,12 @@ async function main(names: readonly string[]): Promise<number> {
     }
     const sizeBytes = await buildBundle(name);
     process.stdout.write(`${BUNDLES[name].outfile}  ${(sizeBytes / 1024).toFixed(1)} KB\n`);
+    if (name === 'agent' && sizeBytes > AGENT_BUNDLE_CAP_BYTES) {
+      process.stderr.write(
+        `build: the agent's bundle is larger than ${AGENT_BUNDLE_CAP_BYTES / 1024} KB\n  cure: \`npm run bench -- agent\` counts it by package.\n`,
+      );
+      return 1;
+    }
   }
   return 0;
 }

@@ -64,6 +64,9 @@ const withoutUnreached: Plugin = {
   },
 };
 
+/** Modules of Node of which the agent calls functions now and then, and which an idle one never needs. */
+const LATE_BUILTINS: readonly string[] = ['child_process'];
+
 /**
  * Node's own modules by `process.getBuiltinModule`, and of each only the names that are used: an `import` reads every
  * export once, and with that loads what Node keeps for later (web cryptography, worker threads, readline, diff).
@@ -78,13 +81,13 @@ const builtinsByName: Plugin = {
     const get = (path: string): string => `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
     onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({ contents: `module.exports = ${get(path)};` }));
     onLoad({ filter: /./, namespace: 'builtin-names' }, ({ path }) => {
-      const names = Object.keys(process.getBuiltinModule(`node:${path}`) ?? {}).filter((name) =>
-        /^[a-z]\w*$/i.test(name),
+      const names = Object.keys(process.getBuiltinModule(`node:${path}`) ?? {}).filter(
+        (name) => /^[a-z]\w*$/i.test(name) && name !== 'default',
       );
+      const late = names.map((name) => `export const ${name} = (...given) => ${get(path)}.${name}(...given);`);
       const pick = names.map((name) => `export const ${name} = /* @__PURE__ */ (() => it.${name})();`);
-      return {
-        contents: [`const it = ${get(path)};`, ...pick.filter((line) => !/const default /.test(line))].join('\n'),
-      };
+      const lines = LATE_BUILTINS.includes(path) ? late : [`const it = ${get(path)};`, ...pick];
+      return { contents: lines.join('\n') };
     });
   },
 };

@@ -14,10 +14,12 @@ import {
   type StatusMessage,
   statusTopic,
 } from '../../protocol/mqtt-topics.ts';
+import { equalBytes } from '../../trust/bytes.ts';
 import { encodeCbor } from '../../trust/cbor.ts';
 import { Backoff } from '../backoff.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import { addressOf } from './https-channel.ts';
+import type { Message } from './mqtt-packets.ts';
 import { MqttSession, type SessionSettings } from './mqtt-session.ts';
 import { type ClientIdentity, connectSecurely } from './secure-connection.ts';
 
@@ -52,6 +54,7 @@ export class MqttLink {
   readonly #stopping = new AbortController();
   #session: MqttSession | undefined;
   #greeted = false;
+  #status: Uint8Array | undefined;
   #running: Promise<void> | undefined;
   #connections = 0;
 
@@ -78,10 +81,16 @@ export class MqttLink {
     await this.#running;
   }
 
-  /** Dropped in silence while there is no connection: the next one says more than an old one. */
+  /** Sent when it is news to this connection; without one, at the next. */
   publishStatus(status: StatusMessage): void {
-    const topic = statusTopic(this.#ports.deviceId);
-    this.#session?.publishUnconfirmed({ topic, payload: encodeStatus(status) });
+    const payload = encodeStatus(status);
+    if (this.#status !== undefined && equalBytes(payload, this.#status)) return;
+    this.#status = payload;
+    if (this.#greeted) this.#session?.publishUnconfirmed(this.#statusMessage(payload));
+  }
+
+  #statusMessage(payload: Uint8Array): Message {
+    return { topic: statusTopic(this.#ports.deviceId), payload };
   }
 
   async #run(): Promise<void> {
@@ -120,7 +129,6 @@ export class MqttLink {
     this.#session = session;
     try {
       await this.#greet(session);
-      this.#greeted = true;
       log.info('mqtt is here');
       log.info('mqtt is away', { why: await session.ended });
     } finally {
@@ -134,6 +142,8 @@ export class MqttLink {
     const { deviceId, onHint } = this.#ports;
     await session.subscribe(hintTopic(deviceId));
     await session.publish({ topic: presenceTopic(deviceId), payload: PRESENCE.here });
+    this.#greeted = true;
+    if (this.#status !== undefined) session.publishUnconfirmed(this.#statusMessage(this.#status));
     this.#connections += 1;
     if (this.#connections > 1) onHint();
   }

@@ -177,6 +177,7 @@ export function engineSettings(config: AgentConfig, deviceId: string): EngineSet
     factoryRootPath: config.factoryRoot,
     factoryInstalled: config.factoryInstalled,
     trialServerWaitMs: config.trial.serverWaitMs,
+    ...(config.network.transportWaitMs === undefined ? {} : { transportWaitMs: config.network.transportWaitMs }),
     retry: config.retry,
     inUse: config.hooks.inUse,
   };

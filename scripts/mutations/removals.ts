@@ -237,17 +237,6 @@ const IMAGES = [
   ),
   ...inFile(
     'agent/slot-writer.ts',
-    ['test/unit/agent/update-engine.test.ts'],
-    [
-      {
-        name: 'the digest check of a block before it is written',
-        find: 'const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;',
-        replace: 'const block = fetched;',
-      },
-    ],
-  ),
-  ...inFile(
-    'agent/slot-writer.ts',
     ['test/sim/update.test.ts'],
     [
       {

@@ -12,6 +12,9 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
       Check a release as an install would, block by block, and install nothing.
       PATH is the release's target path: releases/<class>/<channel>/<sequence>/release.suit
       --from DIR reads metadata/ and targets/ from a directory; --state DIR keeps trusted metadata between runs.
+  holdfast-agent install DIR --config FILE [--release PATH] [--json]
+      Install from a stick: the newest release in DIR for this device, or PATH. Reboots into it; checks decide there.
+      The same verifier as for a server. DIR: holdfast release export. Stop the agent first.
   holdfast-agent enrol --config FILE [--json]
       Prove the claim, fetch this device's certificate, and end.
   holdfast-agent doctor --config FILE [--json] [--self-test]
@@ -22,7 +25,7 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
 `;
 
-export const COMMANDS = ['run', 'status', 'verify', 'enrol', 'doctor'] as const;
+export const COMMANDS = ['run', 'status', 'verify', 'install', 'enrol', 'doctor'] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 const OPTIONS = {
@@ -44,6 +47,7 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
   run: ['once'],
   status: [],
   verify: ['release', 'from', 'server', 'state'],
+  install: ['release'],
   enrol: [],
   doctor: ['self-test'],
 };
@@ -51,6 +55,8 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
 export interface CommandOptions {
   readonly command: CommandName;
   readonly config: string;
+  /** What the command is given besides options: install's DIR. */
+  readonly argument: string | undefined;
   readonly release: string | undefined;
   readonly from: string | undefined;
   readonly server: string | undefined;
@@ -72,16 +78,18 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
   const [command, ...rest] = positionals;
   if (!isCommand(command))
     throw usage(command === undefined ? 'no command was given' : `there is no command ${command}`);
+  const argument = command === 'install' ? rest.shift() : undefined;
   if (rest.length > 0) throw usage(`${command} takes no ${rest[0]}`);
   const foreign = ['release', 'from', 'server', 'state', 'once', 'self-test'].find(
     (name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name),
   );
   if (foreign !== undefined) throw usage(`${command} takes no --${foreign}`);
   if (values.config === undefined) throw usage(`${command} needs --config FILE`);
+  if (command === 'install' && argument === undefined) throw usage('install needs the directory to install from');
   if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
   if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
   const { config, release, from, server, state, once, json, 'self-test': selfTest } = values;
-  return { ask: 'command', options: { command, config, release, from, server, state, once, selfTest, json } };
+  return { ask: 'command', options: { command, config, argument, release, from, server, state, once, selfTest, json } };
 }
 
 function isGiven(value: string | boolean | undefined): boolean {

@@ -4,6 +4,7 @@ import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { installCommand } from './commands/install.ts';
 import { runCommand } from './commands/run.ts';
 import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -13,6 +14,7 @@ const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<num
   run: runCommand,
   status: statusCommand,
   verify: verifyCommand,
+  install: installCommand,
   enrol: enrolCommand,
   doctor: doctorCommand,
 };

@@ -4,7 +4,7 @@
 #   sh scripts/setup.sh [--images] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
-#   --images   the programs that make file system images and speak to U-Boot's environment; installs them when run as root, else prints the command and stops.
+#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
 #   --build    dist/, when a source file is newer than it.
 #
 # Exit status: 0 ready, 2 wrong option, 5 this machine lacks something (the message says what, and the one command to run).
@@ -58,6 +58,8 @@ missing_packages() {
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
   has mksquashfs && has unsquashfs || printf ' squashfs-tools'
+  has systemd-notify || printf ' systemd'
+  has python3 || printf ' python3'
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

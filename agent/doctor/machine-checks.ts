@@ -15,6 +15,7 @@ import { ServerLink } from '../transport/server-link.ts';
 import { ServerPool } from '../transport/server-pool.ts';
 import { readTrustedRoot } from '../trusted-root.ts';
 import { advice, type DoctorRow, examine, missing, ok } from './finding.ts';
+import { checkSafety } from './safety-checks.ts';
 
 const OLDEST_NODE = [22, 15] as const;
 
@@ -23,7 +24,7 @@ export async function checkMachine(config: AgentConfig, disk: Disk, watchdog = '
     async () => [checkNode(process.versions.node)],
     () => examine('data-directory', () => checkData(config)),
     async () => [checkClock(config)],
-    () => checkWatchdog(watchdog),
+    () => examine('safety', () => checkSafety(config, watchdog)),
     () => examine('trusted-root', () => checkRoot(config, disk)),
     () => examine('identity', () => checkIdentity(config, disk)),
     () => examine('server', () => checkServer(config, disk)),
@@ -62,17 +63,6 @@ function checkClock({ clock }: AgentConfig): DoctorRow {
     'not synchronised: releases install without proof of freshness',
     'Enable systemd-timesyncd and give it a server, or set "clock": "host" where other means keep the time.',
   );
-}
-
-async function checkWatchdog(path: string): Promise<DoctorRow[]> {
-  const there = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (there) return [ok('watchdog', path)];
-  const cure =
-    'Enable it in the kernel and RuntimeWatchdogSec= in systemd; on a Raspberry Pi kernel_watchdog_timeout too.';
-  return [advice('watchdog', `there is no ${path}: a trial that hangs stays until somebody cuts the power`, cure)];
 }
 
 async function checkRoot(config: AgentConfig, disk: Disk): Promise<DoctorRow[]> {

@@ -256,6 +256,14 @@ export class SimulatedDisk implements Disk {
     }
   }
 
+  /** Other bytes where the file's stood, without anybody having written them. */
+  rot(path: string, bytes: Uint8Array): void {
+    const node = this.#find(path);
+    if (node?.kind !== 'file') throw systemError('ENOENT', path);
+    node.live = FileContent.EMPTY.written(bytes, 0);
+    node.durable = node.live;
+  }
+
   /** From here on the folder keeps its names as FAT does, with all beneath it. It is made, durably. */
   async mountFat(path: string): Promise<void> {
     await this.makeDirectory(path);

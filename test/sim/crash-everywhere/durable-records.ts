@@ -4,9 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import type { Slot } from '../../../agent/core/ports.ts';
+import type { Quarantine } from '../../../agent/core/quarantine.ts';
 import type { DeviceCounters, SlotContents } from '../../../agent/storage/counters.ts';
 import type { InstallJournal } from '../../../agent/storage/journal.ts';
-import type { Quarantine } from '../../../agent/core/quarantine.ts';
 import { decodeCopy, type RecordCopy } from '../../../platform/two-copy-record.ts';
 import type { FileContent } from '../file-content.ts';
 import { DEVICE, type Images, STATE } from '../simulated-device.ts';
@@ -21,8 +21,14 @@ export interface Records {
 
 type Look = (path: string) => FileContent | undefined;
 
-export const asFound = (disk: SimulatedDisk): Look => (path) => disk.contentOf(path);
-export const asDurable = (disk: SimulatedDisk): Look => (path) => disk.durableContentOf(path);
+export const asFound =
+  (disk: SimulatedDisk): Look =>
+  (path) =>
+    disk.contentOf(path);
+export const asDurable =
+  (disk: SimulatedDisk): Look =>
+  (path) =>
+    disk.durableContentOf(path);
 
 const copies = new WeakMap<FileContent, RecordCopy | 'damaged'>();
 
@@ -77,11 +83,7 @@ export function imagePath(slot: Slot, component: string): string {
 }
 
 /** Which whole release a slot holds; undefined for anything else. */
-export function releaseIn(
-  disk: SimulatedDisk,
-  slot: Slot,
-  releases: ReadonlyMap<number, Images>,
-): number | undefined {
+export function releaseIn(disk: SimulatedDisk, slot: Slot, releases: ReadonlyMap<number, Images>): number | undefined {
   for (const [sequence, images] of releases) {
     const whole = Object.entries(images).every(([component, bytes]) => {
       const content = disk.contentOf(imagePath(slot, component));

@@ -35,7 +35,8 @@ export class DiskKeys {
   constructor(world: Pick<World, 'releases'>) {
     for (const images of world.releases.values()) {
       for (const image of Object.values(images)) {
-        for (let at = 0; at < image.length; at += BLOCK_BYTES) this.#blocks.add(sha256Hex(image.subarray(at, at + BLOCK_BYTES)));
+        for (let at = 0; at < image.length; at += BLOCK_BYTES)
+          this.#blocks.add(sha256Hex(image.subarray(at, at + BLOCK_BYTES)));
       }
     }
   }
@@ -55,11 +56,14 @@ export class DiskKeys {
       if (second !== undefined) lines.push(`${pair} ${first > second ? '>' : first < second ? '<' : '='}`);
     }
     const boots = new Map<string, string>();
-    const text = lines.sort().join('\n').replace(/boot-\d+-\d+/g, (name) => {
-      const given = boots.get(name) ?? `boot ${boots.size}`;
-      boots.set(name, given);
-      return given;
-    });
+    const text = lines
+      .sort()
+      .join('\n')
+      .replace(/boot-\d+-\d+/g, (name) => {
+        const given = boots.get(name) ?? `boot ${boots.size}`;
+        boots.set(name, given);
+        return given;
+      });
     return createHash('sha1').update(text).digest('base64');
   }
 

@@ -119,21 +119,25 @@ export class EveryCut {
     const cuts: Cut[] = [];
     const disk = (await this.#world.beforeRecovery?.(first.disk, this.#world)) ?? first.disk;
     await this.#liveAndCollect(disk, cuts, SECOND, first.number);
-    const possible = disk.operations * SECOND.length;
+    const possible = disk.operations * this.#policies(SECOND).length;
     let durable = before;
     for (const cut of cuts) {
-      await this.#guard([first.number, cut.number], `${first.policy}: ${first.text}; ${cut.policy}: ${cut.text}`, async () => {
-        const key = this.#keys.keyOf(cut.disk);
-        if (this.#recovered.has(key) && cut.policy !== 'drop') return;
-        const found = await checkDisk(cut.disk, this.#world);
-        checkNotFallen(durable, found);
-        if (cut.policy === 'drop') durable = found;
-        if (this.#recovered.has(key)) return;
-        this.#recovered.add(key);
-        counts.recoveries += 1;
-        const disk = (await this.#world.beforeRecovery?.(cut.disk, this.#world)) ?? cut.disk;
-        await this.#liveAndCollect(disk, [], [], cut.number);
-      });
+      await this.#guard(
+        [first.number, cut.number],
+        `${first.policy}: ${first.text}; ${cut.policy}: ${cut.text}`,
+        async () => {
+          const key = this.#keys.keyOf(cut.disk);
+          if (this.#recovered.has(key) && cut.policy !== 'drop') return;
+          const found = await checkDisk(cut.disk, this.#world);
+          checkNotFallen(durable, found);
+          if (cut.policy === 'drop') durable = found;
+          if (this.#recovered.has(key)) return;
+          this.#recovered.add(key);
+          counts.recoveries += 1;
+          const disk = (await this.#world.beforeRecovery?.(cut.disk, this.#world)) ?? cut.disk;
+          await this.#liveAndCollect(disk, [], [], cut.number);
+        },
+      );
     }
     counts.pairs += cuts.length;
     counts.possible += possible;
@@ -141,7 +145,12 @@ export class EveryCut {
   }
 
   /** `first`: the number of the cut that this life recovers from; undefined for the life that has the first cuts. */
-  async #liveAndCollect(disk: SimulatedDisk, cuts: Cut[], policies: readonly CutPolicy[], first?: number): Promise<void> {
+  async #liveAndCollect(
+    disk: SimulatedDisk,
+    cuts: Cut[],
+    policies: readonly CutPolicy[],
+    first?: number,
+  ): Promise<void> {
     const { seed, share, alter } = this.#options;
     const [onlyFirst, onlySecond] = this.#options.only ?? [];
     const only = first === undefined ? onlyFirst : onlySecond;
@@ -149,15 +158,21 @@ export class EveryCut {
     disk.operations = 0;
     disk.fault = readNever;
     alter?.(disk);
-    const { rest, bootId } = await live(disk, this.#world, ({ number, text }) => {
+    const observe = ({ number, text }: DiskOperation): void => {
       if (only !== undefined && number !== only) return;
-      for (const [draw, policy] of policies.entries()) {
+      for (const [draw, policy] of this.#policies(policies).entries()) {
         if (first !== undefined && only === undefined && choose() >= share) continue;
         const random = seededRandom(seed * 31 + (first ?? 0) * 100_003 + number * 17 + draw);
         cuts.push({ number, text, policy, disk: disk.cut(policy, random) });
       }
-    });
+    };
+    const agentOnly = first !== undefined && this.#world.restarts === 'agent';
+    const { rest, bootId } = await live(disk, this.#world, observe, agentOnly);
     await checkEnd(disk, this.#world, rest, bootId);
+  }
+
+  #policies(all: readonly CutPolicy[]): readonly CutPolicy[] {
+    return this.#world.policies ?? all;
   }
 
   async #guard(cut: readonly number[], what: string, act: () => Promise<void>): Promise<void> {

@@ -7,10 +7,11 @@
  * - The records tell the truth: a slot holds what `slots` says, and the blocks that the journal calls filled.
  * - At rest nothing is owed, and the journal, slots and counters that a power cut leaves say what runs.
  */
-import { BLOCK_BYTES } from '../../../trust/blocks.ts';
+
 import type { EngineRest } from '../../../agent/core/ports.ts';
+import { BLOCK_BYTES } from '../../../trust/blocks.ts';
 import { FileContent } from '../file-content.ts';
-import { DEVICE } from '../simulated-device.ts';
+import { DEVICE, STATE } from '../simulated-device.ts';
 import type { SimulatedDisk } from '../simulated-disk.ts';
 import { asDurable, asFound, digestOf, digestOfBeginning, imagePath, recordIn, releaseIn } from './durable-records.ts';
 import type { End, World } from './world.ts';
@@ -49,7 +50,10 @@ export async function checkDisk(disk: SimulatedDisk, world: World): Promise<Coun
   if (world.belowFloor) return counted;
   for (const slot of flags.order) {
     const sequence = releaseIn(disk, slot, world.releases) ?? 0;
-    demand(sequence >= floorSequence, `slot ${slot} is in the order with ${sequence}, below the floor ${floorSequence}`);
+    demand(
+      sequence >= floorSequence,
+      `slot ${slot} is in the order with ${sequence}, below the floor ${floorSequence}`,
+    );
   }
   const first = flags.order[0];
   const confirmed = first === undefined ? 0 : (releaseIn(disk, first, world.releases) ?? 0);
@@ -66,7 +70,10 @@ function checkRecords(disk: SimulatedDisk, world: World): void {
     const said = slots?.[slot]?.sequence;
     if (said === undefined) continue;
     const holds = releaseIn(disk, slot, world.releases);
-    demand(holds === said, `the record says that slot ${slot} holds ${said}, and it holds ${holds ?? 'no whole release'}`);
+    demand(
+      holds === said,
+      `the record says that slot ${slot} holds ${said}, and it holds ${holds ?? 'no whole release'}`,
+    );
   }
   const journal = recordIn(asFound(disk), 'journal');
   const target = journal?.target;
@@ -118,6 +125,10 @@ export async function checkEnd(disk: SimulatedDisk, world: World, rest: EngineRe
   const allowed = world.ends.map((one) => JSON.stringify(one));
   demand(allowed.includes(JSON.stringify(end)), `ended as ${JSON.stringify(end)}, allowed: ${allowed.join(' or ')}`);
   demand(rest.rest === 'idle' || rest.rest === 'held', `came to rest as ${rest.rest}`);
+  for (const name of ['journal', 'counters', 'slots', 'quarantine'] as const) {
+    const mayBeAbsent = name === 'quarantine' && look(`${STATE}/${name}.0`) === undefined;
+    demand(mayBeAbsent || recordIn(look, name) !== undefined, `at rest, and no copy of ${name} checks out`);
+  }
   demand(flags?.trial === null, 'at rest with a trial pending');
   demand(journal?.state === rest.rest, `at rest as ${rest.rest}, and the durable journal says ${journal?.state}`);
   demand(journal.owed.length === 0, `at rest, and the durable journal owes ${journal.owed.join(', ')}`);

@@ -4,6 +4,7 @@
  */
 import type { EngineRest, Slot } from '../../../agent/core/ports.ts';
 import { UpdateEngine } from '../../../agent/update-engine.ts';
+import { emulatedPaths } from '../../../platform/emulated-boot-env.ts';
 import { DEVICE } from '../simulated-device.ts';
 import type { DiskOperation, SimulatedDisk } from '../simulated-disk.ts';
 import { releaseIn } from './durable-records.ts';
@@ -20,11 +21,12 @@ export interface Life {
   readonly bootId: string;
 }
 
-/** Runs to rest. Throws InvariantBroken, and whatever the agent throws. */
+/** Runs to rest; `agentOnly`: from a start of the agent in the boot that the disk tells of. Throws InvariantBroken, and what the agent throws. */
 export async function live(
   disk: SimulatedDisk,
   world: World,
   observe: (operation: DiskOperation) => void = () => {},
+  agentOnly = false,
 ): Promise<Life> {
   const device = deviceOn(disk, world);
   const watch = new ActiveSlotWatch(disk, world);
@@ -41,7 +43,9 @@ export async function live(
     observe(operation);
   };
   try {
-    const rest = await untilRest(device, world);
+    const stillUp = agentOnly && disk.contentOf(emulatedPaths(DEVICE).booted) !== undefined;
+    if (stillUp) device.onBoot(await device.machine.board.bootFacts());
+    const rest = await untilRest(device, world, stillUp);
     const [broken] = [...watch.broken, ...device.broken];
     if (broken !== undefined) throw new InvariantBroken(broken);
     return { rest, device, bootId };
@@ -50,9 +54,9 @@ export async function live(
   }
 }
 
-async function untilRest(device: WatchedDevice, world: World): Promise<EngineRest> {
+async function untilRest(device: WatchedDevice, world: World, stillUp: boolean): Promise<EngineRest> {
   for (let boots = 0; boots < MOST_BOOTS; boots += 1) {
-    await device.boot();
+    if (boots > 0 || !stillUp) await device.boot();
     const engine = await UpdateEngine.open(device.ports(), device.settings);
     const rest = await untilRebootOrRest(device, engine, world);
     if (rest.rest !== 'reboot') return rest;

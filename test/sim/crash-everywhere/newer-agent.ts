@@ -59,10 +59,7 @@ export class NewerAgentDisk implements Disk {
   }
 }
 
-function changed(
-  bytes: Uint8Array,
-  change: (journal: Record<string, unknown>) => Record<string, unknown>,
-): Uint8Array {
+function changed(bytes: Uint8Array, change: (journal: Record<string, unknown>) => Record<string, unknown>): Uint8Array {
   const copy = decodeCopy(bytes);
   if (copy === undefined) return bytes;
   const payload = JSON.stringify(change(JSON.parse(new TextDecoder().decode(copy.payload))));

@@ -1,10 +1,12 @@
 /** Whole updates, each a line: what the server wants, what the device is like, and how it may end. */
-import { COMPONENTS, type MachineKind } from '../machines/machine.ts';
+
+import { SourceUnreachable } from '../../../agent/core/ports.ts';
+import { writeBootEnv } from '../../../platform/emulated-boot-env.ts';
 import { EMULATED } from '../machines/emulated.ts';
+import { COMPONENTS, type MachineKind } from '../machines/machine.ts';
 import { TRYBOOT } from '../machines/tryboot.ts';
 import { U_BOOT } from '../machines/u-boot.ts';
-import { writeBootEnv } from '../../../platform/emulated-boot-env.ts';
-import { DEVICE } from '../simulated-device.ts';
+import { DEVICE, STATE } from '../simulated-device.ts';
 import type { SimulatedDisk } from '../simulated-disk.ts';
 import { releaseIn } from './durable-records.ts';
 import { live } from './life.ts';
@@ -60,6 +62,23 @@ async function backInTheOldSlot(disk: SimulatedDisk, world: World): Promise<void
   await setOrder(disk, ['a']);
 }
 
+/** No copy of any record checks out. */
+async function damagedRecords(disk: SimulatedDisk): Promise<void> {
+  for (const name of ['journal', 'counters', 'slots', 'quarantine']) {
+    for (const copy of [0, 1]) await disk.place(`${STATE}/${name}.${copy}`, new Uint8Array(100).fill(165));
+  }
+}
+
+/** The source goes away once, when the second block of an image is asked for. */
+const losesItsSource: NonNullable<World['arrange']> = (device) => {
+  let lost = false;
+  device.source.beforeRange = (path, offset) => {
+    if (lost || offset === 0) return;
+    lost = true;
+    throw new SourceUnreachable(`away at ${path}`);
+  };
+};
+
 /** The power is cut three times, each time when the bootloader has done its work and userspace has not begun. */
 async function threeCutsBeforeUserspace(disk: SimulatedDisk, world: World): Promise<SimulatedDisk> {
   let found = disk;
@@ -89,7 +108,7 @@ function both(...arrangements: NonNullable<World['arrange']>[]): NonNullable<Wor
   };
 }
 
-type More = Partial<Omit<World, 'maker' | 'actions' | 'releases' | 'updates'>>;
+type More = Partial<Omit<World, 'maker' | 'actions' | 'releases' | 'updates'>> & { readonly wants?: readonly number[] };
 
 function update(name: string, kind: MachineKind, ends: readonly End[], more: More = {}): Scenario {
   return { name, makeWorld: () => makeWorld({ 2: {} }, { kind, ends, ...more }) };
@@ -106,6 +125,18 @@ export const SCENARIOS: readonly Scenario[] = [
   update('good-update', EMULATED, [idle(['b', 'a'], 2)], { fullBlock: true }),
   update('good-update-into-an-empty-slot', EMULATED, [idle(['b', 'a'], 2)], { prepare: emptySlotB }),
   update('good-update-without-direct-writes', EMULATED, [idle(['b', 'a'], 2)], { direct: 'refused-at-transfer' }),
+  update('first-start', EMULATED, [idle(['a', 'b'], 1)], { wants: [] }),
+  update('damaged-records', EMULATED, [idle(['b'], 2, { floor: 1 }), idle(['b', 'a'], 2, { floor: 1 })], {
+    prepare: damagedRecords,
+  }),
+  update('source-lost-between-blocks', EMULATED, [idle(['b', 'a'], 2)], { fullBlock: true, arrange: losesItsSource }),
+  // Killed at any operation, and started again in the same boot.
+  update('agent-killed', EMULATED, [idle(['b', 'a'], 2)], { policies: ['keep'], restarts: 'agent' }),
+  update('agent-killed-in-a-rollback', EMULATED, [failed], {
+    policies: ['keep'],
+    restarts: 'agent',
+    arrange: failsItsChecks(2),
+  }),
   {
     name: 'floor-raising-update',
     makeWorld: () => makeWorld({ 2: { floorSequence: 2 } }, { kind: EMULATED, ends: [idle(['b'], 2, { floor: 2 })] }),
@@ -113,7 +144,8 @@ export const SCENARIOS: readonly Scenario[] = [
   update('rollback', EMULATED, [failed], { arrange: failsItsChecks(2) }),
   {
     name: 'repeated-update',
-    makeWorld: () => makeWorld({ 2: {}, 3: {}, 4: {} }, { kind: EMULATED, ends: [idle(['b', 'a'], 4)], offerAgain: true }),
+    makeWorld: () =>
+      makeWorld({ 2: {}, 3: {}, 4: {} }, { kind: EMULATED, ends: [idle(['b', 'a'], 4)], offerAgain: true }),
   },
   // Each cut uses up attempts: three are left for the good release only before it is armed, and after it is confirmed.
   update('three-cuts-before-userspace', EMULATED, [idle(['b', 'a'], 2), failed], {

@@ -22,7 +22,8 @@ export function onceEach<T>(verify: (...given: readonly unknown[]) => T): (...gi
 const here = import.meta.url;
 registerHooks({
   resolve(specifier, context, next) {
-    if (specifier !== PACKAGE || context.parentURL?.endsWith('trust/signature.ts') !== true) return next(specifier, context);
+    if (specifier !== PACKAGE || context.parentURL?.endsWith('trust/signature.ts') !== true)
+      return next(specifier, context);
     const real = next(specifier, context).url;
     const source = [
       `export * from ${JSON.stringify(real)};`,

@@ -9,7 +9,7 @@ import { BLOCK_BYTES } from '../../../trust/blocks.ts';
 import type { MachineKind } from '../machines/machine.ts';
 import { MemorySource, TestMaker } from '../release-fixture.ts';
 import { DEVICE, type Images, makeFactoryDevice, type SimulatedDevice } from '../simulated-device.ts';
-import { SimulatedDisk, seededRandom } from '../simulated-disk.ts';
+import { type CutPolicy, SimulatedDisk, seededRandom } from '../simulated-disk.ts';
 import { WatchedDevice } from './write-ahead.ts';
 
 /** How a device came to rest, as far as it must not depend on when the power was cut. */
@@ -36,6 +36,10 @@ export interface World {
   readonly arrange?: ((device: SimulatedDevice, world: World, disk: SimulatedDisk) => void) | undefined;
   readonly direct?: SimulatedDisk['direct'];
   readonly fullBlock?: boolean;
+  /** How a cut may leave the disk, if not in every way. */
+  readonly policies?: readonly CutPolicy[];
+  /** `agent`: after a cut the agent starts again, in the same boot; else the machine does. */
+  readonly restarts?: 'machine' | 'agent';
   /** The device begins below its floor: that, and what follows from it, is no rule broken. */
   readonly belowFloor?: boolean;
   /** What befalls a device after a cut, before it can recover; another disk. */
@@ -99,8 +103,6 @@ export function deviceOn(disk: SimulatedDisk, world: World): WatchedDevice {
 /** What the server wants now, going by what the device says of itself; null: nothing. */
 export function wantedNow(world: World, status: EngineStatus): Action | null {
   const failed = status.quarantined.map(({ sequence }) => sequence);
-  const open = world.actions.find(
-    ({ sequence }) => sequence > status.installed.sequence && !failed.includes(sequence),
-  );
+  const open = world.actions.find(({ sequence }) => sequence > status.installed.sequence && !failed.includes(sequence));
   return open ?? world.actions.at(-1) ?? null;
 }

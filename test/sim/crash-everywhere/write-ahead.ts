@@ -4,6 +4,7 @@
  *
  * May not: change what the device does.
  */
+import { RECOVERY_RULES } from '../../../agent/core/boot-recovery.ts';
 import type { Effect } from '../../../agent/core/install-machine.ts';
 import type { Board, BootFacts, EnginePorts } from '../../../agent/core/ports.ts';
 import type { InstallJournal } from '../../../agent/storage/journal.ts';
@@ -22,12 +23,13 @@ const BOARD_EFFECTS: Readonly<Partial<Record<keyof Board, readonly Effect[]>>> =
   requestReboot: ['request-reboot', 'go-back'],
 };
 
-/** Files of the state folder, by their beginning, and whose they are. The journal and the reports are nobody's. */
+/** Files, by their beginning, and whose they are. The journal and the reports are nobody's. */
 const FILE_EFFECTS: readonly (readonly [string, readonly Effect[]])[] = [
   [`${STATE}/counters`, ['raise-counters']],
   [`${STATE}/slots`, ['retire-slot', 'record-slot']],
   [`${STATE}/quarantine`, ['record-verdict', 'raise-counters']],
   [`${STATE}/metadata/`, ['obtain']],
+  [`${DEVICE}/board/slots/`, ['fill-slot']],
 ];
 
 const REPORT_EFFECTS: Readonly<Partial<Record<ReportEvent['kind'], readonly Effect[]>>> = {
@@ -42,6 +44,8 @@ export class WatchedDevice extends SimulatedDevice {
   readonly broken: string[] = [];
   /** The agent of this boot has written its journal: its records are loaded. */
   #atWork = false;
+  /** Which rule of boot recovery this start went by. */
+  #rule = '';
 
   constructor(disk: SimulatedDisk, source: MemorySource, directory: string, kind: MachineKind) {
     super(disk, source, directory, kind);
@@ -52,12 +56,9 @@ export class WatchedDevice extends SimulatedDevice {
   afterOperation({ kind, path, text }: DiskOperation): void {
     if (kind !== 'write' && kind !== 'truncate') return;
     if (path.startsWith(`${STATE}/journal`)) this.#atWork = true;
-    if (path.startsWith(`${DEVICE}/board/slots/`)) return this.#mustOwe(text, ['fill-slot']);
     const rule = FILE_EFFECTS.find(([beginning]) => path.startsWith(beginning));
-    if (rule === undefined) return;
-    const [beginning, effects] = rule;
     // What was never there, or is lost, is written as soon as the agent starts.
-    if (this.#atWork) this.#mustOwe(text, effects);
+    if (rule !== undefined && this.#atWork) this.#mustOwe(text, rule[1]);
   }
 
   override boot(): Promise<BootFacts> {
@@ -67,9 +68,16 @@ export class WatchedDevice extends SimulatedDevice {
 
   override ports(): EnginePorts {
     const ports = super.ports();
-    const { source, health, server, reporter } = ports;
+    const { source, health, server, reporter, log } = ports;
     return {
       ...ports,
+      log: {
+        ...log,
+        info: (message, facts) => {
+          if (message === 'started') this.#rule = String(facts?.rule);
+          log.info(message, facts);
+        },
+      },
       board: this.#watchBoard(ports.board),
       source: {
         description: source.description,
@@ -117,7 +125,20 @@ export class WatchedDevice extends SimulatedDevice {
   #mustOwe(deed: string, effects: readonly Effect[]): void {
     const owed = this.#journal()?.owed ?? [];
     if (effects.some((effect) => owed.includes(effect))) return;
-    this.broken.push(`${deed} before the journal owes ${effects.join(' or ')}: durably it owes ${owed.join(', ') || 'nothing'}`);
+    this.broken.push(
+      `${deed} before the journal owes ${effects.join(' or ')}: durably it owes ${owed.join(', ') || 'nothing'}`,
+    );
+  }
+
+  /** What boot recovery decided is durable before anything is told of it. */
+  #checkRecovery(journal: InstallJournal | undefined): void {
+    const gives = RECOVERY_RULES.find(({ name }) => name === this.#rule)?.gives;
+    const state = gives?.state ?? 'held';
+    const owed = gives?.effects ?? ['report-held'];
+    const said = owed === 'as-journaled' ? '' : owed.join();
+    if (journal?.state === state && (said === '' || journal.owed.join() === said)) return;
+    const stands = journal === undefined ? 'there is no journal' : `it says ${journal.state}, owes ${journal.owed}`;
+    this.broken.push(`boot recovery (${this.#rule}) told of the boot before it journaled ${state} ${said}: ${stands}`);
   }
 
   #checkReport(event: ReportEvent): void {
@@ -127,6 +148,7 @@ export class WatchedDevice extends SimulatedDevice {
     if (event.kind === 'state' && journal?.state !== event.state) {
       this.broken.push(`reported state ${event.state} before it is durable: the journal says ${journal?.state}`);
     }
+    if (event.kind === 'booted') this.#checkRecovery(journal);
     if (event.kind !== 'progress') return;
     const blocks = journal?.filled.reduce((sum, image) => sum + image.blocks, 0) ?? 0;
     if (event.doneBytes > 0 && blocks === 0) this.broken.push('reported progress before the journal has any of it');

@@ -17,7 +17,8 @@ export const EMULATED: MachineKind = {
   async makeFactory(disk, directory) {
     await disk.makeDirectory(`${directory}/board`);
     await disk.syncDirectory(directory);
-    for (let copies = 0; copies < 2; copies += 1) await writeBootEnv(disk, directory, { order: ['a', 'b'], trial: null });
+    for (let copies = 0; copies < 2; copies += 1)
+      await writeBootEnv(disk, directory, { order: ['a', 'b'], trial: null });
   },
 
   start(disk, directory) {

@@ -2,8 +2,9 @@
  * Where a simulated device's bootloader and board come from: one kind per board. The board is the shipped adapter; the
  * bootloader is a model, checked elsewhere against the real one (U-Boot) or the vendor's page (Raspberry Pi).
  */
-import type { Board, BootFlags, Slot } from '../../../agent/core/ports.ts';
+
 import type { SlotPaths } from '../../../agent/boards/machine.ts';
+import type { Board, BootFlags, Slot } from '../../../agent/core/ports.ts';
 import type { Disk, DiskFile, OpenMode } from '../../../platform/disk.ts';
 import { SimulatedDisk } from '../simulated-disk.ts';
 

@@ -1,4 +1,6 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
+
+import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -481,6 +483,7 @@ export const REMOVALS: readonly Removal[] = [
   ...LOCAL,
   ...BOARDS,
   ...SAFETY,
+  ...PACKAGING,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

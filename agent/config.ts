@@ -101,6 +101,8 @@ export const ConfigFile = v.strictObject({
   network: v.optional(
     v.strictObject({
       maxBytesPerSecond: v.optional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(16 * 1024))), null),
+      /** For smaller forms of images that the server is still making, all in all; else by environment. */
+      transportWaitMs: v.optional(Duration(0, DAY_MS)),
       /** Does the link cost by the byte? `auto`: ask NetworkManager. */
       metered: v.optional(v.picklist(['auto', 'always', 'never'])),
       /** What images may take of metered links; null: nothing. */

@@ -79,10 +79,16 @@ export class Device {
     this.link = new ServerLink(this.servers);
   }
 
-  /** Reads what the factory and earlier runs left. Throws Faults about the files of this device. */
-  static async open(config: AgentConfig, log: Log): Promise<Device> {
-    const disk = nodeDisk;
-    const clock = systemClock(config.clock);
+  /**
+   * Reads what the factory and earlier runs left. Throws Faults about the files of this device. `disk` and `clock` are the
+   * machine's own, but for tests.
+   */
+  static async open(
+    config: AgentConfig,
+    log: Log,
+    disk: Disk = nodeDisk,
+    clock: Clock = systemClock(config.clock),
+  ): Promise<Device> {
     await makeDirectoryDurably(disk, config.dataDirectory);
     const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();
@@ -171,6 +177,7 @@ export function engineSettings(config: AgentConfig, deviceId: string): EngineSet
     factoryRootPath: config.factoryRoot,
     factoryInstalled: config.factoryInstalled,
     trialServerWaitMs: config.trial.serverWaitMs,
+    ...(config.network.transportWaitMs === undefined ? {} : { transportWaitMs: config.network.transportWaitMs }),
     retry: config.retry,
     inUse: config.hooks.inUse,
   };

@@ -90,7 +90,13 @@ export class UpdateEngine {
 
   private constructor(ports: EnginePorts, settings: EngineSettings, state: DeviceState, booted: BootFacts) {
     const interrupted = () => this.#inboxEvent() !== undefined;
-    const memory = { obtained: undefined, progress: null, progressReportedMs: Number.NEGATIVE_INFINITY, waiting: null };
+    const memory = {
+      obtained: undefined,
+      fetch: undefined,
+      progress: null,
+      progressReportedMs: Number.NEGATIVE_INFINITY,
+      waiting: null,
+    };
     this.#execution = { ports, settings, state, booted, ...memory, inUseSinceMs: undefined, interrupted };
     this.#history = new History(ports.disk, settings.stateDirectory);
   }

@@ -58,6 +58,7 @@ missing_for_images() {
   has mkfs.fat || printf ' dosfstools'
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
+  has mksquashfs && has unsquashfs || printf ' squashfs-tools'
   has systemd-notify || printf ' systemd'
   has python3 || printf ' python3'
 }

@@ -13,7 +13,7 @@ import { holdDataDirectory } from '../single-instance.ts';
 export async function doctorCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
   const board = openBoard(config.board, nodeDisk);
-  const held = options.selfTest ? await holdDataDirectory(config.dataDirectory) : undefined;
+  const held = options.selfTest ? holdDataDirectory(config.dataDirectory) : undefined;
   const rows = [...(await checkMachine(config, nodeDisk)), ...(await checkBoard(config, board, nodeDisk))];
   if (options.selfTest) rows.push(...(await selfTest(config, board, nodeDisk, rows)));
   held?.close();

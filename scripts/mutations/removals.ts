@@ -1,5 +1,6 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 
+import { DELTA } from './delta.ts';
 import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
@@ -234,17 +235,6 @@ const IMAGES = [
         name: 'the digest check of the whole image, read back',
         find: "if (found === image.sha256) return 'equal';",
         replace: "return 'equal';",
-      },
-    ],
-  ),
-  ...inFile(
-    'agent/slot-writer.ts',
-    ['test/unit/agent/update-engine.test.ts'],
-    [
-      {
-        name: 'the digest check of a block before it is written',
-        find: 'const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;',
-        replace: 'const block = fetched;',
       },
     ],
   ),
@@ -491,6 +481,7 @@ export const REMOVALS: readonly Removal[] = [
   ...IMAGES,
   ...SLOTS,
   ...WIRE,
+  ...DELTA,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

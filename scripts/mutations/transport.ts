@@ -1,7 +1,54 @@
 /** Removals in the forms in which images travel. */
 import { inFile } from './removal.ts';
 
+const FETCHING = ['test/unit/agent/blocks/fetching.test.ts'];
+
 export const TRANSPORT = [
+  ...inFile(
+    'agent/blocks/whole-way.ts',
+    ['test/unit/agent/update-engine.test.ts'],
+    [
+      {
+        name: 'the digest check of a whole block before it is written',
+        find: 'const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;',
+        replace: 'const block = fetched;',
+      },
+    ],
+  ),
+  ...inFile('agent/blocks/packed-way.ts', FETCHING, [
+    {
+      name: 'the digest check of a packed block',
+      find: 'const verdict = verifyBlock(map, index, plain);',
+      replace: 'const verdict = { ok: true, value: plain, detail: "" } as never as ReturnType<typeof verifyBlock>;',
+    },
+    {
+      name: 'the digest check of a stored block',
+      find: 'const verdict = came ? verifyBlock(map, index, whole) : undefined;',
+      replace: 'const verdict = { ok: true, value: whole, detail: "" } as never as ReturnType<typeof verifyBlock>;',
+    },
+  ]),
+  ...inFile('agent/blocks/pieces-way.ts', FETCHING, [
+    {
+      name: 'the digest check of a block made of pieces',
+      find: 'const verdict = verifyBlock(this.#facts.map, index, block);',
+      replace: 'const verdict = { ok: true, value: block, detail: "" } as never as ReturnType<typeof verifyBlock>;',
+    },
+  ]),
+  ...inFile('agent/blocks/recipe-way.ts', FETCHING, [
+    {
+      name: 'the doubt about what a power cut left of a recipe',
+      find: "if (outcome.why === 'recipe-malformed' && this.#spool?.isResumed === true && !this.#distrusted) {",
+      replace: 'if (this.#distrusted) {',
+    },
+    {
+      name: 'that a recipe cut off is asked for again, and not given up',
+      find: "if (outcome.why === 'recipe-unreachable' && cause instanceof SourceUnreachable) throw cause;",
+      replace: '',
+    },
+  ]),
+  ...inFile('agent/blocks/patience.ts', FETCHING, [
+    { name: 'the end of patience', find: 'this.#leftMs -= laterMs - nowMs;', replace: '' },
+  ]),
   ...inFile(
     'protocol/image-transport.ts',
     ['test/unit/protocol/image-transport.test.ts'],

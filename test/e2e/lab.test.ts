@@ -141,6 +141,15 @@ describe('holdfast dev push', () => {
     expect(made?.recipe.sizeBytes).toBeLessThan((packed?.sizeBytes ?? 0) / 10);
   });
 
+  it('comes to the device as what changed, which says how much it fetched', async () => {
+    const { history } = await run.words.device(DEVICE);
+    const said = JSON.stringify(history);
+    const [, fetched = '', of = ''] = /fetched (\d+) of (\d+) bytes/.exec(said) ?? [];
+    expect(Number(of)).toBeGreaterThan(SMALL_ROOTFS_MIB * 2 ** 20);
+    expect(Number(fetched)).toBeGreaterThan(0);
+    expect(Number(fetched)).toBeLessThan(Number(of) / 10);
+  });
+
   it('ends with the reason when the image fails its health check, and the device runs what it ran', async () => {
     const said = await push(images.broken.rootfs);
     expect(said).toMatchObject({ ok: false });

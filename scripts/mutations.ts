@@ -22,7 +22,8 @@ import { REMOVALS } from './mutations/removals.ts';
 const HANG_MS = 20_000;
 /** Copies of the tree, each with one removal under way. */
 const LANES = 2;
-const NOT_COPIED = new Set(['node_modules', '.git']);
+/** build/ keeps what other commands made, whole Debian roots among it. */
+const NOT_COPIED = new Set(['node_modules', '.git', 'build']);
 
 interface Outcome {
   readonly name: string;

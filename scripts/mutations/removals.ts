@@ -1,5 +1,7 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
+
 import { DELTA } from './delta.ts';
+import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -471,6 +473,7 @@ export const REMOVALS: readonly Removal[] = [
   ...LOCAL,
   ...BOARDS,
   ...SAFETY,
+  ...PACKAGING,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

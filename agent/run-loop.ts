@@ -92,8 +92,9 @@ export class RunLoop {
   async #converse(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const pauseMs = await this.#exchangeOrPause(signal);
-      await this.#showStatus();
+      // First, so that the status is there when MQTT is.
       if (this.#device.identity !== undefined && !signal.aborted) this.#startMqtt();
+      await this.#showStatus();
       if (pauseMs > KEPT_CONNECTION_MS) this.#device.servers.closeIdle();
       await this.#talk.sleep(pauseMs, signal);
     }

@@ -45,6 +45,7 @@ function describe(
   lines.push(
     `state     ${state}${status.actionId === null ? '' : ` · action ${status.actionId}`}${status.heldWhy === '' ? '' : ` · ${status.heldWhy}`}`,
   );
+  if (status.waiting !== null) lines.push(`waits     ${status.waiting.reason}: ${status.waiting.detail}`);
   if (progress !== null) {
     const percent = progress.totalBytes === 0 ? 0 : Math.floor((100 * progress.doneBytes) / progress.totalBytes);
     lines.push(`progress  ${percent} % of sequence ${progress.sequence}`);

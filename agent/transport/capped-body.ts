@@ -52,7 +52,10 @@ export async function readCapped(
       const nowMs = monotonicMs();
       rate.count(chunk.length, nowMs);
       const pauseMs = wishes.bandwidth?.pauseAfterMs(chunk.length, nowMs) ?? 0;
-      if (pauseMs >= SHORTEST_PAUSE_MS) pauseFor(body, pauseMs);
+      if (pauseMs >= SHORTEST_PAUSE_MS) {
+        pauseFor(body, pauseMs);
+        rate.excuse(pauseMs);
+      }
     });
     return accept(taken.whole());
   } catch (error) {
@@ -132,6 +135,12 @@ class RateWatch {
   count(bytes: number, nowMs: number): void {
     this.#windowBytes += bytes;
     this.#lastByteMs = nowMs;
+  }
+
+  /** We do not listen for so long: that is no slowness of the source's. */
+  excuse(ms: number): void {
+    this.#lastByteMs += ms;
+    this.#windowStartMs += ms;
   }
 
   /** Silence is a dead connection; a trickle is a source that must be left. */

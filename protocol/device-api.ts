@@ -7,7 +7,7 @@
  */
 import * as v from 'valibot';
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** The oldest protocol version that the server still answers. */
 export const OLDEST_PROTOCOL_VERSION = 1;
 
@@ -22,6 +22,8 @@ export const DEVICE_PATHS = {
   metadata: '/device/v1/metadata',
   /** + `/` + consistent target path (TUF 1.0.34 §6.2: the digest stands before the file name). Answers Range. */
   targets: '/device/v1/targets',
+  /** + `/` + image digest + `/blocks`, `/from/OLD-DIGEST` or `/pieces`: image-transport.ts. Untrusted. */
+  transport: '/device/v1/transport',
 } as const;
 
 /** No JSON body between device and server is larger. */
@@ -59,6 +61,10 @@ export const InstallState = v.picklist([
   'held',
 ]);
 export type InstallState = v.InferOutput<typeof InstallState>;
+
+/** Why a device puts off what it could do now. Each is a reason of the closed list too (reasons.ts). */
+export const WaitReason = v.picklist(['in-use', 'link-metered', 'budget-spent']);
+export type WaitReason = v.InferOutput<typeof WaitReason>;
 
 // --- enrolment ---------------------------------------------------------------------------------------------------
 
@@ -107,6 +113,8 @@ export const PollRequest = v.strictObject({
   /** The action the device works on, or null. */
   actionId: v.nullable(Name),
   quarantined: v.pipe(v.array(v.strictObject({ sequence: Count, reason: Text(128) })), v.maxLength(16)),
+  /** What the action waits for, on the device; null when it gets on. Since protocol 2. */
+  waiting: v.optional(v.nullable(WaitReason), null),
 });
 export type PollRequest = v.InferOutput<typeof PollRequest>;
 

@@ -3,7 +3,7 @@
  * implement them; tests and the simulator implement them too.
  */
 import type { Disk } from '../../platform/disk.ts';
-import type { Action, ReportEvent, Slot } from '../../protocol/device-api.ts';
+import type { Action, ReportEvent, Slot, WaitReason } from '../../protocol/device-api.ts';
 import type { Verdict } from '../../trust/refusal.ts';
 
 export type { Slot };
@@ -72,7 +72,36 @@ export interface ReleaseSource {
    * With `into`, a source may put them there (it has `length` bytes) and answer that memory.
    */
   fetchRange(path: string, offset: number, length: number, into?: RangeMemory): Promise<Verdict<Uint8Array>>;
+  /** The same images in smaller forms, where the source has them. */
+  readonly transport?: ImageTransport;
 }
+
+/**
+ * Images as protocol/image-transport.ts has them: packed blocks, recipes, pieces. Nothing of it is trusted, and all of it
+ * may be missing. Both methods throw SourceUnreachable when cut off, or when the source is away.
+ */
+export interface ImageTransport {
+  /**
+   * The bytes of a file from `offset`, put into `into`: as many as it has room for, fewer only at the file's end.
+   * `path` is one of `transportPaths`.
+   */
+  read(path: string, offset: number, into: RangeMemory): Promise<TransportAnswer>;
+  /** The pieces that `runs` (encodePieceRuns) name, compressed as one; never more than `capBytes`. */
+  askPieces(path: string, runs: Uint8Array, capBytes: number): Promise<TransportAnswer>;
+}
+
+export type TransportAnswer =
+  /** `totalBytes`: of the whole file, as the source says. `packed`: how pieces are compressed. */
+  | {
+      readonly found: 'bytes';
+      readonly bytes: Uint8Array;
+      readonly totalBytes: number;
+      readonly packed?: 'zstd' | 'gzip';
+    }
+  /** Being made, or too much asked at once. */
+  | { readonly found: 'later'; readonly afterMs: number; readonly why: string }
+  /** Not there, or not what was asked for: another way. */
+  | { readonly found: 'nothing'; readonly why: string };
 
 /** Where the bytes of a range arrive, so that a transfer that is cut off can go on where it broke. */
 export interface RangeMemory {
@@ -86,6 +115,23 @@ export class SourceUnreachable extends Error {
   override readonly name = 'SourceUnreachable';
 }
 
+/** The work may go on, and the device has a reason not to yet. What was fetched so far is kept, as with a source away. */
+export class MustWait extends SourceUnreachable {
+  readonly reason: WaitReason;
+  readonly afterMs: number;
+
+  constructor(reason: WaitReason, detail: string, afterMs: number) {
+    super(detail);
+    this.reason = reason;
+    this.afterMs = afterMs;
+  }
+}
+
+/** How the machine was before an update: what was wrong then is not the release's fault. */
+export interface HealthBaseline {
+  readonly failedUnits: readonly string[];
+}
+
 export interface HealthVerdict {
   readonly healthy: boolean;
   /** Name of the first check that failed, or empty. */
@@ -95,8 +141,21 @@ export interface HealthVerdict {
 }
 
 export interface HealthChecker {
-  /** Runs every local check once, each within its deadline. The network is not among them. */
-  check(): Promise<HealthVerdict>;
+  /**
+   * Runs every local check once, each within its deadline. The network is not among them. Without a baseline nothing
+   * is blamed that needs one.
+   */
+  check(baseline?: HealthBaseline): Promise<HealthVerdict>;
+  /** Asked before a trial is armed; a checker that compares with nothing has none. */
+  baseline?(): Promise<HealthBaseline | undefined>;
+}
+
+/** The application on the device, as far as it has a say in updates. */
+export interface Application {
+  /** Why it should not be disturbed now, in a few words; undefined: it may be. */
+  inUse(): Promise<string | undefined>;
+  /** Its chance to save. What failed, a line each: that is told, and holds nothing up. */
+  beforeReboot(): Promise<readonly string[]>;
 }
 
 /** Is the server reachable? Asked during a trial only when it was reachable before it. */
@@ -135,6 +194,11 @@ export interface EnginePorts {
   readonly server: ServerReachability;
   readonly reporter: Reporter;
   readonly log: Log;
+  readonly application?: Application;
+  /** What the machine kept of how its last boot ended (a watchdog, a panic), in words; empty when nothing. */
+  readonly lastBootEnd?: () => Promise<string>;
+  /** Called whenever work got on. Silence for long is a hang. */
+  readonly onProgress?: () => void;
 }
 
 export interface EngineSettings {
@@ -149,8 +213,12 @@ export interface EngineSettings {
   readonly trialServerWaitMs: number;
   /** The source is a directory, brought by a person: expired timestamp and snapshot are reported, not refused. */
   readonly offline?: boolean;
+  /** How long an installation waits, all in all, for smaller forms of an image that are being made; else by environment. */
+  readonly transportWaitMs?: number;
   /** Pauses after a failure; without it, 2 seconds growing to 15 minutes. */
   readonly retry?: { readonly baseMs: number; readonly capMs: number };
+  /** How long in all, for one action, an application may put things off. */
+  readonly inUse?: { readonly limitMs: number; readonly askEveryMs: number; readonly download: boolean };
 }
 
 /** How a run of the engine came to rest. */

@@ -7,23 +7,33 @@
 import { accept, type Verdict } from '../../trust/refusal.ts';
 import { decodeTufDate } from '../../trust/time.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
+import { ReleaseFetch } from '../blocks/release-fetch.ts';
 import { NO_SLOTS } from '../boards/none.ts';
+import { isLocal } from '../core/local-action.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
 import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
 import { readBack } from '../slot-reader.ts';
 import { fillSlot } from '../slot-writer.ts';
+import { baselineRecord } from '../storage/baseline-record.ts';
 import type { InstallJournal } from '../storage/journal.ts';
 import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
+import { awaitUse } from './wait.ts';
 
 const PROGRESS_EVERY_MS = 2_000;
+/** For smaller forms of an image that the server is still making. Who tries things out does not wait long. */
+const TRANSPORT_WAIT_MS = { production: 300_000, rehearsal: 20_000, lab: 20_000 } as const;
 
 export async function obtain(x: Execution): Promise<Outcome> {
   const { action } = x.state.journal;
   if (action === null) return { event: 'failed', change: trouble(x, 'action-lost', 'the journal names no action') };
   if (x.ports.board.kind === 'none') {
     return { event: 'failed', change: trouble(x, NO_SLOTS, 'this device has no slots to install to') };
+  }
+  if (isLocal(action) && x.settings.offline !== true) {
+    const detail = 'the device started again without the directory that the release came from; install it once more';
+    return { event: 'failed', change: trouble(x, 'local-source-gone', detail) };
   }
   if (!actionMayTry(x.state.quarantine, action.actionId)) {
     const detail = 'the server was lost in three trials of this release; a new action lets it try again';
@@ -80,10 +90,14 @@ export async function retireSlot(x: Execution): Promise<Outcome> {
 export async function fill(x: Execution): Promise<Outcome> {
   const { obtained } = x;
   if (obtained === undefined) return { event: 'root-rotated', change: {} };
+  const wait = x.settings.inUse?.download === true ? await awaitUse(x) : undefined;
+  if (wait !== undefined) return wait;
   compileHotCode();
+  if (x.fetch?.obtained !== obtained) await endFetch(x);
+  x.fetch ??= beginFetch(x, obtained);
   const filled = await fillSlot({
     ports: x.ports,
-    obtained,
+    fetch: x.fetch,
     target: targetOf(x),
     filled: x.state.journal.filled,
     interrupted: x.interrupted,
@@ -93,11 +107,40 @@ export async function fill(x: Execution): Promise<Outcome> {
     },
   });
   if (!filled.ok) return refused(x, filled);
-  return filled.value ? { event: 'written' } : 'interrupted';
+  if (!filled.value) return 'interrupted';
+  const detail = x.fetch.describe().slice(0, 512);
+  if (x.ports.source.transport !== undefined) {
+    await x.ports.reporter.record({ kind: 'notice', code: 'image-transport', detail });
+  }
+  await endFetch(x);
+  return { event: 'written' };
+}
+
+function beginFetch(x: Execution, obtained: ObtainedRelease): ReleaseFetch {
+  const { ports, settings, booted, state, interrupted } = x;
+  return new ReleaseFetch({
+    ports,
+    obtained,
+    booted: booted.slot,
+    target: targetOf(x),
+    bootedSequence: state.slots[booted.slot]?.sequence,
+    stateDirectory: settings.stateDirectory,
+    waitMs: settings.transportWaitMs ?? TRANSPORT_WAIT_MS[settings.device.environment],
+    interrupted,
+  });
+}
+
+/** Files and memory of fetching are given back; what was kept of recipes is removed. */
+export async function endFetch(x: Execution): Promise<void> {
+  const { fetch } = x;
+  x.fetch = undefined;
+  await fetch?.end();
 }
 
 async function noteProgress(x: Execution, progress: Progress): Promise<void> {
   x.progress = progress;
+  x.waiting = null;
+  x.ports.onProgress?.();
   const nowMs = x.ports.clock.monotonicMs();
   if (progress.doneBytes < progress.totalBytes && nowMs - x.progressReportedMs < PROGRESS_EVERY_MS) return;
   x.progressReportedMs = nowMs;
@@ -145,12 +188,28 @@ export async function noteServer(x: Execution): Promise<Outcome> {
   return undefined;
 }
 
+export async function noteBaseline(x: Execution): Promise<Outcome> {
+  const actionId = x.state.journal.action?.actionId;
+  const baseline = await x.ports.health.baseline?.();
+  if (actionId === undefined || baseline === undefined) return undefined;
+  const failedUnits = [...baseline.failedUnits];
+  await baselineRecord(x.ports.disk, x.settings.stateDirectory).write({
+    format: 'holdfast-baseline-1',
+    actionId,
+    failedUnits,
+  });
+  return undefined;
+}
+
 export async function armTrial(x: Execution): Promise<Outcome> {
   await x.ports.board.armTrial(targetOf(x));
   return undefined;
 }
 
 export async function requestReboot(x: Execution): Promise<Outcome> {
+  for (const failed of (await x.ports.application?.beforeReboot()) ?? []) {
+    await x.ports.reporter.record({ kind: 'notice', code: 'before-reboot-failed', detail: failed.slice(0, 512) });
+  }
   await x.ports.board.requestReboot();
   return { rest: { rest: 'reboot' } };
 }

@@ -4,7 +4,15 @@
  * that a database on the network fits behind them. Times come in as arguments: a store reads no clock, and draws no
  * random number. Refusals that a person or device can meet are values (`outcome`), everything thrown is a Fault or a bug.
  */
-import type { Installed, InstallState, PollAnswer, PollRequest, Report, Slot } from '../../protocol/device-api.ts';
+import type {
+  Installed,
+  InstallState,
+  PollAnswer,
+  PollRequest,
+  Report,
+  Slot,
+  WaitReason,
+} from '../../protocol/device-api.ts';
 import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
   AuditEntry,
@@ -18,6 +26,7 @@ import type {
   RolloutView,
   TokenView,
 } from '../../protocol/operator-api.ts';
+import type { TransportFacts } from './transport-plan.ts';
 
 /** Who did it, for the audit: a token's name, `server`, or `device:<id>`. */
 export type Actor = string;
@@ -99,6 +108,9 @@ export interface DeviceRecord {
   readonly installedSinceUnixMs: number | null;
   readonly floorSequence: number;
   readonly actionId: string | null;
+  /** What it said at its last poll that it waits for; null when it gets on. */
+  readonly waiting: WaitReason | null;
+  readonly waitingSinceUnixMs: number | null;
   readonly quarantined: readonly { readonly sequence: number; readonly reason: string }[];
   readonly lastSeenUnixMs: number | null;
   readonly presence: 'here' | 'gone' | null;
@@ -266,6 +278,8 @@ export interface Store {
   recordPoll(deviceId: string, poll: PollRequest, nowUnixMs: number): Promise<PollOutcome>;
   /** Keeps reports once each, applies them, and moves rollouts on or halts them, in one step. */
   acceptReports(deviceId: string, reports: readonly Report[], nowUnixMs: number): Promise<ReportOutcome>;
+  /** Undefined: no such device. */
+  hardwareClassOf(deviceId: string): Promise<string | undefined>;
   recordPresence(deviceId: string, presence: 'here' | 'gone', nowUnixMs: number): Promise<void>;
   /** Telemetry of the fast path: shown, never decided on. */
   recordStatus(deviceId: string, status: StatusMessage, nowUnixMs: number): Promise<void>;
@@ -282,6 +296,8 @@ export interface Store {
   }): Promise<{ readonly releases: readonly ReleaseView[] }>;
   listReleases(): Promise<readonly ReleaseView[]>;
   findRelease(releasePath: string): Promise<ReleaseView | undefined>;
+  /** Everything that was ever published, and what devices run. */
+  transportFacts(): Promise<TransportFacts>;
 
   // rollouts
   startRollout(request: RolloutRequest, actor: Actor, nowUnixMs: number): Promise<StartOutcome>;
@@ -350,6 +366,8 @@ export interface Publication {
   >;
   /** Size of a stored artifact, or undefined. */
   hasArtifact(sha256: string): Promise<{ readonly sizeBytes: number } | undefined>;
+  /** Bytes `first` to `last` of a stored artifact, both inclusive. */
+  readArtifact(sha256: string, first: number, last: number): AsyncIterable<Uint8Array>;
   /** Verifies everything a device would, calls `Store.recordPublication`, signs snapshot and timestamp. */
   publish(request: PublishRequest, actor: Actor): Promise<PublishOutcome>;
   /** A metadata file as served to devices, or undefined. `name` was checked against path tricks by the caller. */

@@ -32,6 +32,8 @@ export interface DevicesTable {
   installed_since_unix_ms: number | null;
   floor_sequence: Generated<number>;
   action_id: string | null;
+  waiting: string | null;
+  waiting_since_unix_ms: number | null;
   quarantined: Generated<string>;
   last_seen_unix_ms: number | null;
   presence: 'here' | 'gone' | null;
@@ -75,6 +77,12 @@ export interface ReleasesTable {
   images: string;
   published_unix_ms: number;
   withdrawn: Generated<number>;
+}
+
+/** Targets versions whose releases this database has recorded. */
+export interface PublicationsTable {
+  targets_version: number;
+  recorded_unix_ms: number;
 }
 
 export interface RolloutsTable {
@@ -152,6 +160,7 @@ export interface Schema {
   certificates: CertificatesTable;
   device_events: DeviceEventsTable;
   releases: ReleasesTable;
+  publications: PublicationsTable;
   rollouts: RolloutsTable;
   rollout_waves: RolloutWavesTable;
   parts: PartsTable;

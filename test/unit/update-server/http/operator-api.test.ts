@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  ARTIFACT_PIECE_CAP_BYTES,
   AuditAnswer,
   ClaimsAnswer,
   DeviceDetail,
@@ -90,6 +91,26 @@ describe('answers', () => {
     expect([head.statusCode, head.headers['content-length']]).toEqual([200, '8']);
   });
 
+  it('give an artifact out in ranges, to operators, and never whole', async () => {
+    const sha256 = createHash('sha256').update('an image').digest('hex');
+    operators.artifacts.set(sha256, Buffer.from('an image'));
+    const url = `${OPERATOR_PATHS.artifacts}/${sha256}`;
+    const range = (value: string, token = admin) => operators.send({ url, token, headers: { range: value } });
+    const part = await range('bytes=3-7');
+    expect([part.statusCode, part.headers['content-range'], part.body]).toEqual([206, 'bytes 3-7/8', 'image']);
+    expect((await range('bytes=8-9')).statusCode).toBe(416);
+    expect((await operators.send({ url, token: admin })).statusCode).toBe(416);
+    expect((await range('bytes=0-1', await operators.token('viewer'))).json().code).toBe('role-too-weak');
+    const unknown = `${OPERATOR_PATHS.artifacts}/${'c'.repeat(64)}`;
+    expect((await operators.send({ url: unknown, token: admin })).json().code).toBe('artifact-missing');
+    operators.artifacts.set('d'.repeat(64), new Uint8Array(ARTIFACT_PIECE_CAP_BYTES + 1));
+    const large = { url: `${OPERATOR_PATHS.artifacts}/${'d'.repeat(64)}`, token: admin };
+    const whole = `bytes=0-${ARTIFACT_PIECE_CAP_BYTES}`;
+    expect((await operators.send({ ...large, headers: { range: whole } })).statusCode).toBe(416);
+    const most = `bytes=1-${ARTIFACT_PIECE_CAP_BYTES}`;
+    expect((await operators.send({ ...large, headers: { range: most } })).statusCode).toBe(206);
+  });
+
   it('pass on what publication refused, with its code', async () => {
     const answer = await post(OPERATOR_PATHS.publish, { roots: [], targets: '{}' });
     expect([answer.statusCode, answer.json().code]).toEqual([422, 'metadata-threshold-not-met']);
@@ -101,9 +122,35 @@ describe('answers', () => {
     expect((await get(`${OPERATOR_PATHS.metadata}/${encodeURIComponent('../db.sqlite')}`)).statusCode).toBe(400);
   });
 
-  it('count the fleet for Prometheus', async () => {
+  it('tell in which forms images travel, and that something of it changed', async () => {
+    const state = {
+      imageSha256: 'a'.repeat(64),
+      kind: 'recipe',
+      fromSha256: 'b'.repeat(64),
+      state: 'making',
+      sizeBytes: null,
+      donePercent: 40,
+      detail: 'packing',
+    } as const;
+    operators.transport.push(state);
+    const answer = v.parse(ReleasesAnswer, (await get(OPERATOR_PATHS.releases)).json());
+    expect(answer.transport).toEqual([state]);
+  });
+
+  it('count the fleet, and what travels, for Prometheus', async () => {
     await enrolFleet(operators.lab, 2);
+    const { counters } = operators.ports.preparation;
+    counters.made.recipe = 3;
+    counters.failed.blocks = 1;
+    counters.servedBytes.packed = 12_345;
+    await get('/metrics');
     const { body } = await get('/metrics');
+    expect(body).toContain('holdfast_transport_queue 2');
+    expect(body).toContain('holdfast_transport_stored_bytes 77');
+    expect(body).toContain('holdfast_transport_made_total{kind="recipe"} 3');
+    expect(body).toContain('holdfast_transport_failed_total{kind="blocks"} 1');
+    expect(body).toContain('holdfast_served_bytes_total{form="packed"} 12345');
+    expect(body).toContain('holdfast_served_bytes_total{form="whole"} 0');
     expect(body).toContain('holdfast_devices{enrolment="enrolled"} 2');
     expect(body).toContain('holdfast_devices_by_reason{reason="no-rollout"} 2');
   });

@@ -54,7 +54,8 @@ describe('the metadata store', () => {
   it('takes a file with a bad block for none, and writes another in its place', async () => {
     const { store, disk } = await open();
     await store.write('timestamp', bytes('first'));
-    disk.fault = ({ kind, path }) => (kind === 'read' && path.endsWith('/timestamp.json') ? { code: 'EIO' } : undefined);
+    disk.fault = ({ kind, path }) =>
+      kind === 'read' && path.endsWith('/timestamp.json') ? { code: 'EIO' } : undefined;
     expect(await store.read('timestamp')).toBeUndefined();
     await store.write('timestamp', bytes('second'));
     disk.fault = () => undefined;

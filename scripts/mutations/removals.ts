@@ -250,6 +250,61 @@ const IMAGES = [
     ],
   ),
   ...inFile(
+    'agent/slot-writer.ts',
+    ['test/sim/crash-everywhere.test.ts'],
+    [
+      {
+        name: 'writing over a block of the slot that cannot be read',
+        find: "if (systemErrorCode(error) === 'EIO') return 0;",
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/effects/trial.ts',
+    ['test/sim/crash-everywhere.test.ts'],
+    [
+      {
+        name: 'the order: confirm, then raise the counters',
+        find: '  await x.ports.board.confirmSlot(x.booted.slot);\n',
+        replace: '  await raiseCounters(x);\n  await x.ports.board.confirmSlot(x.booted.slot);\n',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/storage/state-record.ts',
+    ['test/unit/agent/storage/state-record.test.ts'],
+    [
+      {
+        name: 'writing both copies of what must not fall back',
+        find: 'if (this.#twice || current === undefined)',
+        replace: 'if (current === undefined)',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/storage/metadata-store.ts',
+    ['test/unit/agent/storage/metadata-store.test.ts'],
+    [
+      {
+        name: 'taking a metadata file with a bad block for none',
+        find: "if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return 'unusable';",
+        replace: "if (error instanceof FileTooLarge) return 'unusable';",
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/reports/durable-reporter.ts',
+    ['test/unit/agent/reports/durable-reporter.test.ts'],
+    [
+      {
+        name: 'setting aside a report queue with a bad block',
+        find: "if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return new Uint8Array();",
+        replace: 'if (error instanceof FileTooLarge) return new Uint8Array();',
+      },
+    ],
+  ),
+  ...inFile(
     'agent/block-memory.ts',
     ['test/unit/agent/interrupted-update.test.ts'],
     [

@@ -26,6 +26,11 @@ export class BlockMemory {
     return this.#part?.path === path && this.#part.receivedBytes > 0 ? this.#part.index : undefined;
   }
 
+  /** Of the block that lies here in part, or whole. */
+  get receivedBytes(): number {
+    return this.#part?.receivedBytes ?? 0;
+  }
+
   /** Fetches what is missing of a block of `sizeBytes`, and keeps what came when `fetch` throws. */
   async receive<T>(
     path: string,

@@ -1,19 +1,21 @@
 /**
  * Images into the inactive slot, block by block. Fetching, hashing and writing overlap: a few lanes, each with one block
- * in its hands, take the next block when theirs is done.
+ * in its hands, take the next block when theirs is done. Which way a block comes is nothing to this file (blocks/).
  *
- * Invariants: a block is verified against the signed block map before it is written; the journal's position moves only
+ * Invariants: a block is verified against the signed block map before it is written (the type says so); the journal's position moves only
  * past blocks that are all synced; memory is that of the lanes (block-memory.ts), whatever the image's size.
  * May not: open the booted slot for writing (storage/slot-image.ts guards it).
  */
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../trust/blocks.ts';
-import { equalBytes } from '../trust/bytes.ts';
+import { equalBytes, type Verified } from '../trust/bytes.ts';
 import { SHA256_BYTES, sha256 } from '../trust/crypto.ts';
 import { accept, type Refusal, type Verdict } from '../trust/refusal.ts';
 import type { ReleaseImage } from '../trust/release.ts';
 import { type BlockMemory, InstallMemory } from './block-memory.ts';
+import type { ReleaseFetch } from './blocks/release-fetch.ts';
+import type { WantedBlock } from './blocks/way.ts';
 import { type EnginePorts, type Slot, SourceUnreachable } from './core/ports.ts';
-import { blockMapOf, imageSourcePath, type ObtainedRelease } from './obtain-release.ts';
+import { blockMapOf, imageSourcePath } from './obtain-release.ts';
 import type { FilledImage } from './storage/journal.ts';
 import type { SlotFile } from './storage/slot-file.ts';
 import { openForWriting } from './storage/slot-image.ts';
@@ -25,8 +27,9 @@ const MISSES_BEFORE_SPARSE = 16;
 const SPARSE_STEP = 8;
 
 export interface FillFacts {
-  readonly ports: Pick<EnginePorts, 'disk' | 'board' | 'source'>;
-  readonly obtained: ObtainedRelease;
+  readonly ports: Pick<EnginePorts, 'disk' | 'board'>;
+  /** Of the release that is written: where its blocks come from. */
+  readonly fetch: ReleaseFetch;
   readonly target: Slot;
   /** From the journal: blocks that are right and synced. */
   readonly filled: readonly FilledImage[];
@@ -42,12 +45,13 @@ export function fillSlot(facts: FillFacts): Promise<Verdict<boolean>> {
 }
 
 async function fillImages(facts: FillFacts, memory: InstallMemory): Promise<Verdict<boolean>> {
-  const images = facts.obtained.release.images;
+  const { obtained } = facts.fetch;
+  const { images } = obtained.release;
   const totalBytes = images.reduce((sum, image) => sum + image.sizeBytes, 0);
   let before = 0;
   const done: FilledImage[] = [];
   for (const image of images) {
-    const map = blockMapOf(facts.obtained, image);
+    const map = blockMapOf(obtained, image);
     const report = (blocks: number) => {
       const filled = [...done, { component: image.component, sha256: image.sha256, blocks }];
       return facts.onSynced(filled, before + Math.min(blocks * map.blockBytes, image.sizeBytes), totalBytes);
@@ -66,13 +70,16 @@ async function fillImage(
   image: ReleaseImage,
   onSynced: (blocks: number) => Promise<void>,
 ): Promise<Verdict<boolean>> {
-  const path = imageSourcePath(facts.obtained, image);
+  const path = imageSourcePath(facts.fetch.obtained, image);
   if (!path.ok) return path;
-  const map = blockMapOf(facts.obtained, image);
+  const chain = await facts.fetch.chainOf(image);
+  if (!chain.ok) return chain;
+  const map = blockMapOf(facts.fetch.obtained, image);
+  const obtain = (wanted: WantedBlock) => chain.value.obtain(wanted);
   const known = facts.filled.find((one) => one.component === image.component && one.sha256 === image.sha256);
   const file = await openForWriting(facts.ports, facts.target, image.component);
   try {
-    const run = new ImageRun(facts, memory, { file, map, path: path.value, onSynced }, known?.blocks ?? 0);
+    const run = new ImageRun(facts, memory, { file, map, path: path.value, obtain, onSynced }, known?.blocks ?? 0);
     const verdict = await run.fill();
     if (!verdict.ok || !verdict.value) return verdict;
     if ((await file.sizeBytes()) > image.sizeBytes) await file.truncate(image.sizeBytes);
@@ -87,8 +94,10 @@ async function fillImage(
 interface ImageFacts {
   readonly file: SlotFile;
   readonly map: BlockMap;
-  /** Where the source keeps the image. */
+  /** Where the source keeps the image: the name of what lies of it in memory. */
   readonly path: string;
+  /** By whatever way; what it gives is verified. */
+  readonly obtain: (wanted: WantedBlock) => Promise<Verdict<Verified<Uint8Array>>>;
   readonly onSynced: (blocks: number) => Promise<void>;
 }
 
@@ -177,12 +186,16 @@ class ImageRun {
       await file.write(this.#memory.zeros.subarray(0, sizeBytes), position);
       return accept(true);
     }
-    const fetched = await this.#fetch(index, memory, sizeBytes);
-    const block = fetched.ok ? verifyBlock(map, index, fetched.value) : fetched;
-    memory.forget();
+    const block = await this.#image.obtain({ index, memory, wantedBefore: this.#nextLookAt(index) });
     if (!block.ok) return block;
     await file.write(block.value, position);
     return accept(true);
+  }
+
+  /** Blocks from `index` up to here are not looked for in the slot: they will all be wanted. */
+  #nextLookAt(index: number): number {
+    const next = this.#misses < MISSES_BEFORE_SPARSE ? index + 1 : (Math.floor(index / SPARSE_STEP) + 1) * SPARSE_STEP;
+    return Math.min(next, this.#image.map.count);
   }
 
   /** What the slot holds already is not fetched. */
@@ -195,18 +208,6 @@ class ImageRun {
     const right = found && verifyBlock(map, index, there).ok;
     this.#misses = right ? 0 : this.#misses + 1;
     return right;
-  }
-
-  async #fetch(index: number, memory: BlockMemory, sizeBytes: number): Promise<Verdict<Uint8Array>> {
-    const { map, path } = this.#image;
-    return memory.receive(path, index, sizeBytes, async (from, into) => {
-      const offset = index * map.blockBytes + from;
-      const fetched = await this.#facts.ports.source.fetchRange(path, offset, into.bytes.length, into);
-      if (!fetched.ok) return fetched;
-      // A source that has the bytes in memory of its own: they are needed in ours, which is aligned.
-      if (fetched.value.buffer !== into.bytes.buffer) into.bytes.set(fetched.value.subarray(0, into.bytes.length));
-      return accept(memory.bytes.subarray(0, from + fetched.value.length));
-    });
   }
 
   async #settle(index: number): Promise<void> {

@@ -77,7 +77,12 @@ export class UpdateEngine {
 
   private constructor(ports: EnginePorts, settings: EngineSettings, state: DeviceState, booted: BootFacts) {
     const interrupted = () => this.#inboxEvent() !== undefined;
-    const memory = { obtained: undefined, progress: null, progressReportedMs: Number.NEGATIVE_INFINITY };
+    const memory = {
+      obtained: undefined,
+      fetch: undefined,
+      progress: null,
+      progressReportedMs: Number.NEGATIVE_INFINITY,
+    };
     this.#execution = { ports, settings, state, booted, ...memory, interrupted };
   }
 

@@ -46,6 +46,8 @@ export interface Disk {
   /** The whole file, or undefined when there is none. `capBytes` is checked before anything is allocated. */
   readFile(path: string, capBytes: number): Promise<Uint8Array | undefined>;
   rename(from: string, to: string): Promise<void>;
+  /** How many bytes may still be written where `path` lies. Without it, only ENOSPC tells. */
+  freeBytes?(path: string): Promise<number>;
   /** Removes a file; no error when there is none. */
   remove(path: string): Promise<void>;
   /** Makes a folder and those above it (default 0o700); no error when it is there. */
@@ -138,6 +140,11 @@ export const nodeDisk: Disk = {
     } finally {
       await file.close();
     }
+  },
+
+  async freeBytes(path) {
+    const { bavail, bsize } = await fs.statfs(path);
+    return bavail * bsize;
   },
 
   rename: (from, to) => fs.rename(from, to),

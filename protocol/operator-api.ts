@@ -28,7 +28,7 @@ export const OPERATOR_PATHS = {
   releases: '/api/v1/releases',
   rollouts: '/api/v1/rollouts',
   audit: '/api/v1/audit',
-  /** Server-sent events: `event: change`, `data: {"kind":"device|rollout|release|audit","id":"…"}`. */
+  /** Server-sent events: `event: change`, `data: {"kind":"device|rollout|release|transport|audit","id":"…"}`. */
   events: '/api/v1/events',
   /** Lab servers only. */
   labPush: '/api/v1/lab/push',
@@ -231,7 +231,22 @@ export const DevicesAnswer = v.strictObject({ devices: v.array(DeviceView) });
 /** POST `devices/:id/revoke`; answers a `DeviceDetail`. */
 export const RevokeRequest = v.strictObject({ why: v.pipe(Text(256), v.minLength(1)) });
 export type RevokeRequest = v.InferOutput<typeof RevokeRequest>;
-export const ReleasesAnswer = v.strictObject({ releases: v.array(ReleaseView) });
+/** One form in which an image travels or is going to (image-transport.ts), besides whole. */
+export const TransportState = v.strictObject({
+  imageSha256: Sha256Hex,
+  kind: v.picklist(['blocks-zstd', 'blocks-gzip', 'pieces', 'recipe']),
+  /** Of a recipe: the image that it starts from. */
+  fromSha256: v.nullable(Sha256Hex),
+  state: v.picklist(['made', 'making', 'queued', 'failed']),
+  /** Of what is made. */
+  sizeBytes: v.nullable(Count),
+  /** Of the step that `detail` names, while it is being made. */
+  donePercent: v.nullable(v.pipe(Count, v.maxValue(100))),
+  detail: Text(1024),
+});
+export type TransportState = v.InferOutput<typeof TransportState>;
+/** GET releases, newest first. */
+export const ReleasesAnswer = v.strictObject({ releases: v.array(ReleaseView), transport: v.array(TransportState) });
 /** GET rollouts, newest first. POST rollouts and GET or POST `rollouts/:id…` answer a `RolloutView`. */
 export const RolloutsAnswer = v.strictObject({ rollouts: v.array(RolloutView) });
 /** GET audit `?limit=100&before=INDEX`, newest first. `chain` says whether the hashes of the whole log hold. */

@@ -1,10 +1,10 @@
 /**
- * Makes the three commands in dist/. The agent ships as one file with every package inside, because an image carries
+ * Makes the three commands in dist/, and the server's worker. The agent ships as one file with every package inside, because an image carries
  * that file and no node_modules; server and command line keep their packages outside and run beside node_modules.
  *
  * What went into each bundle stands in build/<name>.meta.json (esbuild's metafile), which `npm run bench -- agent` reads.
  *
- *   node scripts/build.ts [agent] [server] [cli]
+ *   node scripts/build.ts [agent] [server] [worker] [cli]
  */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -130,6 +130,14 @@ export const BUNDLES = {
     target: 'node24',
     packages: 'external',
     banner: { js: '#!/usr/bin/env node' },
+  },
+  /** What the server starts beside itself to make recipes and packed images (update-server/transport/worker-process.ts). */
+  worker: {
+    ...shared,
+    entryPoints: ['update-server/transport/worker.ts'],
+    outfile: 'dist/holdfast-transport-worker.mjs',
+    target: 'node24',
+    packages: 'external',
   },
   cli: {
     ...shared,

@@ -7,9 +7,10 @@
  * Invariants: the length of a map follows from the size of its image, so nothing in the map decides how much is read.
  * May not: trust a map by itself; it is a TUF target, and its digest stands in signed targets metadata.
  */
-import { concat, equalBytes, hex } from './bytes.ts';
+import { concat, equalBytes, hex, type Verified } from './bytes.ts';
 import { SHA256_BYTES, Sha256, sha256 } from './crypto.ts';
 import { accept, refuse, type Verdict } from './refusal.ts';
+import { markVerified } from './verified.ts';
 
 export const BLOCK_BYTES = 1024 * 1024;
 /** A block map is never larger: 8 MiB name 256 GiB of image. */
@@ -129,13 +130,14 @@ export function decodeBlockMap(bytes: Uint8Array, imageSizeBytes: number): Verdi
 }
 
 /** One block against the map: `image-size-mismatch` for a wrong length, `block-digest-mismatch` for wrong bytes. */
-export function verifyBlock(map: BlockMap, index: number, bytes: Uint8Array): Verdict<Uint8Array> {
+export function verifyBlock(map: BlockMap, index: number, bytes: Uint8Array): Verdict<Verified<Uint8Array>> {
   const due = blockSizeBytes(map, index);
   if (bytes.length !== due) {
     return refuse('image-size-mismatch', `block ${index} has ${bytes.length} bytes, not ${due}`);
   }
   const digest = sha256(bytes);
   const signed = map.digests.subarray(index * SHA256_BYTES, (index + 1) * SHA256_BYTES);
-  if (equalBytes(digest, signed)) return accept(bytes);
+  // The map is a target of signed metadata.
+  if (equalBytes(digest, signed)) return accept(markVerified(bytes));
   return refuse('block-digest-mismatch', `block ${index} is ${hex(digest)}, the signed map says ${hex(signed)}`);
 }

@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { Name } from '../protocol/device-api.ts';
+import type { PreparationSettings } from './transport/preparation.ts';
 
 export interface ServerConfig {
   readonly dataDirectory: string;
@@ -24,6 +25,7 @@ export interface ServerConfig {
   readonly tickMs: number;
   /** What devices are told to wait between polls. */
   readonly pollAfterMs: number;
+  readonly transport: PreparationSettings;
   readonly logLevel: string;
   readonly json: boolean;
   readonly debug: boolean;
@@ -64,6 +66,9 @@ interface Options {
   readonly labVendor: string;
   readonly tickMs: number;
   readonly pollAfterMs: number;
+  readonly deltaReleases: number;
+  readonly deltaMemoryMib: number;
+  readonly transportDiskMib: number;
   readonly logLevel: string;
   readonly json: boolean;
   readonly debug: boolean;
@@ -111,6 +116,24 @@ function buildCommand(version: string, onRun: (options: Options) => void): Comma
     .option('--lab-vendor <name>', 'vendor of lab releases', 'acme.example')
     .option('--tick-ms <ms>', 'how often rollouts are moved on', decodeMs(10, 60_000), 1000)
     .option('--poll-after-ms <ms>', 'how long devices wait between polls', decodeMs(50, 7 * DAY_MS), 60_000)
+    .option(
+      '--delta-releases <n>',
+      'make recipes from the last n releases of a class and channel; 0: none',
+      decodeWhole(0, 32),
+      3,
+    )
+    .option(
+      '--delta-memory-mib <mib>',
+      'what making a recipe may take; above it the work is given up',
+      decodeWhole(128, 262_144),
+      1536,
+    )
+    .option(
+      '--transport-disk-mib <mib>',
+      'what packed images, recipes and indexes may take on disk',
+      decodeWhole(1, 67_108_864),
+      20_480,
+    )
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .option('--json', 'print the ready line, and failures, as JSON', false)
     .option('--debug', 'print stack traces', false)
@@ -141,6 +164,11 @@ function configOf(options: Options): ServerConfig {
     lab: options.lab ? { vendor: options.labVendor } : null,
     tickMs: options.tickMs,
     pollAfterMs: options.pollAfterMs,
+    transport: {
+      recipesFrom: options.deltaReleases,
+      memoryCapBytes: options.deltaMemoryMib * 2 ** 20,
+      diskCapBytes: options.transportDiskMib * 2 ** 20,
+    },
     logLevel: options.logLevel,
     json: options.json,
     debug: options.debug,
@@ -159,6 +187,14 @@ const decodeMs =
     const ms = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
     if (!(ms >= least && ms <= most)) throw new InvalidArgumentError(`Give milliseconds from ${least} to ${most}.`);
     return ms;
+  };
+
+const decodeWhole =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(number >= least && number <= most)) throw new InvalidArgumentError(`Give a number from ${least} to ${most}.`);
+    return number;
   };
 
 const usage = (what: string): Fault =>

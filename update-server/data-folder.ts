@@ -2,7 +2,7 @@
  * The server's data folder: where everything lies, that only one server uses it, and which sealing key opens it. The key
  * itself is never in it (a lab's is: a lab has nothing to protect but a tester's time); only its place is remembered.
  *
- *   db.sqlite · artifacts/ · metadata/ · pki/ · online-keys.sealed · settings.json · endpoints.json · lab/ (labs only)
+ *   db.sqlite · artifacts/ · transport/ · metadata/ · pki/ · online-keys.sealed · settings.json · endpoints.json · lab/ (labs only)
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { realpath } from 'node:fs/promises';

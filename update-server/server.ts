@@ -30,6 +30,8 @@ import { ArtifactFolder } from './repository/artifacts.ts';
 import { MetadataFolder } from './repository/metadata-folder.ts';
 import { Repository } from './repository/repository.ts';
 import { openSqliteStore } from './store/sqlite-store.ts';
+import { Preparation } from './transport/preparation.ts';
+import { TransportFolder } from './transport/transport-folder.ts';
 
 const RENEWAL_CHECK_MS = 60_000;
 const ONE_TIME_TOKEN_BYTES = 24;
@@ -70,6 +72,8 @@ interface Parts extends Omit<FirstStartPorts, 'metadata'> {
   readonly events: ServerEvents;
   readonly store: Store;
   readonly repository: Repository;
+  readonly artifacts: ArtifactFolder;
+  readonly preparation: Preparation;
   readonly deviceAuthority: CertificateAuthority;
   /** The server's certificate as it should be now: issued anew when it is near its end. */
   readonly openIdentity: () => Promise<ServerIdentity>;
@@ -130,12 +134,24 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   const events = new ServerEvents((error) => log.error({ err: error }, 'a listener failed'));
   const artifacts = await ArtifactFolder.open(disk, folder.path('artifacts'));
   const repository = await Repository.open({ disk, metadata, artifacts, onlineKeys, store, events, clock });
+  const transport = await TransportFolder.open(disk, folder.path('transport'));
+  const preparation = await Preparation.start({
+    folder: transport,
+    store,
+    artifactPath: (sha256) => artifacts.path(sha256),
+    events,
+    clock,
+    log,
+    settings: config.transport,
+  });
+  undo.push(() => preparation.close());
   const labKeys = await openLab(first, repository.environment());
   const files = { disk, directory: folder.path('pki'), nowUnixMs: () => clock.nowUnixMs() };
   const serverAuthority = await openAuthority(files, 'server');
   const deviceAuthority = await openAuthority(files, 'device');
   const openIdentity = () => openServerCertificate(files, serverAuthority, certificateNames(config));
-  return { ...first, log, version, random, events, store, repository, deviceAuthority, openIdentity, labKeys };
+  const kept = { store, repository, artifacts, preparation };
+  return { ...first, ...kept, log, version, random, events, deviceAuthority, openIdentity, labKeys };
 }
 
 async function listen(parts: Parts, undo: Undo): Promise<Listening> {
@@ -152,6 +168,8 @@ async function listen(parts: Parts, undo: Undo): Promise<Listening> {
     ...brokerPorts,
     enrolment: new Enrolment(parts),
     repository: parts.repository,
+    preparation: parts.preparation,
+    artifactPath: (sha256) => parts.artifacts.path(sha256),
     pollAfterMs: config.pollAfterMs,
     mqttUrl: () => mqttUrl,
   });
@@ -164,6 +182,7 @@ async function listen(parts: Parts, undo: Undo): Promise<Listening> {
     clock,
     random: parts.random,
     publication: parts.repository,
+    preparation: parts.preparation,
     createClaims: (request, actor) => createClaims(parts, request, actor),
     labPush: lab && ((request, actor) => lab.push(request, actor)),
     serverVersion: parts.version,

@@ -72,7 +72,36 @@ export interface ReleaseSource {
    * With `into`, a source may put them there (it has `length` bytes) and answer that memory.
    */
   fetchRange(path: string, offset: number, length: number, into?: RangeMemory): Promise<Verdict<Uint8Array>>;
+  /** The same images in smaller forms, where the source has them. */
+  readonly transport?: ImageTransport;
 }
+
+/**
+ * Images as protocol/image-transport.ts has them: packed blocks, recipes, pieces. Nothing of it is trusted, and all of it
+ * may be missing. Both methods throw SourceUnreachable when cut off, or when the source is away.
+ */
+export interface ImageTransport {
+  /**
+   * The bytes of a file from `offset`, put into `into`: as many as it has room for, fewer only at the file's end.
+   * `path` is one of `transportPaths`.
+   */
+  read(path: string, offset: number, into: RangeMemory): Promise<TransportAnswer>;
+  /** The pieces that `runs` (encodePieceRuns) name, compressed as one; never more than `capBytes`. */
+  askPieces(path: string, runs: Uint8Array, capBytes: number): Promise<TransportAnswer>;
+}
+
+export type TransportAnswer =
+  /** `totalBytes`: of the whole file, as the source says. `packed`: how pieces are compressed. */
+  | {
+      readonly found: 'bytes';
+      readonly bytes: Uint8Array;
+      readonly totalBytes: number;
+      readonly packed?: 'zstd' | 'gzip';
+    }
+  /** Being made, or too much asked at once. */
+  | { readonly found: 'later'; readonly afterMs: number; readonly why: string }
+  /** Not there, or not what was asked for: another way. */
+  | { readonly found: 'nothing'; readonly why: string };
 
 /** Where the bytes of a range arrive, so that a transfer that is cut off can go on where it broke. */
 export interface RangeMemory {
@@ -149,6 +178,8 @@ export interface EngineSettings {
   readonly trialServerWaitMs: number;
   /** The source is a directory, brought by a person: expired timestamp and snapshot are reported, not refused. */
   readonly offline?: boolean;
+  /** How long an installation waits, all in all, for smaller forms of an image that are being made; else by environment. */
+  readonly transportWaitMs?: number;
   /** Pauses after a failure; without it, 2 seconds growing to 15 minutes. */
   readonly retry?: { readonly baseMs: number; readonly capMs: number };
 }

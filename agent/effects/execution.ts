@@ -3,6 +3,7 @@
  *
  * May not: change anything; these are the words that the effects share.
  */
+import type { ReleaseFetch } from '../blocks/release-fetch.ts';
 import type { EventKind } from '../core/install-machine.ts';
 import type { BootFacts, EnginePorts, EngineRest, EngineSettings, Slot } from '../core/ports.ts';
 import type { ObtainedRelease } from '../obtain-release.ts';
@@ -22,6 +23,8 @@ export interface Execution {
   readonly booted: BootFacts;
   /** The verified release under way; in memory only, so that a restart verifies again. */
   obtained: ObtainedRelease | undefined;
+  /** Where its blocks come from; in memory only, as long as it is being written. */
+  fetch: ReleaseFetch | undefined;
   progress: Progress | null;
   progressReportedMs: number;
   /** The server wants something else of us. */

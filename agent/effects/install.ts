@@ -7,6 +7,7 @@
 import { accept, type Verdict } from '../../trust/refusal.ts';
 import { decodeTufDate } from '../../trust/time.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
+import { ReleaseFetch } from '../blocks/release-fetch.ts';
 import { NO_SLOTS } from '../boards/none.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
 import { compileHotCode } from '../hot-code.ts';
@@ -18,6 +19,8 @@ import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
 
 const PROGRESS_EVERY_MS = 2_000;
+/** For smaller forms of an image that the server is still making. Who tries things out does not wait long. */
+const TRANSPORT_WAIT_MS = { production: 300_000, rehearsal: 20_000, lab: 20_000 } as const;
 
 export async function obtain(x: Execution): Promise<Outcome> {
   const { action } = x.state.journal;
@@ -81,9 +84,11 @@ export async function fill(x: Execution): Promise<Outcome> {
   const { obtained } = x;
   if (obtained === undefined) return { event: 'root-rotated', change: {} };
   compileHotCode();
+  if (x.fetch?.obtained !== obtained) await endFetch(x);
+  x.fetch ??= beginFetch(x, obtained);
   const filled = await fillSlot({
     ports: x.ports,
-    obtained,
+    fetch: x.fetch,
     target: targetOf(x),
     filled: x.state.journal.filled,
     interrupted: x.interrupted,
@@ -93,7 +98,34 @@ export async function fill(x: Execution): Promise<Outcome> {
     },
   });
   if (!filled.ok) return refused(x, filled);
-  return filled.value ? { event: 'written' } : 'interrupted';
+  if (!filled.value) return 'interrupted';
+  const detail = x.fetch.describe().slice(0, 512);
+  if (x.ports.source.transport !== undefined) {
+    await x.ports.reporter.record({ kind: 'notice', code: 'image-transport', detail });
+  }
+  await endFetch(x);
+  return { event: 'written' };
+}
+
+function beginFetch(x: Execution, obtained: ObtainedRelease): ReleaseFetch {
+  const { ports, settings, booted, state, interrupted } = x;
+  return new ReleaseFetch({
+    ports,
+    obtained,
+    booted: booted.slot,
+    target: targetOf(x),
+    bootedSequence: state.slots[booted.slot]?.sequence,
+    stateDirectory: settings.stateDirectory,
+    waitMs: settings.transportWaitMs ?? TRANSPORT_WAIT_MS[settings.device.environment],
+    interrupted,
+  });
+}
+
+/** Files and memory of fetching are given back; what was kept of recipes is removed. */
+export async function endFetch(x: Execution): Promise<void> {
+  const { fetch } = x;
+  x.fetch = undefined;
+  await fetch?.end();
 }
 
 async function noteProgress(x: Execution, progress: Progress): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import { isFinal } from '../core/quarantine.ts';
 import { type Execution, type Outcome, underWay } from './execution.ts';
+import { endFetch } from './install.ts';
 
 export async function reportTrouble(x: Execution, kind: 'refused' | 'failed'): Promise<Outcome> {
   const { trouble: why } = x.state.journal;
@@ -31,6 +32,7 @@ export async function reportHeld(x: Execution): Promise<Outcome> {
 export async function settle(x: Execution): Promise<Outcome> {
   const { action, trouble: why, settled } = x.state.journal;
   const final = why === null ? x.state.slots[x.booted.slot]?.sequence === action?.sequence : isFinal(why);
+  await endFetch(x);
   x.obtained = undefined;
   x.progress = null;
   await x.state.journalTo({

@@ -1,12 +1,13 @@
 /**
  * The same files from a directory: a USB stick, a mirror on disk. `metadata/` and `targets/` lie in it as the server
- * serves them. The verifier is the same; only physical presence is different, and that is the caller's to say.
+ * serves them, and where somebody put them there, packed blocks and recipes in `transport/`. The verifier is the same; only physical presence is different, and that is the caller's to say.
  */
 import { join, sep } from 'node:path';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { systemErrorCode } from '../../platform/fault.ts';
+import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
-import { type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
+import { type ImageTransport, type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
 
 export class DirectorySource implements ReleaseSource {
   readonly description: string;
@@ -50,6 +51,29 @@ export class DirectorySource implements ReleaseSource {
     }
   }
 
+  get transport(): ImageTransport {
+    return {
+      read: async (path, offset, into) => {
+        const file = this.#inside('transport', path.slice(DEVICE_PATHS.transport.length + 1));
+        try {
+          const opened = await this.#disk.open(file, 'read');
+          try {
+            const totalBytes = await opened.sizeBytes();
+            into.received = await opened.readInto(into.bytes, offset);
+            return { found: 'bytes', bytes: into.bytes.subarray(0, into.received), totalBytes };
+          } finally {
+            await opened.close();
+          }
+        } catch (error) {
+          // A whole image may still lie beside it.
+          if (systemErrorCode(error) === undefined) throw error;
+          return { found: 'nothing', why: `${file}: ${systemErrorCode(error)}` };
+        }
+      },
+      askPieces: async () => ({ found: 'nothing', why: 'a directory cuts no pieces' }),
+    };
+  }
+
   async #read(file: string, capBytes: number): Promise<Verdict<Uint8Array | undefined>> {
     try {
       return accept(await this.#disk.readFile(file, capBytes));
@@ -62,7 +86,7 @@ export class DirectorySource implements ReleaseSource {
   }
 
   /** Paths come from metadata that is not verified yet: none may lead out of the folder. */
-  #inside(folder: 'metadata' | 'targets', path: string): string {
+  #inside(folder: 'metadata' | 'targets' | 'transport', path: string): string {
     const base = join(this.#directory, folder);
     const file = join(base, path);
     if (!file.startsWith(base + sep)) throw new SourceUnreachable(`${path} leads out of ${base}`);

@@ -1,6 +1,6 @@
 /**
  * HTTPS to one server: connections that were decided by secure-connection.ts, kept alive, and requests whose answers are
- * capped. Redirects are not followed, no encoding is accepted: what is asked for is what is read.
+ * capped. Redirects are not followed, no encoding is accepted but one that was asked for, and none is undone here.
  *
  * Every request of ours is idempotent, so one that dies on a kept connection before an answer came is sent once more.
  */
@@ -17,6 +17,7 @@ import { type BodyWishes, readCapped, TRANSFER_LIMITS, type TransferLimits } fro
 import { type ClientIdentity, connectSecurely, type SecureConnection } from './secure-connection.ts';
 
 const ANSWER_DEADLINE_MS = 30_000;
+const ERROR_BODY_BYTES = 4096;
 /** Blocks in flight, and one for the conversation. */
 const CONNECTIONS = 5;
 
@@ -25,10 +26,12 @@ export interface HttpRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** No more of the answer's body is read. */
+  /** No more of the answer's body is read; of a refusal, which says why, ERROR_BODY_BYTES all the same. */
   readonly capBytes: number;
   /** Where the body of a 206 goes; it has room for `capBytes`. Other answers say something else than what was asked. */
   readonly into?: RangeMemory;
+  /** Part of an image: the bandwidth limit counts it. Also with `into`. */
+  readonly ofImage?: boolean;
 }
 
 export interface HttpAnswer {
@@ -188,15 +191,20 @@ async function sendRequest(url: URL, asked: HttpRequest, way: Way): Promise<Verd
     if (error instanceof SourceUnreachable) throw error;
     throw new SourceUnreachable(`${what}: ${errorText(error)}`, { cause: error });
   }
-  if ((response.headers['content-encoding'] ?? 'identity') !== 'identity') {
+  const encoding = response.headers['content-encoding'] ?? 'identity';
+  if (encoding !== 'identity' && asked.headers?.['accept-encoding']?.split(', ').includes(encoding) !== true) {
     response.destroy();
     return refuse('answer-malformed', `${what}: an encoded answer, which was not asked for`);
   }
   const wishes: BodyWishes = {
     ...(asked.into === undefined || response.statusCode !== 206 ? {} : { into: asked.into }),
-    ...(asked.into === undefined || way.bandwidth === undefined ? {} : { bandwidth: way.bandwidth }),
+    ...((asked.into === undefined && asked.ofImage !== true) || way.bandwidth === undefined
+      ? {}
+      : { bandwidth: way.bandwidth }),
   };
-  const body = await readCapped(response, asked.capBytes, limits, what, wishes);
+  const isError = (response.statusCode ?? 0) >= 400;
+  const capBytes = isError ? Math.max(asked.capBytes, ERROR_BODY_BYTES) : asked.capBytes;
+  const body = await readCapped(response, capBytes, limits, what, wishes);
   return body.ok ? accept({ status: response.statusCode ?? 0, headers: response.headers, body: body.value }) : body;
 }
 
@@ -209,10 +217,10 @@ function headersOf(url: URL, asked: HttpRequest, agent: Agent, deadlineMs: numbe
       path: `${url.pathname.replace(/\/$/, '')}${asked.path}`,
       method: asked.method,
       headers: {
-        ...asked.headers,
         ...(asked.body === undefined
           ? {}
           : { 'content-type': 'application/json', 'content-length': String(asked.body.length) }),
+        ...asked.headers,
       },
     });
     const timer = setTimeout(() => outgoing.destroy(new Error(`no answer within ${deadlineMs} ms`)), deadlineMs);

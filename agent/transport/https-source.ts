@@ -4,14 +4,17 @@
  */
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
-import { type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
+import { type ImageTransport, type RangeMemory, type ReleaseSource, SourceUnreachable } from '../core/ports.ts';
 import type { HttpAnswer, Requester } from './https-channel.ts';
+import { HttpsTransport } from './https-transport.ts';
 
 export class HttpsSource implements ReleaseSource {
   readonly #server: Requester;
+  readonly transport: ImageTransport;
 
   constructor(server: Requester) {
     this.#server = server;
+    this.transport = new HttpsTransport(server);
   }
 
   get description(): string {

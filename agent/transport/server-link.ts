@@ -83,7 +83,7 @@ export function decodeAnswer<T>(answer: HttpAnswer, path: string, schema: v.Gene
   );
 }
 
-function parseJson(bytes: Uint8Array): unknown {
+export function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {

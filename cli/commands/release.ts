@@ -21,6 +21,7 @@ import { passphraseSource } from '../passphrase-source.ts';
 import { formatBytes } from '../progress.ts';
 import { fetchServerMetadata } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
+import { transportOf, transportRows } from '../transport-rows.ts';
 import { parseWholeNumber } from '../waves.ts';
 
 interface BuildOptions {
@@ -211,7 +212,8 @@ async function show(out: Output, path: string): Promise<Outcome> {
     };
   }
   return withServer(out, async ({ api }) => {
-    const release = (await api.releases()).releases.find((candidate) => candidate.releasePath === path);
+    const all = await api.releases();
+    const release = all.releases.find((candidate) => candidate.releasePath === path);
     if (release === undefined) {
       throw new Fault({
         code: 'release-unknown',
@@ -230,8 +232,9 @@ async function show(out: Output, path: string): Promise<Outcome> {
         `image ${image.component}`,
         `${formatBytes(image.sizeBytes)}, sha256 ${image.sha256}`,
       ]),
+      ...transportRows(release, all),
     ]);
-    return { document: { release } };
+    return { document: { release, transport: transportOf(release, all) } };
   });
 }
 

@@ -7,9 +7,10 @@
  * May not: write anywhere but into the caller's buffer.
  */
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../../trust/blocks.ts';
-import { equalBytes } from '../../trust/bytes.ts';
+import { equalBytes, type Verified } from '../../trust/bytes.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
+  CODECS,
   type Decoding,
   decodeRecipeHeader,
   decodeRecipeIndex,
@@ -19,10 +20,12 @@ import {
   RECIPE_HEADER_BYTES,
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
+  STREAMS,
 } from '../format.ts';
 import { DifferenceCursor } from './differences.ts';
-import { OldImage, type OldReader, OldSlotUnreadable } from './old-image.ts';
+import { OldImage, type OldReader, OldSlotUnreadable, UNREADABLE_AT_MOST } from './old-image.ts';
 import { type BlockPlan, decodePack, type Pack } from './pack.ts';
+import { releaseBytes } from './streams.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -38,7 +41,7 @@ export type CannotReason =
   | 'result-wrong';
 
 export type BlockOutcome =
-  | { readonly made: true; readonly bytes: Uint8Array }
+  | { readonly made: true; readonly bytes: Verified<Uint8Array> }
   | { readonly made: false; readonly why: CannotReason; readonly detail: string };
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
@@ -89,17 +92,26 @@ export class DeltaDecoder {
     const trouble = await this.#fill(pack, plan, block);
     if (trouble !== undefined) return trouble;
     const verdict = verifyBlock(this.#parts.map, number, block);
-    if (verdict.ok) return { made: true, bytes: block };
+    if (verdict.ok) return { made: true, bytes: verdict.value };
     // A copy's source is in the result: where nothing was patched, the slot is the likelier culprit, but cannot be told.
     return cannot('result-wrong', verdict.detail);
+  }
+
+  /** Gives back the memory of the pack in hand: before the next one's is taken, and when no block is wanted any more. */
+  release(): void {
+    const pack = this.#pack;
+    this.#pack = undefined;
+    for (const [place, name] of STREAMS.entries()) {
+      // A stored stream lies in what the reader gave.
+      if (pack !== undefined && pack.entry.streams[place]?.codec !== CODECS.stored) releaseBytes(pack.streams[name]);
+    }
   }
 
   async #packOf(number: number): Promise<Pack | (BlockOutcome & { made: false })> {
     const entry = findPack(this.#parts.index.packs, number);
     if (entry === undefined) return cannot('recipe-malformed', `no pack makes block ${number}`);
     if (this.#pack?.entry === entry) return this.#pack;
-    // The last pack's memory is free before the next one's is taken.
-    this.#pack = undefined;
+    this.release();
     let packed: Uint8Array;
     try {
       packed = await this.#parts.recipe.read(entry.sizeBytes, entry.offsetBytes);
@@ -115,27 +127,31 @@ export class DeltaDecoder {
   async #fill(pack: Pack, plan: BlockPlan, block: Uint8Array): Promise<(BlockOutcome & { made: false }) | undefined> {
     const sources = plan.sourceDigest === undefined ? undefined : new Sha256();
     const differences = new DifferenceCursor(pack.streams, plan.differences);
+    const unreadable: OldSlotUnreadable[] = [];
     let made = 0;
-    try {
-      for (const { kind, sizeBytes, at } of plan.operations) {
-        const out = block.subarray(made, made + sizeBytes);
-        if (kind === OPERATIONS.zero) out.fill(0);
-        else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
-        else await this.#old.copy(out, at);
-        if (kind === OPERATIONS.add) {
-          sources?.update(out);
-          differences.add(out);
-        }
-        made += sizeBytes;
+    for (const { kind, sizeBytes, at } of plan.operations) {
+      const out = block.subarray(made, made + sizeBytes);
+      if (kind === OPERATIONS.zero) out.fill(0);
+      else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
+      else await this.#old.copy(out, at).catch((error: unknown) => unreadable.push(unreadableOf(error)));
+      if (kind === OPERATIONS.add) {
+        sources?.update(out);
+        differences.add(out);
       }
-    } catch (error) {
-      if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
-      throw error;
+      made += sizeBytes;
+      // The rest is made all the same, so that only some pieces of the block are missing; not from a slot that is gone.
+      if (unreadable.length >= UNREADABLE_AT_MOST) break;
     }
+    if (unreadable[0] !== undefined) return cannot('source-unreadable', unreadable[0].message);
     if (plan.sourceDigest === undefined || sources === undefined) return undefined;
     const found = sources.digest().subarray(0, SOURCE_DIGEST_BYTES);
     return equalBytes(found, plan.sourceDigest) ? undefined : cannot('source-changed', 'the old slot has other bytes');
   }
+}
+
+function unreadableOf(error: unknown): OldSlotUnreadable {
+  if (error instanceof OldSlotUnreadable) return error;
+  throw error;
 }
 
 function findPack(packs: readonly PackEntry[], number: number): PackEntry | undefined {

@@ -8,6 +8,9 @@ export const OLD_CHUNK_BYTES = 64 * 1024;
 /** 4 MiB: more than the sources of a 1 MiB block mostly are. */
 const CHUNKS_KEPT = 64;
 
+/** A medium may take seconds for each. */
+export const UNREADABLE_AT_MOST = 4;
+
 /** Fits platform/disk.ts's DiskFile. The bytes are copied before the next read, so that one buffer serves for all. */
 export interface OldReader {
   /** Up to `length` bytes at `position`; fewer only at the end. Rejects when the slot cannot be read. */
@@ -27,19 +30,31 @@ export class OldImage {
     this.#reader = reader;
   }
 
-  /** Copies `into.length` bytes from `position`. Throws OldSlotUnreadable. */
+  /**
+   * Copies `into.length` bytes from `position`. Throws OldSlotUnreadable when some could not be read; those around them
+   * are copied all the same, unless more and more cannot.
+   */
   async copy(into: Uint8Array, position: number): Promise<void> {
+    const unreadable: OldSlotUnreadable[] = [];
     for (let done = 0; done < into.length; ) {
       const from = position + done;
       const number = Math.floor(from / OLD_CHUNK_BYTES);
-      // Only a miss waits: most operations are served without a turn of the event loop.
-      const chunk = this.#kept(number) ?? (await this.#load(number));
       const start = from - number * OLD_CHUNK_BYTES;
-      const piece = chunk.subarray(start, start + into.length - done);
-      if (piece.length === 0) throw new OldSlotUnreadable(`the old image ends before ${from}`);
-      into.set(piece, done);
-      done += piece.length;
+      const sizeBytes = Math.min(OLD_CHUNK_BYTES - start, into.length - done);
+      try {
+        // Only a miss waits: most operations are served without a turn of the event loop.
+        const chunk = this.#kept(number) ?? (await this.#load(number));
+        const piece = chunk.subarray(start, start + sizeBytes);
+        if (piece.length < sizeBytes) throw new OldSlotUnreadable(`the old image ends before ${from + sizeBytes}`);
+        into.set(piece, done);
+      } catch (error) {
+        if (!(error instanceof OldSlotUnreadable)) throw error;
+        unreadable.push(error);
+        if (unreadable.length === UNREADABLE_AT_MOST) break;
+      }
+      done += sizeBytes;
     }
+    if (unreadable[0] !== undefined) throw unreadable[0];
   }
 
   #kept(number: number): Uint8Array | undefined {

@@ -3,7 +3,7 @@
  * part can be altered before it is signed, so that one respect at a time is wrong.
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
-import { type ReleaseSource, SourceUnreachable } from '../../agent/core/ports.ts';
+import { type ImageTransport, type ReleaseSource, SourceUnreachable } from '../../agent/core/ports.ts';
 import type { Action } from '../../protocol/device-api.ts';
 import { BLOCK_BYTES, encodeBlockMap, makeBlockMap } from '../../trust/blocks.ts';
 import { hex } from '../../trust/bytes.ts';
@@ -232,6 +232,8 @@ export class MemorySource implements ReleaseSource {
   readonly description = 'memory';
   readonly maker: TestMaker;
   away = false;
+  /** Smaller forms of the images; none, unless a test gives them. */
+  transport?: ImageTransport;
   /** `path@offset` of every range that was served. */
   readonly ranges: string[] = [];
   /** Called before each range: a test's moment to change the world. */

@@ -8,7 +8,7 @@ import type { Touched } from './ports.ts';
 
 export type ServerEvent =
   /** Something that a view shows has changed. */
-  | { readonly kind: 'device' | 'rollout' | 'release' | 'audit'; readonly id: string }
+  | { readonly kind: 'device' | 'rollout' | 'release' | 'transport' | 'audit'; readonly id: string }
   /** The device has something to fetch: poll now. */
   | { readonly kind: 'hint'; readonly id: string }
   /** The certificate of this device is no longer good: end its live sessions. */

@@ -18,6 +18,7 @@ import type {
   RolloutView,
   TokenView,
 } from '../../protocol/operator-api.ts';
+import type { TransportFacts } from './transport-plan.ts';
 
 /** Who did it, for the audit: a token's name, `server`, or `device:<id>`. */
 export type Actor = string;
@@ -266,6 +267,8 @@ export interface Store {
   recordPoll(deviceId: string, poll: PollRequest, nowUnixMs: number): Promise<PollOutcome>;
   /** Keeps reports once each, applies them, and moves rollouts on or halts them, in one step. */
   acceptReports(deviceId: string, reports: readonly Report[], nowUnixMs: number): Promise<ReportOutcome>;
+  /** Undefined: no such device. */
+  hardwareClassOf(deviceId: string): Promise<string | undefined>;
   recordPresence(deviceId: string, presence: 'here' | 'gone', nowUnixMs: number): Promise<void>;
   /** Telemetry of the fast path: shown, never decided on. */
   recordStatus(deviceId: string, status: StatusMessage, nowUnixMs: number): Promise<void>;
@@ -282,6 +285,8 @@ export interface Store {
   }): Promise<{ readonly releases: readonly ReleaseView[] }>;
   listReleases(): Promise<readonly ReleaseView[]>;
   findRelease(releasePath: string): Promise<ReleaseView | undefined>;
+  /** Everything that was ever published, and what devices run. */
+  transportFacts(): Promise<TransportFacts>;
 
   // rollouts
   startRollout(request: RolloutRequest, actor: Actor, nowUnixMs: number): Promise<StartOutcome>;

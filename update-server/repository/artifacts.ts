@@ -45,7 +45,7 @@ export class ArtifactFolder {
   /** Size in bytes of what is stored under this digest, or undefined. */
   async sizeOf(sha256: string): Promise<number | undefined> {
     try {
-      return (await stat(this.#path(sha256))).size;
+      return (await stat(this.path(sha256))).size;
     } catch (error) {
       if (systemErrorCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -54,12 +54,12 @@ export class ArtifactFolder {
 
   /** Bytes `first` to `last`, both inclusive. */
   read(sha256: string, first: number, last: number): Readable {
-    return createReadStream(this.#path(sha256), { start: first, end: last, highWaterMark: READ_PIECE_BYTES });
+    return createReadStream(this.path(sha256), { start: first, end: last, highWaterMark: READ_PIECE_BYTES });
   }
 
   /** The whole of a small artifact, or undefined. Throws FileTooLarge above the cap. */
   readWhole(sha256: string, capBytes: number): Promise<Uint8Array | undefined> {
-    return this.#disk.readFile(this.#path(sha256), capBytes);
+    return this.#disk.readFile(this.path(sha256), capBytes);
   }
 
   /** Stores a stream of exactly `sizeBytes` bytes that hash to `sha256`. What is there already is not read again. */
@@ -81,13 +81,14 @@ export class ArtifactFolder {
   }
 
   async #keep(upload: string, sha256: string): Promise<void> {
-    const path = this.#path(sha256);
+    const path = this.path(sha256);
     await makeDirectoryDurably(this.#disk, dirname(path));
     await this.#disk.rename(upload, path);
     await this.#disk.syncDirectory(dirname(path));
   }
 
-  #path(sha256: string): string {
+  /** For a process that reads it by itself. Throws RangeError for what is no digest. */
+  path(sha256: string): string {
     // The name comes from outside: anything but a digest would be a path of somebody else's choice.
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new RangeError('an artifact is named by its SHA-256');
     return join(this.#directory, sha256.slice(0, 2), sha256);

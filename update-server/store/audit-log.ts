@@ -56,16 +56,6 @@ export function appendAudit(db: Sqlite, entry: NewAuditEntry, nowUnixMs: number)
   return complete;
 }
 
-/** Is there an entry of this action whose detail is `clause`, alone or followed by `; …`? */
-export function hasAuditEntry(db: Sqlite, action: string, clause: string): boolean {
-  const query = db.build
-    .selectFrom('audit')
-    .select('position')
-    .where('action', '=', action)
-    .where((one) => one.or([one('detail', '=', clause), one('detail', 'like', `${clause};%`)]));
-  return db.first(query.limit(1)) !== undefined;
-}
-
 function entryOf(row: AuditRow): AuditEntry {
   const { position, at_unix_ms, ...text } = row;
   return { index: position, atUnixMs: at_unix_ms, ...text };

@@ -165,4 +165,18 @@ CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
   BEGIN SELECT RAISE(ABORT, 'audit entries are never removed'); END;
 `;
 
-export const MIGRATIONS: readonly string[] = [VERSION_1];
+/**
+ * Which targets versions were recorded, for those that a server of version 1 recorded too: it kept them in the words of
+ * the audit alone ("targets version 7; new: …").
+ */
+const VERSION_2 = `
+CREATE TABLE publications (
+  targets_version INTEGER PRIMARY KEY,
+  recorded_unix_ms INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO publications (targets_version, recorded_unix_ms)
+  SELECT CAST(substr(detail, length('targets version ') + 1) AS INTEGER), at_unix_ms FROM audit
+  WHERE action = 'release.publish' AND detail GLOB 'targets version [0-9]*' ORDER BY position;
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2];

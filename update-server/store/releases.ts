@@ -1,7 +1,8 @@
 /** Published releases. What the signed targets list is the truth; this table only remembers it. */
 import type { ReleaseView } from '../../protocol/operator-api.ts';
 import type { Actor } from '../core/ports.ts';
-import { appendAudit, hasAuditEntry } from './audit-log.ts';
+import type { TransportFacts } from '../core/transport-plan.ts';
+import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 
 export interface ReleaseRow {
@@ -44,6 +45,34 @@ export function listReleases(db: Sqlite): ReleaseView[] {
   return db.all(query).map(releaseOf);
 }
 
+const INSTALLED = `
+  SELECT hardware_class, channel, installed_sequence, count(*) AS devices FROM devices
+  WHERE enrolment = 'enrolled' AND installed_sequence IS NOT NULL
+  GROUP BY hardware_class, channel, installed_sequence`;
+
+interface InstalledRow {
+  readonly hardware_class: string;
+  readonly channel: string | null;
+  readonly installed_sequence: number;
+  readonly devices: number;
+}
+
+export function transportFacts(db: Sqlite): TransportFacts {
+  const releases = db.all(db.build.selectFrom('releases').selectAll());
+  return {
+    releases: releases.map((row) => ({ ...releaseOf(row), withdrawn: row.withdrawn === 1 })),
+    installed: db
+      .prepare<InstalledRow>(INSTALLED)
+      .all()
+      .map((row) => ({
+        hardwareClass: row.hardware_class,
+        channel: row.channel,
+        sequence: row.installed_sequence,
+        devices: row.devices,
+      })),
+  };
+}
+
 export interface PublicationRecord {
   readonly targetsVersion: number;
   readonly releases: readonly Omit<ReleaseView, 'publishedUnixMs'>[];
@@ -61,16 +90,23 @@ export function recordPublication(db: Sqlite, publication: PublicationRecord): R
     db.run(db.build.updateTable('releases').set({ withdrawn: 1 }).where('release_path', '=', path));
   }
   const fresh = [...listed].filter((path) => !known.has(path));
-  const targets = `targets version ${publication.targetsVersion}`;
   // Recorded again at every start, in case the last one was cut off: what the audit says already it does not say twice.
-  if (fresh.length + withdrawn.length === 0 && hasAuditEntry(db, 'release.publish', targets)) return listReleases(db);
-  const detail = [targets]
+  const first = keepVersion(db, publication.targetsVersion, nowUnixMs);
+  if (fresh.length + withdrawn.length === 0 && !first) return listReleases(db);
+  const detail = [`targets version ${publication.targetsVersion}`]
     .concat(fresh.length > 0 ? [`new: ${fresh.join(', ')}`] : [])
     .concat(withdrawn.length > 0 ? [`withdrawn: ${withdrawn.join(', ')}`] : [])
     .join('; ');
   const subject = fresh.length === 1 ? (fresh[0] ?? '') : `${listed.size} releases`;
   appendAudit(db, { actor: publication.actor, action: 'release.publish', subject, detail }, nowUnixMs);
   return listReleases(db);
+}
+
+/** False when this targets version was recorded before. */
+function keepVersion(db: Sqlite, targetsVersion: number, nowUnixMs: number): boolean {
+  const row = { targets_version: targetsVersion, recorded_unix_ms: nowUnixMs };
+  const insert = db.build.insertInto('publications').values(row);
+  return db.run(insert.onConflict((conflict) => conflict.doNothing())).changes === 1;
 }
 
 function upsert(db: Sqlite, release: Omit<ReleaseView, 'publishedUnixMs'>, nowUnixMs: number): void {

@@ -77,6 +77,12 @@ export interface ReleasesTable {
   withdrawn: Generated<number>;
 }
 
+/** Targets versions whose releases this database has recorded. */
+export interface PublicationsTable {
+  targets_version: number;
+  recorded_unix_ms: number;
+}
+
 export interface RolloutsTable {
   id: Generated<number>;
   release_path: string;
@@ -152,6 +158,7 @@ export interface Schema {
   certificates: CertificatesTable;
   device_events: DeviceEventsTable;
   releases: ReleasesTable;
+  publications: PublicationsTable;
   rollouts: RolloutsTable;
   rollout_waves: RolloutWavesTable;
   parts: PartsTable;

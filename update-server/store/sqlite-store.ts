@@ -5,10 +5,11 @@
 import type { Store } from '../core/ports.ts';
 import { appendAudit, listAudit, verifyAudit } from './audit-log.ts';
 import { type Durability, Sqlite } from './database.ts';
+import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
 import { recordPoll } from './polls.ts';
 import { countDevices, forgetPresence, recordPresence, recordStatus } from './presence.ts';
-import { findReleaseRow, listReleases, recordPublication, releaseOf } from './releases.ts';
+import { findReleaseRow, listReleases, recordPublication, releaseOf, transportFacts } from './releases.ts';
 import { acceptReports } from './reports.ts';
 import { advanceRollouts, commandRollout, startRollout } from './rollouts.ts';
 import * as tokens from './tokens.ts';
@@ -40,6 +41,7 @@ export function openSqliteStore(path: string): Store {
 
     recordPoll: (deviceId, poll, nowUnixMs) => relaxed(() => recordPoll(db, deviceId, poll, nowUnixMs)),
     acceptReports: (deviceId, reports, nowUnixMs) => durable(() => acceptReports(db, deviceId, reports, nowUnixMs)),
+    hardwareClassOf: (deviceId) => relaxed(() => findDeviceRow(db, deviceId)?.hardware_class),
     recordPresence: (deviceId, presence, nowUnixMs) => relaxed(() => recordPresence(db, deviceId, presence, nowUnixMs)),
     recordStatus: (deviceId, status, nowUnixMs) => relaxed(() => recordStatus(db, deviceId, status, nowUnixMs)),
     forgetPresence: (nowUnixMs) => relaxed(() => forgetPresence(db, nowUnixMs)),
@@ -51,6 +53,8 @@ export function openSqliteStore(path: string): Store {
         const row = findReleaseRow(db, releasePath);
         return row === undefined || row.withdrawn === 1 ? undefined : releaseOf(row);
       }),
+
+    transportFacts: () => relaxed(() => transportFacts(db)),
 
     startRollout: (request, actor, nowUnixMs) => durable(() => startRollout(db, request, actor, nowUnixMs)),
     commandRollout: (rolloutId, verb, actor, nowUnixMs) =>

@@ -18,6 +18,7 @@ test('a command line with nothing but a folder gets the documented values', () =
     lab: null,
     tickMs: 1000,
     pollAfterMs: 60_000,
+    transport: { recipesFrom: 3, memoryCapBytes: 1536 * 2 ** 20, diskCapBytes: 20 * 2 ** 30 },
     logLevel: 'info',
     json: false,
     debug: false,
@@ -29,6 +30,7 @@ test('run is the command when none is named, and every option is taken', () => {
     ...['--lab', '--lab-vendor', 'other.example', '--data', 'x', '--host', '0.0.0.0', '--device-port', '0'],
     ...['--operator-port', '1', '--mqtt-port', '65535', '--name', 'a.example', '10.0.0.1', '--tick-ms', '50'],
     ...['--poll-after-ms', '200', '--log-level', 'silent', '--json', '--debug'],
+    ...['--delta-releases', '0', '--delta-memory-mib', '128', '--transport-disk-mib', '5'],
   );
   expect(config).toMatchObject({
     lab: { vendor: 'other.example' },
@@ -39,6 +41,7 @@ test('run is the command when none is named, and every option is taken', () => {
     names: ['a.example', '10.0.0.1'],
     tickMs: 50,
     pollAfterMs: 200,
+    transport: { recipesFrom: 0, memoryCapBytes: 2 ** 27, diskCapBytes: 5 * 2 ** 20 },
     logLevel: 'silent',
     json: true,
     debug: true,
@@ -57,6 +60,9 @@ test.each([
   [['--data', 'x', '--name', 'not a name']],
   [['--data', 'x', '--lab-vendor', 'Not A Vendor']],
   [['--data', 'x', '--log-level', 'loud']],
+  [['--data', 'x', '--delta-releases', '33']],
+  [['--data', 'x', '--delta-memory-mib', '1']],
+  [['--data', 'x', '--transport-disk-mib', '0']],
   [['--data', 'x', '--lab', '--keys', 'y']],
 ])('refuses %j with one fault', (args) => {
   let thrown: unknown;

@@ -28,6 +28,8 @@ import { openServerCertificate, type ServerIdentity } from '../../../update-serv
 import { loadX509 } from '../../../update-server/pki/x509.ts';
 import { ArtifactFolder } from '../../../update-server/repository/artifacts.ts';
 import { openSqliteStore } from '../../../update-server/store/sqlite-store.ts';
+import { Preparation, type PreparationSettings } from '../../../update-server/transport/preparation.ts';
+import { TransportFolder } from '../../../update-server/transport/transport-folder.ts';
 
 /** Midnight of today: TLS judges the certificates that the testbed issues by the machine's own clock. */
 export const NOW = Math.floor(Date.now() / 86_400_000) * 86_400_000;
@@ -49,6 +51,7 @@ export class Testbed {
   readonly metadata = new Map<string, Uint8Array>();
   api: FastifyInstance | undefined;
   broker: MqttBroker | undefined;
+  preparation: Preparation | undefined;
   readonly #clients = new Set<MqttClient>();
 
   private constructor(
@@ -78,6 +81,7 @@ export class Testbed {
 
   async startApi(): Promise<void> {
     const { store, events, clock, random, sealingKey, deviceAuthority, log, artifacts, metadata } = this;
+    const preparation = await this.startPreparation();
     const repository: RepositoryFiles = {
       readMetadata: async (name) => metadata.get(name),
       hasArtifact: async (sha256) => {
@@ -89,8 +93,22 @@ export class Testbed {
     const enrolment = new Enrolment({ store, events, clock, random, sealingKey, deviceAuthority });
     const mqttUrl = () => 'mqtts://127.0.0.1:8883';
     const ports = { store, events, clock, deviceAuthority, enrolment, repository, log, pollAfterMs: 1234, mqttUrl };
-    this.api = buildDeviceApi(this.identity, ports);
+    const artifactPath = (sha256: string) => artifacts.path(sha256);
+    this.api = buildDeviceApi(this.identity, { ...ports, preparation, artifactPath });
     await this.api.listen({ host: '127.0.0.1', port: 0 });
+  }
+
+  /** What images travel as, made by the real worker; restarted when it runs already. */
+  async startPreparation(settings: Partial<PreparationSettings> = {}): Promise<Preparation> {
+    await this.preparation?.close();
+    const { store, events, clock, log, artifacts } = this;
+    this.preparation = await Preparation.start({
+      folder: await TransportFolder.open(nodeDisk, join(this.directory, 'transport')),
+      ...{ store, events, clock, log },
+      artifactPath: (sha256) => artifacts.path(sha256),
+      settings: { recipesFrom: 3, memoryCapBytes: 2 ** 30, diskCapBytes: 2 ** 30, ...settings },
+    });
+    return this.preparation;
   }
 
   async startBroker(): Promise<void> {
@@ -103,8 +121,8 @@ export class Testbed {
     return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
-  async claim(id: string, expiresInDays = 30): Promise<ClaimFile> {
-    const request = { hardwareClass: 'acme-cam', ids: [id], expiresInDays };
+  async claim(id: string, expiresInDays = 30, hardwareClass = 'acme-cam'): Promise<ClaimFile> {
+    const request = { hardwareClass, ids: [id], expiresInDays };
     const made = await createClaims(this, request, 'tester');
     if (made.outcome !== 'created' || made.claims[0] === undefined) throw new Error(`no claim: ${made.outcome}`);
     return made.claims[0];
@@ -115,10 +133,10 @@ export class Testbed {
   }
 
   /** A device with its certificate. */
-  async enrolled(id: string): Promise<TestDevice> {
+  async enrolled(id: string, hardwareClass = 'acme-cam'): Promise<TestDevice> {
     const key = await makeDeviceKey();
     const device = this.device(key);
-    const answer = await device.enrol(await this.claim(id));
+    const answer = await device.enrol(await this.claim(id, 30, hardwareClass));
     device.close();
     if (answer.status !== 200) throw new Error(`enrolling ${id}: ${JSON.stringify(answer.body)}`);
     return this.device(key, String(answer.body.certificateChain));
@@ -146,6 +164,7 @@ export class Testbed {
     for (const client of this.#clients) client.end(true);
     await this.broker?.close();
     await this.api?.close();
+    await this.preparation?.close();
     await this.store.close();
     await rm(this.directory, { recursive: true });
   }

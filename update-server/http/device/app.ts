@@ -23,18 +23,23 @@ import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../..
 import type { CertificateAuthority } from '../../pki/certificate-authority.ts';
 import type { ServerIdentity } from '../../pki/server-certificate.ts';
 import { tlsForDevices } from '../../pki/tls-options.ts';
+import type { Preparation } from '../../transport/preparation.ts';
 import { decodeBody } from './body.ts';
 import { ClientCertificates } from './client-certificate.ts';
 import { answerError, DeviceApiError, notFound } from './errors.ts';
 import { type RepositoryFiles, serveRepository } from './repository-routes.ts';
+import { serveTransport } from './transport-routes.ts';
 
 export interface DeviceApiPorts {
-  readonly store: Pick<Store, 'findCertificate' | 'recordPoll' | 'acceptReports'>;
+  readonly store: Pick<Store, 'findCertificate' | 'recordPoll' | 'acceptReports' | 'hardwareClassOf'>;
   readonly events: ServerEvents;
   readonly clock: ServerClock;
   readonly deviceAuthority: CertificateAuthority;
   readonly enrolment: Enrolment;
   readonly repository: RepositoryFiles;
+  /** Images in other forms than whole. */
+  readonly preparation: Preparation;
+  readonly artifactPath: (sha256: string) => string;
   readonly log: FastifyBaseLogger;
   /** What devices are told to wait between polls. */
   readonly pollAfterMs: number;
@@ -71,7 +76,10 @@ export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts):
   addCertificateCheck(app, ports);
   addEnrolment(app, ports);
   addPolling(app, ports);
-  serveRepository(app, ports.repository);
+  serveRepository(app, ports.repository, (bytes) => {
+    ports.preparation.counters.servedBytes.whole += bytes;
+  });
+  serveTransport(app, ports);
   return app;
 }
 

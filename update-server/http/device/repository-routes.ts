@@ -3,11 +3,11 @@
  * bytes, and nothing else in the path is looked at, so that an artifact stays reachable for a device which still
  * works with older targets metadata. Ranges let a cut transfer go on where it broke.
  */
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { DEVICE_PATHS } from '../../../protocol/device-api.ts';
-import { decodeRange } from './byte-range.ts';
-import { DeviceApiError, notFound } from './errors.ts';
+import { notFound } from './errors.ts';
+import { sendRange } from './send-range.ts';
 
 export interface RepositoryFiles {
   /** A metadata file by name, or undefined. */
@@ -22,7 +22,12 @@ export const METADATA_NAME = /^(?:timestamp|[1-9]\d{0,11}\.(?:root|snapshot|targ
 const TARGET_NAME = /(?:^|\/)([0-9a-f]{64})\.[a-z0-9][a-z0-9._-]*$/;
 const TARGET_PATH_MAX = 512;
 
-export function serveRepository(app: FastifyInstance, repository: RepositoryFiles): void {
+/** `onServed` hears of each answer from targets how many bytes were read for it. */
+export function serveRepository(
+  app: FastifyInstance,
+  repository: RepositoryFiles,
+  onServed: (bytes: number) => void,
+): void {
   app.get<{ Params: { name: string } }>(`${DEVICE_PATHS.metadata}/:name`, async (request, reply) => {
     const { name } = request.params;
     const bytes = METADATA_NAME.test(name) ? await repository.readMetadata(name) : undefined;
@@ -33,7 +38,7 @@ export function serveRepository(app: FastifyInstance, repository: RepositoryFile
   });
   // Fastify answers HEAD with the same handler.
   app.get<{ Params: { '*': string } }>(`${DEVICE_PATHS.targets}/*`, (request, reply) =>
-    serveTarget(repository, request.params['*'], request, reply),
+    serveTarget(repository, request.params['*'], request, reply, onServed),
   );
 }
 
@@ -42,30 +47,11 @@ async function serveTarget(
   path: string,
   request: FastifyRequest,
   reply: FastifyReply,
+  onServed: (bytes: number) => void,
 ): Promise<FastifyReply> {
   const sha256 = path.length > TARGET_PATH_MAX ? undefined : TARGET_NAME.exec(path)?.[1];
   const found = sha256 === undefined ? undefined : await repository.hasArtifact(sha256);
   if (sha256 === undefined || found === undefined) throw notFound();
-  const etag = `"${sha256}"`;
-  reply.headers({ etag, 'accept-ranges': 'bytes', 'cache-control': 'public, max-age=31536000, immutable' });
-  reply.type('application/octet-stream');
-  const ifRange = request.headers['if-range'];
-  const wanted = ifRange === undefined || ifRange === etag ? request.headers.range : undefined;
-  const range = decodeRange(wanted, found.sizeBytes);
-  if (range.kind === 'unsatisfiable') throw rangeRefused(reply, found.sizeBytes);
-  const { first, last } = range.kind === 'part' ? range : { first: 0, last: found.sizeBytes - 1 };
-  reply.header('content-length', last - first + 1);
-  if (range.kind === 'part') reply.code(206).header('content-range', `bytes ${first}-${last}/${found.sizeBytes}`);
-  // An empty stream, not nothing: for nothing the framework would announce a length of 0.
-  if (request.method === 'HEAD' || last < first) return reply.send(Readable.from([]));
-  return reply.send(repository.readArtifact(sha256, first, last));
-}
-
-function rangeRefused(reply: FastifyReply, sizeBytes: number): DeviceApiError {
-  reply.header('content-range', `bytes */${sizeBytes}`);
-  return new DeviceApiError(416, {
-    code: 'range-not-satisfiable',
-    what: `the file has ${sizeBytes} bytes`,
-    cure: 'Ask for a range inside the file.',
-  });
+  const read = (first: number, last: number): Readable => repository.readArtifact(sha256, first, last);
+  return sendRange(request, reply, { sizeBytes: found.sizeBytes, etag: `"${sha256}"`, read }, onServed);
 }

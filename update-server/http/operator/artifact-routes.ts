@@ -21,17 +21,17 @@ const MetadataParams = v.strictObject({
   name: v.pipe(v.string(), v.regex(/^(?:\d{1,15}\.)?(?:root|timestamp|snapshot|targets)\.json$/)),
 });
 
-export function addReleaseRoutes(app: FastifyInstance, { store, publication }: OperatorApiPorts): void {
+export function addReleaseRoutes(app: FastifyInstance, { store, publication, preparation }: OperatorApiPorts): void {
   addRoute(
     app,
     {
       method: 'GET',
       url: OPERATOR_PATHS.releases,
       access: 'releases.read',
-      summary: 'Newest first.',
+      summary: 'Newest first, and the forms in which their images travel.',
       answer: ReleasesAnswer,
     },
-    async () => ({ releases: await store.listReleases() }),
+    async () => ({ releases: [...(await store.listReleases())], transport: preparation.list() }),
   );
 
   addRoute(

@@ -16,7 +16,7 @@ const HEARTBEAT_MS = 20_000;
 /** A listener that does not read for so long that this much waits for it is cut off. */
 const BACKLOG_BYTES = 256 * 1024;
 
-type Change = Extract<ServerEvent, { kind: 'device' | 'rollout' | 'release' | 'audit' }>;
+type Change = Exclude<ServerEvent, { kind: 'hint' | 'revoked' }>;
 
 const isChange = (event: ServerEvent): event is Change => event.kind !== 'hint' && event.kind !== 'revoked';
 

@@ -22,6 +22,7 @@ export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void 
     labelNames: ['kind'],
     registers,
   });
+  const transport = transportMetrics(ports, registers);
   const unsubscribe = ports.events.subscribe((event) => events.inc({ kind: event.kind }));
   app.addHook('onClose', async () => unsubscribe());
 
@@ -38,6 +39,7 @@ export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void 
     const all = await ports.store.listRollouts(settings.nowUnixMs);
     for (const state of RolloutState.options) rollouts.set({ state }, all.filter((one) => one.state === state).length);
     memory.set(process.memoryUsage.rss());
+    transport();
   };
 
   addRoute(
@@ -49,4 +51,27 @@ export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void 
       return undefined;
     },
   );
+}
+
+/** What images travel as. Returns what reads the numbers. */
+function transportMetrics({ preparation }: OperatorApiPorts, registers: Registry[]): () => void {
+  const queue = new Gauge({ name: 'holdfast_transport_queue', help: 'Forms of images to make.', registers });
+  const stored = new Gauge({ name: 'holdfast_transport_stored_bytes', help: 'All forms on disk.', registers });
+  const counter = (name: string, help: string, label: string): Counter =>
+    new Counter({ name, help, labelNames: [label], registers });
+  const totals = {
+    made: counter('holdfast_transport_made_total', 'Forms of images made, by kind.', 'kind'),
+    failed: counter('holdfast_transport_failed_total', 'Forms of images that failed, by kind.', 'kind'),
+    servedBytes: counter('holdfast_served_bytes_total', 'Bytes read for devices, by what they were.', 'form'),
+  };
+  return () => {
+    queue.set(preparation.queueLength);
+    stored.set(preparation.storedBytes);
+    for (const [name, metric] of Object.entries(totals)) {
+      const label = name === 'servedBytes' ? 'form' : 'kind';
+      metric.reset();
+      const counts = preparation.counters[name as keyof typeof totals];
+      for (const [value, count] of Object.entries(counts)) metric.inc({ [label]: value }, count);
+    }
+  };
 }

@@ -4,6 +4,7 @@ import type { ClaimFile } from '../../../protocol/enrolment.ts';
 import type { ClaimsRequest, LabPushAnswer, LabPushRequest } from '../../../protocol/operator-api.ts';
 import type { ServerEvents } from '../../core/events.ts';
 import type { Actor, Publication, ServerClock, ServerRandom, Store } from '../../core/ports.ts';
+import type { Preparation } from '../../transport/preparation.ts';
 
 type Refused = { readonly ok: false; readonly code: string; readonly what: string; readonly cure: string };
 
@@ -13,6 +14,8 @@ export interface OperatorApiPorts {
   readonly clock: ServerClock;
   readonly random: ServerRandom;
   readonly publication: Publication;
+  /** What images travel as: for lists and metrics. */
+  readonly preparation: Pick<Preparation, 'list' | 'queueLength' | 'storedBytes' | 'counters'>;
   /** Makes claims and seals their secrets (enrolment/claims.ts). */
   readonly createClaims: (
     request: ClaimsRequest,

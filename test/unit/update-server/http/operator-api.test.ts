@@ -101,9 +101,35 @@ describe('answers', () => {
     expect((await get(`${OPERATOR_PATHS.metadata}/${encodeURIComponent('../db.sqlite')}`)).statusCode).toBe(400);
   });
 
-  it('count the fleet for Prometheus', async () => {
+  it('tell in which forms images travel, and that something of it changed', async () => {
+    const state = {
+      imageSha256: 'a'.repeat(64),
+      kind: 'recipe',
+      fromSha256: 'b'.repeat(64),
+      state: 'making',
+      sizeBytes: null,
+      donePercent: 40,
+      detail: 'packing',
+    } as const;
+    operators.transport.push(state);
+    const answer = v.parse(ReleasesAnswer, (await get(OPERATOR_PATHS.releases)).json());
+    expect(answer.transport).toEqual([state]);
+  });
+
+  it('count the fleet, and what travels, for Prometheus', async () => {
     await enrolFleet(operators.lab, 2);
+    const { counters } = operators.ports.preparation;
+    counters.made.recipe = 3;
+    counters.failed.blocks = 1;
+    counters.servedBytes.packed = 12_345;
+    await get('/metrics');
     const { body } = await get('/metrics');
+    expect(body).toContain('holdfast_transport_queue 2');
+    expect(body).toContain('holdfast_transport_stored_bytes 77');
+    expect(body).toContain('holdfast_transport_made_total{kind="recipe"} 3');
+    expect(body).toContain('holdfast_transport_failed_total{kind="blocks"} 1');
+    expect(body).toContain('holdfast_served_bytes_total{form="packed"} 12345');
+    expect(body).toContain('holdfast_served_bytes_total{form="whole"} 0');
     expect(body).toContain('holdfast_devices{enrolment="enrolled"} 2');
     expect(body).toContain('holdfast_devices_by_reason{reason="no-rollout"} 2');
   });

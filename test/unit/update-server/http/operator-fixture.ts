@@ -2,12 +2,13 @@
 import { createHash, randomBytes } from 'node:crypto';
 import Fastify, { type FastifyInstance, type InjectOptions, type LightMyRequestResponse } from 'fastify';
 import pino from 'pino';
-import type { Role } from '../../../../protocol/operator-api.ts';
+import type { Role, TransportState } from '../../../../protocol/operator-api.ts';
 import { ServerEvents } from '../../../../update-server/core/events.ts';
 import type { Publication } from '../../../../update-server/core/ports.ts';
 import { operatorApi } from '../../../../update-server/http/operator/app.ts';
 import type { OperatorApiPorts } from '../../../../update-server/http/operator/ports.ts';
 import { tokenSha256 } from '../../../../update-server/http/operator/sign-in.ts';
+import { TransportCounters } from '../../../../update-server/transport/counters.ts';
 import { claim, type Lab, openLab } from '../store/fixture.ts';
 
 export interface OperatorLab {
@@ -16,6 +17,7 @@ export interface OperatorLab {
   readonly ports: OperatorApiPorts;
   readonly events: ServerEvents;
   readonly artifacts: Map<string, Uint8Array>;
+  readonly transport: TransportState[];
   token(role: Role): Promise<string>;
   oneTimeToken(): Promise<string>;
   send(options: InjectOptions & { token?: string }): Promise<LightMyRequestResponse>;
@@ -51,12 +53,14 @@ export async function openOperatorLab(): Promise<OperatorLab> {
     throw error;
   });
   const artifacts = new Map<string, Uint8Array>();
+  const transport: TransportState[] = [];
   const ports: OperatorApiPorts = {
     store: lab.store,
     events,
     clock: { nowUnixMs: () => lab.nowUnixMs },
     random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
     publication: memoryPublication(artifacts),
+    preparation: { list: () => [...transport], queueLength: 2, storedBytes: 77, counters: new TransportCounters() },
     createClaims: async (request) => {
       const taken = [];
       for (const id of request.ids) if ((await lab.store.findClaim(id)) !== undefined) taken.push(id);
@@ -95,6 +99,7 @@ export async function openOperatorLab(): Promise<OperatorLab> {
     ports,
     events,
     artifacts,
+    transport,
     token: (role) => makeToken(role, 'lasting'),
     oneTimeToken: () => makeToken('admin', 'one-time'),
     send: ({ token, ...options }) =>

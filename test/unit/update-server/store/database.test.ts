@@ -3,6 +3,7 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../../../platform/fault.ts';
+import { APPLICATION_ID, MIGRATIONS } from '../../../../update-server/store/migrations.ts';
 import { openSqliteStore } from '../../../../update-server/store/sqlite-store.ts';
 import { certificate, claim, type Lab, openLab, publish, release } from './fixture.ts';
 
@@ -43,7 +44,7 @@ describe('a database file', () => {
     newer.close();
     expect(faultOf(() => openSqliteStore(lab.path)).code).toBe('database-too-new');
     const back = new Database(lab.path);
-    back.pragma('user_version = 1');
+    back.pragma(`user_version = ${MIGRATIONS.length}`);
     back.close();
     await lab.reopen().catch(() => undefined);
     lab.store = openSqliteStore(lab.path);
@@ -118,6 +119,34 @@ describe('a publication', () => {
       nowUnixMs: 5,
     });
     expect((await details())[0]).toBe('release.publish: targets version 4');
+  });
+
+  it('that nothing but the words of the audit remembers, in a database of version 1, is not recorded again', async () => {
+    const path = `${lab.path}.version-1`;
+    const old = new Database(path);
+    old.exec(MIGRATIONS[0] ?? '');
+    old.pragma(`application_id = ${APPLICATION_ID}`);
+    old.pragma('user_version = 1');
+    const row = old.prepare('INSERT INTO audit VALUES (?, 1000, ?, ?, ?, ?, ?)');
+    row.run(
+      0,
+      'tester',
+      'release.publish',
+      '1 releases',
+      'targets version 12; withdrawn: releases/x/release.suit',
+      'h',
+    );
+    row.run(1, 'tester', 'release.publish', '0 releases', 'targets version 3', 'h');
+    row.run(2, 'tester', 'test', 'targets', 'targets version 5', 'h');
+    old.close();
+    const store = openSqliteStore(path);
+    const record = (targetsVersion: number) =>
+      store.recordPublication({ targetsVersion, releases: [], actor: 'server', nowUnixMs: 2000 });
+    for (const version of [12, 3]) await record(version);
+    expect(await store.listAudit({ limit: 10 })).toHaveLength(3);
+    for (const version of [5, 1]) await record(version);
+    expect(await store.listAudit({ limit: 10 })).toHaveLength(5);
+    await store.close();
   });
 });
 

@@ -4,24 +4,16 @@
  * A directory has its own way and no other: an installation from it has used that way, or has failed.
  */
 import { createReadStream } from 'node:fs';
-import { copyFile, link, mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { constants, zstdCompress } from 'node:zlib';
-import type { Action } from '../../protocol/device-api.ts';
-import { DEVICE_PATHS } from '../../protocol/device-api.ts';
-import { encodePackedIndex, packedIndexEndBytes, transportPaths } from '../../protocol/image-transport.ts';
-import { BLOCK_BYTES, BlockMapBuilder, blockCount, encodeBlockMap } from '../../trust/blocks.ts';
+import { type Action, DEVICE_PATHS } from '../../protocol/device-api.ts';
+import { transportPaths } from '../../protocol/image-transport.ts';
+import { BLOCK_BYTES, BlockMapBuilder, encodeBlockMap } from '../../trust/blocks.ts';
 import { consistentPath } from '../../trust/tuf/metadata.ts';
 import { type HashedImage, TestMaker } from '../sim/release-fixture.ts';
 
 export const TRAVELS = ['raw', 'packed', 'delta'] as const;
 export type Travel = (typeof TRAVELS)[number];
-
-/** As the server packs them. */
-const ZSTD_LEVEL = 15;
-const LANES = 4;
-const zstd = promisify(zstdCompress);
 
 export interface HashedFile extends HashedImage {
   readonly path: string;
@@ -39,7 +31,7 @@ export interface AgentReleases {
 export interface ReleaseFiles {
   readonly old: string;
   readonly fresh: string;
-  /** The image as packed blocks, made by packImage. */
+  /** The image as packed blocks, as the server makes them. */
   readonly packed?: string;
   readonly recipe?: string;
 }
@@ -87,39 +79,4 @@ export async function hashFile(path: string): Promise<HashedFile> {
   for await (const chunk of createReadStream(path, { highWaterMark: BLOCK_BYTES })) builder.update(chunk);
   const { map, imageSizeBytes, sha256 } = builder.finish();
   return { path, sizeBytes: imageSizeBytes, sha256, blockMap: encodeBlockMap(map) };
-}
-
-/** Every block of `path` compressed for itself; `out` appears when it is whole. */
-export async function packImage(path: string, sizeBytes: number, out: string): Promise<void> {
-  const [image, packed] = [await open(path, 'r'), await open(`${out}.part`, 'w')];
-  try {
-    const sizes: number[] = [];
-    let end = packedIndexEndBytes(sizeBytes);
-    while (sizes.length < blockCount(sizeBytes)) {
-      const lanes = Math.min(LANES, blockCount(sizeBytes) - sizes.length);
-      const blocks = await Promise.all(
-        Array.from({ length: lanes }, async (_, lane) => {
-          const block = Buffer.alloc(Math.min(BLOCK_BYTES, sizeBytes - (sizes.length + lane) * BLOCK_BYTES));
-          await image.read(block, 0, block.length, (sizes.length + lane) * BLOCK_BYTES);
-          return packBlock(block);
-        }),
-      );
-      for (const block of blocks) {
-        await packed.write(block, 0, block.length, end);
-        sizes.push(block.length);
-        end += block.length;
-      }
-    }
-    const index = encodePackedIndex('zstd', sizes);
-    await packed.write(index, 0, index.length, 0);
-  } finally {
-    await Promise.all([image.close(), packed.close()]);
-  }
-  await rename(`${out}.part`, out);
-}
-
-async function packBlock(block: Buffer): Promise<Uint8Array> {
-  if (block.every((byte) => byte === 0)) return new Uint8Array();
-  const packed = await zstd(block, { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
-  return packed.length < block.length ? packed : block;
 }

@@ -7,7 +7,8 @@ import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { finished, pipeline } from 'node:stream/promises';
-import { type AgentReleases, hashFile, makeAgentReleases, packImage, TRAVELS } from './agent-release.ts';
+import { packBlocks } from '../../update-server/transport/pack-image.ts';
+import { type AgentReleases, hashFile, makeAgentReleases, TRAVELS } from './agent-release.ts';
 import { AGENT_NAMES, agentSubject, bundleInstaller } from './agent-subject.ts';
 import { ourRecipe } from './delta-bench.ts';
 import type { ImagePair } from './image-pair.ts';
@@ -96,7 +97,13 @@ async function packedImage(path: string, { folder, progress }: InstallBenchOptio
   const made = await madeOnce(join(folder, 'made/packed', String(sizeBytes)), { sha256 }, async (into) => {
     progress(`packing blocks of ${path}`);
     const begunMs = performance.now();
-    await packImage(path, sizeBytes, join(into, 'blocks'));
+    await packBlocks({
+      coding: 'zstd',
+      imagePath: path,
+      imageSha256: sha256,
+      outPath: join(into, 'blocks'),
+      onProgress: () => undefined,
+    });
     return { wallS: (performance.now() - begunMs) / 1000, cpuS: 0, peakMb: 0 };
   });
   return join(made.folder, 'blocks');

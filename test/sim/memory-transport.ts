@@ -6,7 +6,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { type ImageTransport, type RangeMemory, SourceUnreachable, type TransportAnswer } from '../../agent/core/ports.ts';
+import {
+  type ImageTransport,
+  type RangeMemory,
+  SourceUnreachable,
+  type TransportAnswer,
+} from '../../agent/core/ports.ts';
 import { encodeDelta } from '../../delta/encode/encode.ts';
 import {
   decodePieceRuns,

@@ -4,10 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { decodePackedIndex } from '../../../protocol/image-transport.ts';
-import { packImage } from '../../bench/agent-release.ts';
 import { applyPieces, packPieces } from '../../bench/packed-pieces.ts';
 import { RangeServer } from '../../bench/range-server.ts';
 
@@ -43,25 +41,6 @@ describe('4 KiB pieces', () => {
     }
     await applyPieces(path('old'), path('index.zst'), path('pieces.zst'), path('out'));
     expect(readFileSync(path('out')).equals(fresh)).toBe(true);
-  });
-});
-
-describe('packed blocks', () => {
-  it('are those that the agent reads: zeros in no bytes, what does not shrink as it is', async () => {
-    const MIB = 1024 * 1024;
-    const image = Buffer.concat([Buffer.alloc(MIB), randomBytes(MIB), Buffer.alloc(1000, 'text')]);
-    writeFileSync(path('image'), image);
-    await packImage(path('image'), image.length, path('packed'));
-    const packed = readFileSync(path('packed'));
-    const index = decodePackedIndex(packed, image.length, 'zstd');
-    if (!index.ok) throw new Error(index.detail);
-    expect(index.value.sizeBytes).toBe(packed.length);
-    expect(index.value.blocks.map(({ coding }) => coding)).toEqual(['zeros', 'stored', 'zstd']);
-    const plain = index.value.blocks.map(({ coding, offsetBytes, sizeBytes }) => {
-      const bytes = packed.subarray(offsetBytes, offsetBytes + sizeBytes);
-      return coding === 'zeros' ? Buffer.alloc(MIB) : coding === 'zstd' ? zstdDecompressSync(bytes) : bytes;
-    });
-    expect(Buffer.concat(plain).equals(image)).toBe(true);
   });
 });
 

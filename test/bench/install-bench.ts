@@ -56,7 +56,7 @@ export async function benchInstall(options: InstallBenchOptions): Promise<Findin
       absent: parts.flatMap(({ absent }) => absent ?? []),
     };
   } finally {
-    await slot.close();
+    slot.close();
     await rm(place, { recursive: true, force: true });
   }
 }
@@ -259,6 +259,6 @@ async function benchLarge(
     );
     return { ...tableOf(round.group, results, subjects), ratios };
   } finally {
-    await slot.close();
+    slot.close();
   }
 }

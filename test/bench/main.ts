@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import packageJson from '../../package.json' with { type: 'json' };
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
+import { endPrograms } from '../../scripts/programs.ts';
 import { benchAgent } from './agent-bench.ts';
 import { benchDelta } from './delta-bench.ts';
 import { imagePairs, upgradedPackages } from './image-pair.ts';
@@ -144,6 +145,8 @@ async function writeDocument(tables: string, name: Section): Promise<void> {
   await writeFile(DOCUMENT, `${before}${BEGIN}\n${tables}\n${END}${after}`);
 }
 
+// A loop device, a cap on writing and a folder of some GiB would stay behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void endPrograms());
 process.exitCode = await main().catch((error: unknown) =>
   reportFailure('bench', error, { json: false, debug: process.argv.includes('--debug') }),
 );

@@ -1,6 +1,7 @@
 /** What is installed to: a loop device over a file with direct I/O, so that nothing is cached twice; or a plain file. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { needProgram, runProgram } from '../../scripts/programs.ts';
 
@@ -70,10 +71,8 @@ export class Slot {
     return hash.digest('hex');
   }
 
-  async close(): Promise<void> {
-    if (this.isLoop) await needProgram('losetup', ['-d', this.path]);
+  /** Works also when this run was ended, and no program may start any more. */
+  close(): void {
+    if (this.isLoop) execFileSync('losetup', ['-d', this.path]);
   }
 }
-
-/** Bytes of a file, for an image that has to fit. */
-export const fileBytes = (path: string): number => statSync(path).size;

@@ -115,9 +115,18 @@ module.exports = {
     {
       name: 'cli-and-scripts-start-programs-and-do-not-import-them',
       severity: 'error',
-      // A document made from the agent's tables and schemas has to read them; nothing else does.
-      from: { path: '^(cli|scripts)/', pathNot: '^scripts/(generate-install-machine|documents/blocks)\\.ts$' },
+      // A document made from the agent's tables and schemas has to read them; so has the replay of a device's decisions.
+      from: {
+        path: '^(cli|scripts)/',
+        pathNot: ['^scripts/(generate-install-machine|documents/blocks)\\.ts$', '^cli/replay/'],
+      },
       to: { path: '^(agent|update-server|test)/' },
+    },
+    {
+      name: 'replay-knows-only-the-tables-of-the-agent',
+      severity: 'error',
+      from: { path: '^cli/replay/' },
+      to: { path: '^(agent|update-server|test)/', pathNot: '^agent/core/' },
     },
     {
       name: 'no-cycles',

@@ -18,6 +18,7 @@ const Path = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Duration = (minMs: number, maxMs: number) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(minMs), v.maxValue(maxMs));
+const Unit = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w:.@\\-]{0,254}$/));
 const Url = (protocol: string) =>
   v.pipe(
     v.string(),
@@ -54,6 +55,12 @@ export const ConfigFile = v.strictObject({
         v.strictObject({
           minFreeBytes: v.optional(Count, 1024 * 1024),
           minAvailableMemoryBytes: v.optional(Count, 8 * 1024 * 1024),
+          /** No unit may fail that had not failed before the update. Where systemd does not run, nothing is asked. */
+          systemd: v.optional(v.boolean(), true),
+          /** Must be active. */
+          units: v.optional(v.pipe(v.array(Unit), v.maxLength(64)), []),
+          startDeadlineMs: v.optional(Duration(0, 3600_000), 120_000),
+          settleMs: v.optional(Duration(0, 3600_000), 10_000),
         }),
         {},
       ),
@@ -61,11 +68,53 @@ export const ConfigFile = v.strictObject({
     {},
   ),
   poll: v.optional(v.strictObject({ intervalMs: v.optional(Duration(200, 7 * DAY_MS), 300_000) }), {}),
-  trial: v.optional(v.strictObject({ serverWaitMs: v.optional(Duration(0, DAY_MS), 300_000) }), {}),
+  trial: v.optional(
+    v.strictObject({
+      serverWaitMs: v.optional(Duration(0, DAY_MS), 300_000),
+      /** A hardware watchdog that the agent holds while a slot is on trial, or null. */
+      watchdogDevice: v.optional(v.nullable(Path), null),
+    }),
+    {},
+  ),
+  hooks: v.optional(
+    v.strictObject({
+      /** Folder of executables that run before a reboot, or null. */
+      beforeReboot: v.optional(v.nullable(Path), null),
+      deadlineMs: v.optional(Duration(100, 3600_000), 30_000),
+      inUse: v.optional(
+        v.strictObject({
+          /** Status 0: in use; 1: free. */
+          program: v.optional(v.nullable(Path), null),
+          /** In use while it is there. */
+          file: v.optional(v.nullable(Path), null),
+          askEveryMs: v.optional(Duration(100, DAY_MS), 60_000),
+          limitMs: v.optional(Duration(0, 31 * DAY_MS), DAY_MS),
+          /** Also puts off the beginning of a download. */
+          download: v.optional(v.boolean(), false),
+        }),
+        {},
+      ),
+    }),
+    {},
+  ),
   // Less than this would be taken for a server that sends too slowly.
   network: v.optional(
     v.strictObject({
       maxBytesPerSecond: v.optional(v.nullable(v.pipe(v.number(), v.safeInteger(), v.minValue(16 * 1024))), null),
+      /** For smaller forms of images that the server is still making, all in all; else by environment. */
+      transportWaitMs: v.optional(Duration(0, DAY_MS)),
+      /** Does the link cost by the byte? `auto`: ask NetworkManager. */
+      metered: v.optional(v.picklist(['auto', 'always', 'never'])),
+      /** What images may take of metered links; null: nothing. */
+      budget: v.optional(
+        v.nullable(
+          v.strictObject({
+            bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(8 * 1024 * 1024)),
+            per: v.picklist(['day', 'month']),
+          }),
+        ),
+        null,
+      ),
     }),
     {},
   ),
@@ -79,8 +128,9 @@ export const ConfigFile = v.strictObject({
 });
 type ConfigFile = v.InferOutput<typeof ConfigFile>;
 
-export interface AgentConfig extends Omit<ConfigFile, 'clock'> {
+export interface AgentConfig extends Omit<ConfigFile, 'clock' | 'network'> {
   readonly clock: 'host' | 'timesyncd';
+  readonly network: ConfigFile['network'] & { readonly metered: 'auto' | 'always' | 'never' };
   /** The file it was read from. */
   readonly path: string;
 }
@@ -92,28 +142,48 @@ const CURES: Readonly<Record<string, string>> = {
   environment: 'Say production, lab or rehearsal: what the factory root says of itself.',
   board: 'Say which board: u-boot, tryboot, exec, emulated or none; docs/BOARDS.md lists the fields of each.',
   server: 'Give server.url (https://…), server.mqttUrl (mqtts://… or null) and server.anchorsFile.',
+  health: 'Give units by name ("acme-app.service"), times in milliseconds.',
+  hooks: 'Give beforeReboot a folder, inUse a program or a file, times in milliseconds.',
+  network: 'Say metered auto, always or never; a budget like { "bytes": 50000000, "per": "month" }.',
+  trial: 'Give a watchdogDevice like "/dev/watchdog", or null.',
   factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
 };
 
 /** Reads and checks agent.json. Throws a Fault (exit 3) that names the field and the cure; touches nothing else. */
 export async function readConfig(disk: Disk, path: string): Promise<AgentConfig> {
   const absolute = resolve(path);
-  const file = decodeConfig(await readText(disk, absolute), absolute);
+  return configOf(await readConfigText(disk, absolute), absolute);
+}
+
+/** The same of text that stands at `absolute`, or will. */
+export function configOf(text: string, absolute: string): AgentConfig {
+  const file = decodeConfig(text, absolute);
   const at = (relative: string): string => resolve(dirname(absolute), relative);
+  const atOrNull = (relative: string | null): string | null => (relative === null ? null : at(relative));
+  const { health, hooks, network, trial } = file;
+  const emulated = file.board.kind === 'emulated';
   return {
     ...file,
     path: absolute,
-    clock: file.clock ?? (file.board.kind === 'emulated' ? 'host' : 'timesyncd'),
+    clock: file.clock ?? (emulated ? 'host' : 'timesyncd'),
     board: resolveBoard(file.board, at),
     dataDirectory: at(file.dataDirectory),
     factoryRoot: at(file.factoryRoot),
     claimFile: at(file.claimFile),
     server: { ...file.server, anchorsFile: at(file.server.anchorsFile) },
-    health: { ...file.health, directory: file.health.directory === null ? null : at(file.health.directory) },
+    health: { ...health, directory: atOrNull(health.directory) },
+    hooks: {
+      ...hooks,
+      beforeReboot: atOrNull(hooks.beforeReboot),
+      inUse: { ...hooks.inUse, program: atOrNull(hooks.inUse.program), file: atOrNull(hooks.inUse.file) },
+    },
+    trial: { ...trial, watchdogDevice: atOrNull(trial.watchdogDevice) },
+    // A laptop's own link is none of its emulated devices' business.
+    network: { ...network, metered: network.metered ?? (emulated ? 'never' : 'auto') },
   };
 }
 
-async function readText(disk: Disk, path: string): Promise<string> {
+export async function readConfigText(disk: Disk, path: string): Promise<string> {
   try {
     const bytes = await disk.readFile(path, CONFIG_CAP_BYTES);
     if (bytes === undefined) {

@@ -4,21 +4,42 @@
 import { join } from 'node:path';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
+import type { ReportEvent } from '../protocol/device-api.ts';
+import { applicationOf } from './application/hooks.ts';
 import { openBoard } from './boards/open-board.ts';
 import type { AgentConfig } from './config.ts';
-import type { Board, Clock, DeviceFacts, EngineSettings, HealthChecker, Log, Random } from './core/ports.ts';
+import type {
+  Application,
+  Board,
+  Clock,
+  DeviceFacts,
+  EngineSettings,
+  HealthChecker,
+  Log,
+  Random,
+  ReleaseSource,
+  Reporter,
+} from './core/ports.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
+import type { CheckSettings } from './health/executable-check.ts';
 import { localHealth } from './health/local-health.ts';
+import { lastBootEnd } from './last-boot-end.ts';
 import { DurableReporter } from './reports/durable-reporter.ts';
 import { NoticeLimiter } from './reports/notice-limiter.ts';
 import { systemClock, systemRandom } from './system-clock.ts';
 import { BandwidthLimit } from './transport/bandwidth-limit.ts';
 import { HttpsSource } from './transport/https-source.ts';
 import { bootstrapServer, knownServers } from './transport/known-servers.ts';
+import { LinkRation } from './transport/link-ration.ts';
+import { askMetered } from './transport/metered.ts';
+import { RationedRequester } from './transport/rationed-requester.ts';
 import { ServerLink } from './transport/server-link.ts';
 import { type ServerEntry, ServerPool } from './transport/server-pool.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 import { UpdateEngine } from './update-engine.ts';
+
+/** How often a device that waits for its link looks at it again, if it does not poll more often. */
+const LINK_ASK_MS = 300_000;
 
 export class Device {
   readonly config: AgentConfig;
@@ -58,10 +79,16 @@ export class Device {
     this.link = new ServerLink(this.servers);
   }
 
-  /** Reads what the factory and earlier runs left. Throws Faults about the files of this device. */
-  static async open(config: AgentConfig, log: Log): Promise<Device> {
-    const disk = nodeDisk;
-    const clock = systemClock(config.clock);
+  /**
+   * Reads what the factory and earlier runs left. Throws Faults about the files of this device. `disk` and `clock` are the
+   * machine's own, but for tests.
+   */
+  static async open(
+    config: AgentConfig,
+    log: Log,
+    disk: Disk = nodeDisk,
+    clock: Clock = systemClock(config.clock),
+  ): Promise<Device> {
     await makeDirectoryDurably(disk, config.dataDirectory);
     const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();
@@ -92,8 +119,14 @@ export class Device {
     return this.servers.replace(knownServers(this.#bootstrap, await readTrustedRoot(disk, log, config)));
   }
 
-  openEngine(deviceId: string): Promise<UpdateEngine> {
-    const { disk, board, clock, random, log, reporter, link, config } = this;
+  /**
+   * `from`: a directory that a person brought, instead of the server; `heard` is told of every event besides.
+   * `onProgress` is called whenever the engine's work gets on.
+   */
+  openEngine(deviceId: string, from?: LocalSource, onProgress: () => void = () => {}): Promise<UpdateEngine> {
+    const { disk, board, clock, random, log, link, config } = this;
+    const reporter = from === undefined ? this.reporter : alsoTold(this.reporter, from.heard);
+    const application = hooksOf(config, onProgress);
     return UpdateEngine.open(
       {
         disk,
@@ -103,12 +136,29 @@ export class Device {
         log,
         reporter,
         server: link,
-        source: new HttpsSource(this.servers),
-        health: healthOf(config),
+        source: from?.source ?? new HttpsSource(new RationedRequester(this.servers, rationOf(this), onProgress)),
+        health: healthOf(config, onProgress),
+        ...(application === undefined ? {} : { application }),
+        lastBootEnd,
+        onProgress,
       },
-      engineSettings(config, deviceId),
+      { ...engineSettings(config, deviceId), offline: from !== undefined },
     );
   }
+}
+
+export interface LocalSource {
+  readonly source: ReleaseSource;
+  readonly heard: (event: ReportEvent) => void;
+}
+
+function alsoTold(reporter: Reporter, heard: LocalSource['heard']): Reporter {
+  return {
+    async record(event) {
+      await reporter.record(event);
+      heard(event);
+    },
+  };
 }
 
 export function deviceFacts(config: AgentConfig, deviceId: string): DeviceFacts {
@@ -120,29 +170,57 @@ function bandwidthOf({ network }: AgentConfig): BandwidthLimit | undefined {
   return network.maxBytesPerSecond === null ? undefined : new BandwidthLimit(network.maxBytesPerSecond);
 }
 
-function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
+export function engineSettings(config: AgentConfig, deviceId: string): EngineSettings {
   return {
     device: deviceFacts(config, deviceId),
     stateDirectory: config.dataDirectory,
     factoryRootPath: config.factoryRoot,
     factoryInstalled: config.factoryInstalled,
     trialServerWaitMs: config.trial.serverWaitMs,
+    ...(config.network.transportWaitMs === undefined ? {} : { transportWaitMs: config.network.transportWaitMs }),
     retry: config.retry,
+    inUse: config.hooks.inUse,
   };
 }
 
-function healthOf({ health, dataDirectory, board }: AgentConfig): HealthChecker {
+function rationOf({ config, disk, clock }: Pick<Device, 'config' | 'disk' | 'clock'>): LinkRation {
+  const { metered, budget } = config.network;
+  return new LinkRation({
+    disk,
+    clock,
+    stateDirectory: config.dataDirectory,
+    isMetered: async () => metered === 'always' || (metered === 'auto' && (await askMetered()) === true),
+    budget,
+    askEveryMs: Math.min(config.poll.intervalMs, LINK_ASK_MS),
+  });
+}
+
+function healthOf(config: AgentConfig, onProgress: () => void): HealthChecker {
+  const { directory, deadlineMs, builtin } = config.health;
+  const { minFreeBytes, minAvailableMemoryBytes, systemd, ...units } = builtin;
+  return localHealth({
+    directory,
+    dataDirectory: config.dataDirectory,
+    minFreeBytes,
+    minAvailableMemoryBytes,
+    systemd: systemd ? units : null,
+    executables: executablesOf(config, deadlineMs),
+    onProgress,
+  });
+}
+
+function hooksOf(config: AgentConfig, onProgress: () => void): Application | undefined {
+  const { beforeReboot, deadlineMs, inUse } = config.hooks;
+  const { program, file } = inUse;
+  return applicationOf({ beforeReboot, program, file, executables: executablesOf(config, deadlineMs), onProgress });
+}
+
+function executablesOf({ dataDirectory, board }: AgentConfig, deadlineMs: number): CheckSettings {
   const device = board.kind === 'emulated' ? board.directory : dataDirectory;
   const run = process.env.HOLDFAST_RUN ?? join(device, 'run');
-  return localHealth({
-    directory: health.directory,
-    dataDirectory,
-    minFreeBytes: health.builtin.minFreeBytes,
-    minAvailableMemoryBytes: health.builtin.minAvailableMemoryBytes,
-    executables: {
-      deadlineMs: health.deadlineMs,
-      workingDirectory: board.kind === 'emulated' ? join(run, 'rootfs') : '/',
-      environment: { HOLDFAST_DEVICE: device, HOLDFAST_RUN: run, HOLDFAST_SLOT: process.env.HOLDFAST_SLOT ?? '' },
-    },
-  });
+  return {
+    deadlineMs,
+    workingDirectory: board.kind === 'emulated' ? join(run, 'rootfs') : '/',
+    environment: { HOLDFAST_DEVICE: device, HOLDFAST_RUN: run, HOLDFAST_SLOT: process.env.HOLDFAST_SLOT ?? '' },
+  };
 }

@@ -12,6 +12,7 @@ import type { Execution, Outcome } from './effects/execution.ts';
 import * as install from './effects/install.ts';
 import * as reports from './effects/reports.ts';
 import * as trial from './effects/trial.ts';
+import { awaitUse } from './effects/wait.ts';
 
 export function runEffect(effect: Effect, execution: Execution): Promise<Outcome> {
   return RUNNERS[effect](execution);
@@ -25,6 +26,8 @@ const RUNNERS: Readonly<Record<Effect, (x: Execution) => Promise<Outcome>>> = {
   'record-slot': install.recordSlot,
   'check-root': install.checkRoot,
   'note-server': install.noteServer,
+  'await-use': awaitUse,
+  'note-baseline': install.noteBaseline,
   'arm-trial': install.armTrial,
   'disarm-trial': async (x) => void (await x.ports.board.disarmTrial()),
   'request-reboot': install.requestReboot,

@@ -24,4 +24,13 @@ export function jsonLineLog(write: (line: string) => void): Log {
 
 export const stderrLog: Log = jsonLineLog((line) => process.stderr.write(`${line}\n`));
 
+/** For a person who watches: the words, and the facts behind them. */
+export const textLog: Log = (() => {
+  const line = (message: string, facts: Record<string, unknown> = {}): void =>
+    void process.stderr.write(
+      `${[message, ...Object.entries(facts).map(([name, value]) => `${name}=${value}`)].join(' ').slice(0, LINE_CAP_CHARACTERS)}\n`,
+    );
+  return { info: line, warn: line };
+})();
+
 export const silentLog: Log = { info: () => {}, warn: () => {} };

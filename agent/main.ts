@@ -2,8 +2,10 @@
 import { type ReportOptions, reportFailure } from '../platform/command-line.ts';
 import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
+import { adoptCommand } from './commands/adopt.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
+import { installCommand } from './commands/install.ts';
 import { runCommand } from './commands/run.ts';
 import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -13,8 +15,10 @@ const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<num
   run: runCommand,
   status: statusCommand,
   verify: verifyCommand,
+  install: installCommand,
   enrol: enrolCommand,
   doctor: doctorCommand,
+  adopt: adoptCommand,
 };
 
 async function main(words: readonly string[]): Promise<number> {

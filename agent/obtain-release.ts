@@ -13,8 +13,9 @@ import { accept, refuse, type Verdict } from '../trust/refusal.ts';
 import { findTarget, type Release, type ReleaseImage, verifyRelease } from '../trust/release.ts';
 import { ENVELOPE_CAP_BYTES } from '../trust/suit/envelope.ts';
 import { refreshMetadata, type TrustedMetadata } from '../trust/tuf/client.ts';
+import { releasesOf } from '../trust/tuf/listing.ts';
 import type { Targets } from '../trust/tuf/metadata.ts';
-import type { EnginePorts, EngineSettings } from './core/ports.ts';
+import { type EnginePorts, type EngineSettings, SourceUnreachable } from './core/ports.ts';
 import { countersRecord } from './storage/counters.ts';
 import { DiskMetadataStore } from './storage/metadata-store.ts';
 
@@ -60,6 +61,45 @@ export async function obtainRelease(
   const blockMaps = await fetchBlockMaps(ports, targets, release.value.images);
   if (!blockMaps.ok) return blockMaps;
   return accept({ release: release.value, blockMaps: blockMaps.value, trusted: refreshed.value });
+}
+
+/**
+ * What the source has for this device: the release at `wanted`, or the newest of its class and channel whose envelope is
+ * there (a stick rarely carries everything that the signed targets list). Only a name to ask for: `obtainRelease`
+ * verifies it. Throws as that does.
+ */
+export async function findRelease(
+  ports: ObtainPorts,
+  settings: ObtainSettings,
+  wanted: string | undefined,
+): Promise<Verdict<{ readonly releasePath: string; readonly sequence: number; readonly version: string }>> {
+  const refreshed = await refresh(ports, settings);
+  if (!refreshed.ok) return refreshed;
+  const { hardwareClass, channel } = settings.device;
+  const { targets } = refreshed.value;
+  for (const { releasePath, entry } of releasesOf(targets).toReversed()) {
+    const fits = entry.hardwareClass === hardwareClass && entry.channel === channel;
+    if (wanted === undefined ? !fits : releasePath !== wanted) continue;
+    const { sequence, version } = entry;
+    if (wanted !== undefined || (await isThere(ports, targets, releasePath))) {
+      return accept({ releasePath, sequence, version });
+    }
+  }
+  const what = wanted ?? `any release for class ${hardwareClass} in channel ${channel} whose files are there`;
+  return refuse('target-unknown', `the signed targets do not list ${what}`);
+}
+
+async function isThere(
+  ports: Pick<EnginePorts, 'source'>,
+  targets: Verified<Targets>,
+  releasePath: string,
+): Promise<boolean> {
+  try {
+    return (await fetchListed(ports, targets, releasePath, ENVELOPE_CAP_BYTES)).ok;
+  } catch (error) {
+    if (error instanceof SourceUnreachable) return false;
+    throw error;
+  }
 }
 
 async function refresh(ports: ObtainPorts, settings: ObtainSettings): Promise<Verdict<TrustedMetadata>> {

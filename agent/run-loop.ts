@@ -5,10 +5,12 @@
  *   work           drive the engine from rest to rest; it decides everything about slots
  *
  * So a halt reaches the engine while it downloads, and a server that is away never holds up a trial. MQTT hangs on the
- * conversation: without an identity there is none, and without MQTT polls come by the clock alone.
+ * conversation: without an identity there is none, and without MQTT polls come by the clock alone. Watchdogs are fed while
+ * both strands get on.
  */
 import { errorText } from '../platform/fault.ts';
 import { Backoff, withJitter } from './backoff.ts';
+import type { AgentConfig } from './config.ts';
 import { SourceUnreachable } from './core/ports.ts';
 import { readClaim } from './credentials/claim.ts';
 import { EnrolmentMustWait, enrol } from './credentials/enrolment.ts';
@@ -20,6 +22,9 @@ import { ServerSaidNo } from './transport/server-link.ts';
 import type { UpdateEngine } from './update-engine.ts';
 import { AGENT_VERSION } from './version.ts';
 import { WakeUp } from './wake-up.ts';
+import { HardwareWatchdog } from './watchdog/hardware-watchdog.ts';
+import { Liveness } from './watchdog/liveness.ts';
+import { ServiceWatchdog } from './watchdog/service-watchdog.ts';
 
 /** While the engine works: how often status goes out. */
 const STATUS_INTERVAL_MS = 1000;
@@ -27,8 +32,21 @@ const STATUS_INTERVAL_MS = 1000;
 const LAST_FLUSH_MS = 3000;
 /** What a broker may take to hear goodbye. */
 const GOODBYE_MS = 1000;
+/** A poll that brought nothing new is not worth a write: what the status file says of the last one is at most this old. */
+const SEEN_STEP_MS = 3600_000;
+/** Connections are kept for a pause shorter than this; servers close an idle one after about as long. */
+const KEPT_CONNECTION_MS = 30_000;
 /** Work that rests until somebody calls. */
 const UNTIL_CALLED_MS = 24 * 3600_000;
+
+/** Longer than any one step of a strand that is alive, such as reading a large image back from a slow card. */
+const SILENCE_MS = 30 * 60_000;
+
+/** For how long work may show no progress, with what the image's maker allows its own programs. */
+export function workSilenceMs({ health, hooks }: AgentConfig): number {
+  const { startDeadlineMs, settleMs } = health.builtin;
+  return SILENCE_MS + Math.max(health.deadlineMs, hooks.deadlineMs, startDeadlineMs + settleMs);
+}
 
 export type LoopEnd = 'reboot' | 'stopped';
 
@@ -38,26 +56,33 @@ export class RunLoop {
   readonly #talk: WakeUp;
   readonly #work: WakeUp;
   readonly #backoff: Backoff;
+  readonly #liveness: Liveness;
+  readonly #watchdog: ServiceWatchdog;
   #mqtt: MqttLink | undefined;
   #serverSeenUnixMs: number | null = null;
   #serverTrouble: string | null = null;
   #offeredActionId: string | null = null;
   #lastPicture = '';
+  #waits: string | undefined;
+  #hardware: HardwareWatchdog | undefined;
   #pollIntervalMs: number;
 
-  constructor(device: Device, engine: UpdateEngine) {
+  constructor(device: Device, engine: UpdateEngine, liveness = new Liveness(device.clock)) {
     this.#device = device;
     this.#engine = engine;
     this.#talk = new WakeUp(device.clock);
     this.#work = new WakeUp(device.clock);
     this.#backoff = new Backoff(device.random, device.config.retry);
     this.#pollIntervalMs = device.config.poll.intervalMs;
+    this.#liveness = liveness;
+    this.#watchdog = new ServiceWatchdog({ clock: device.clock, log: device.log, stuck: () => liveness.stuck() });
   }
 
   /** Until the engine asks for a reboot, or the signal fires. What is on disk is right at any moment. */
   async run(signal: AbortSignal): Promise<LoopEnd> {
     const stop = new AbortController();
     const either = AbortSignal.any([signal, stop.signal]);
+    await this.#watchdog.ready();
     const conversation = this.#converse(either);
     const stopped = new Promise<'stopped'>((resolve) =>
       signal.addEventListener('abort', () => resolve('stopped'), { once: true }),
@@ -67,6 +92,8 @@ export class RunLoop {
       return await Promise.race([this.#drive(either), stopped, conversation.then(() => stopped)]);
     } finally {
       stop.abort();
+      this.#watchdog.stop();
+      await this.#hardware?.disarm();
       await Promise.race([this.#mqtt?.stop(), this.#device.clock.sleep(GOODBYE_MS)]);
       this.#device.servers.close();
     }
@@ -87,9 +114,13 @@ export class RunLoop {
 
   async #converse(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      this.#liveness.heard('conversation', SILENCE_MS);
       const pauseMs = await this.#exchangeOrPause(signal);
       await this.#showStatus();
       if (this.#device.identity !== undefined && !signal.aborted) this.#startMqtt();
+      if (pauseMs > KEPT_CONNECTION_MS) this.#device.servers.closeIdle();
+      this.#liveness.heard('conversation', pauseMs + SILENCE_MS);
+      await this.#watchdog.turn();
       await this.#talk.sleep(pauseMs, signal);
     }
   }
@@ -137,7 +168,7 @@ export class RunLoop {
 
   #pollRequest(): Parameters<Device['link']['poll']>[0] {
     const { config, board } = this.#device;
-    const { state, stateSinceUnixMs, bootedSlot, installed, floorSequence, actionId, quarantined } =
+    const { state, stateSinceUnixMs, bootedSlot, installed, floorSequence, actionId, quarantined, waiting } =
       this.#engine.status();
     return {
       agentVersion: AGENT_VERSION,
@@ -150,6 +181,7 @@ export class RunLoop {
       installed,
       floorSequence,
       actionId,
+      waiting: waiting?.reason ?? null,
       quarantined: quarantined.slice(-16).map(({ sequence, reason }) => ({ sequence, reason: reason.slice(0, 128) })),
     };
   }
@@ -200,14 +232,31 @@ export class RunLoop {
   // --- the work
 
   async #drive(signal: AbortSignal): Promise<LoopEnd> {
+    await this.#holdHardwareWatchdog();
     while (!signal.aborted) {
-      const rest = await this.#runEngine();
+      this.#liveness.heard('work', workSilenceMs(this.#device.config));
+      const rest = await this.#runEngine().finally(() => this.#hardware?.disarm());
       if (rest.rest === 'reboot') return this.#reboot();
       if (rest.rest === 'held') this.#device.log.warn('held', { why: rest.why });
       await this.#flushQuietly();
+      const waits = this.#engine.status().waiting?.reason;
+      // Told at once: the server gives the place of a device that waits to another.
+      if (waits !== this.#waits) this.#talk.call();
+      this.#waits = waits;
+      if (rest.rest === 'retry') this.#liveness.heard('work', rest.afterMs + SILENCE_MS);
+      else this.#liveness.rests('work');
       await this.#work.sleep(rest.rest === 'retry' ? rest.afterMs : UNTIL_CALLED_MS, signal);
     }
     return 'stopped';
+  }
+
+  /** While this boot is a trial: from its first judgement until its end. */
+  async #holdHardwareWatchdog(): Promise<void> {
+    const device = this.#device.config.trial.watchdogDevice;
+    if (device === null || this.#engine.status().state !== 'trial') return;
+    const armed = await HardwareWatchdog.arm(device, () => this.#liveness.stuck());
+    if (typeof armed === 'string') this.#device.notices.say('watchdog-not-armed', armed);
+    else this.#hardware = armed;
   }
 
   async #runEngine(): ReturnType<UpdateEngine['run']> {
@@ -239,7 +288,8 @@ export class RunLoop {
   /** Status file and MQTT, when something changed. Nothing hangs on either. */
   async #showStatus(): Promise<void> {
     const status = this.#picture();
-    const picture = JSON.stringify(status);
+    const seenStep = Math.floor((status.serverSeenUnixMs ?? 0) / SEEN_STEP_MS);
+    const picture = JSON.stringify({ ...status, serverSeenUnixMs: seenStep });
     if (picture === this.#lastPicture) return;
     this.#lastPicture = picture;
     const { state, bootedSlot, installed, progress } = status;

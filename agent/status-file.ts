@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Disk } from '../platform/disk.ts';
 import { FileTooLarge } from '../platform/disk.ts';
-import { Installed, InstallState, Slot } from '../protocol/device-api.ts';
+import { Installed, InstallState, Slot, WaitReason } from '../protocol/device-api.ts';
 
 const CAP_BYTES = 64 * 1024;
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -31,6 +31,7 @@ export const AgentStatus = v.strictObject({
   floorSequence: Count,
   actionId: v.nullable(v.string()),
   heldWhy: v.string(),
+  waiting: v.nullable(v.strictObject({ reason: WaitReason, detail: v.string(), sinceUnixMs: v.nullable(Count) })),
   quarantined: v.array(v.strictObject({ sequence: Count, reason: v.string() })),
   progress: v.nullable(v.strictObject({ sequence: Count, doneBytes: Count, totalBytes: Count })),
 });

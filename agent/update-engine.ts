@@ -13,22 +13,26 @@ import { errorText, Fault } from '../platform/fault.ts';
 import type { Installed, InstallState } from '../protocol/device-api.ts';
 import { type BootSituation, recover, type TrialFlag } from './core/boot-recovery.ts';
 import { canBeCalledOff, type EventKind, next, type Transition } from './core/install-machine.ts';
+import { isLocal } from './core/local-action.ts';
 import {
   type BootFacts,
   type BootFlags,
   type EnginePorts,
   type EngineRest,
   type EngineSettings,
+  MustWait,
   type Offer,
   type Slot,
   SourceUnreachable,
 } from './core/ports.ts';
 import { isFinal, reportedQuarantine } from './core/quarantine.ts';
 import { DEFAULT_RETRY, fractionOf, retryDelayMs } from './core/schedule.ts';
-import type { Execution, Outcome, Progress } from './effects/execution.ts';
+import type { Execution, Outcome, Progress, Waiting } from './effects/execution.ts';
 import { failureCode, runEffect } from './executor.ts';
 import { DeviceState, otherSlot } from './storage/device-state.ts';
+import { History } from './storage/history.ts';
 import type { InstallJournal } from './storage/journal.ts';
+import { AGENT_VERSION } from './version.ts';
 
 /** Everything that a poll says of the device's updates. */
 export interface EngineStatus {
@@ -42,6 +46,8 @@ export interface EngineStatus {
   readonly quarantined: readonly { readonly sequence: number; readonly reason: string }[];
   /** While a release is being fetched, else null. */
   readonly progress: Progress | null;
+  /** What the action waits for, on this device; null when it gets on. */
+  readonly waiting: Waiting | null;
   /** Why the device is held, or empty. */
   readonly heldWhy: string;
 }
@@ -49,11 +55,18 @@ export interface EngineStatus {
 /** Events that end an action without success. */
 const ENDS: readonly EventKind[] = ['refused', 'failed', 'back'];
 const UNKNOWN: Installed = { sequence: 0, version: 'unknown' };
+/** How far a release came that used its attempts up, by what its predecessor finds in the journal. */
+const HOW_FAR: Partial<Record<BootSituation['journal'], string>> = {
+  armed: 'no attempt reached its agent',
+  trial: 'its agent began the trial and did not end it',
+  confirming: 'it passed and was not confirmed',
+};
 /** States in which the booted slot is not permanent yet. */
 const UNCONFIRMED: readonly InstallState[] = ['trial', 'confirming', 'rolling-back'];
 
 export class UpdateEngine {
   readonly #execution: Execution;
+  readonly #history: History;
   /** The newest offer not looked at yet; undefined: none. */
   #inbox: Offer | undefined;
   /** An action that ended without being over: it is tried again once its pause has passed. */
@@ -82,12 +95,14 @@ export class UpdateEngine {
       fetch: undefined,
       progress: null,
       progressReportedMs: Number.NEGATIVE_INFINITY,
+      waiting: null,
     };
-    this.#execution = { ports, settings, state, booted, ...memory, interrupted };
+    this.#execution = { ports, settings, state, booted, ...memory, inUseSinceMs: undefined, interrupted };
+    this.#history = new History(ports.disk, settings.stateDirectory);
   }
 
   status(): EngineStatus {
-    const { state, booted, ports, progress } = this.#execution;
+    const { state, booted, ports, progress, waiting } = this.#execution;
     const { journal, slots, counters } = state;
     const goesBack = UNCONFIRMED.includes(journal.state) && journal.target === booted.slot;
     return {
@@ -99,6 +114,7 @@ export class UpdateEngine {
       actionId: journal.action?.actionId ?? null,
       quarantined: reportedQuarantine(state.quarantine),
       progress,
+      waiting,
       heldWhy: journal.state === 'held' ? (journal.trouble?.code ?? 'unknown') : '',
     };
   }
@@ -129,7 +145,11 @@ export class UpdateEngine {
         continue;
       }
       const outcome = await this.#attempt(() => runEffect(effect, this.#execution));
-      if (outcome === undefined) this.#done += 1;
+      this.#execution.ports.onProgress?.();
+      if (outcome === undefined) {
+        if (effect === 'await-use') await this.#waitIsOver();
+        this.#done += 1;
+      } else if (outcome !== 'interrupted' && 'wait' in outcome) return this.#wait(outcome.wait);
       else if (outcome !== 'interrupted') {
         if ('rest' in outcome) return outcome.rest;
         await this.#dispatch(outcome.event, outcome.change);
@@ -137,6 +157,32 @@ export class UpdateEngine {
         if (ENDS.includes(outcome.event)) this.#postpone();
       }
     }
+  }
+
+  /** The same again later. Said, noted and journaled once, however often it is asked. */
+  async #wait({
+    afterMs,
+    ...why
+  }: {
+    reason: Waiting['reason'];
+    detail: string;
+    afterMs: number;
+  }): Promise<EngineRest> {
+    const { ports, waiting } = this.#execution;
+    if (waiting?.reason !== why.reason) {
+      await this.#dispatch('must-wait');
+      this.#execution.waiting = { ...why, sinceUnixMs: ports.clock.wallUnixMs() ?? null };
+      ports.log.info('waits', why);
+      await ports.reporter.record({ kind: 'notice', code: why.reason, detail: why.detail.slice(0, 512) });
+    }
+    return { rest: 'retry', afterMs };
+  }
+
+  /** The server gave the place away meanwhile: it hears that the device goes on, before it falls silent. */
+  async #waitIsOver(): Promise<void> {
+    if (this.#execution.waiting === null) return;
+    this.#execution.waiting = null;
+    await this.#reportState();
   }
 
   /** Nothing is owed: is what runs fit, and if so, where does the engine rest? */
@@ -189,6 +235,9 @@ export class UpdateEngine {
     } catch (error) {
       const { state, booted, ports } = this.#execution;
       const takes = (event: EventKind) => !('illegal' in next(state.journal.state, event));
+      if (error instanceof MustWait && takes('must-wait')) {
+        return { wait: { reason: error.reason, detail: error.message, afterMs: error.afterMs } };
+      }
       if (error instanceof SourceUnreachable && takes('source-away')) {
         ports.log.info('the source cannot be reached; trying again later', { detail: errorText(error) });
         return { event: 'source-away' };
@@ -206,9 +255,23 @@ export class UpdateEngine {
     const transition = next(before, event);
     if ('illegal' in transition) throw new Error(`illegal transition: ${event} in state ${before}`);
     await this.#enter(transition, change);
+    await this.#noteEvent(before, event, change);
     if (transition.state === before) return;
     ports.log.info(`${before} → ${transition.state}`, { event });
     await this.#reportState();
+  }
+
+  async #noteEvent(before: InstallState, event: EventKind, { trouble }: Partial<InstallJournal>): Promise<void> {
+    const { journal } = this.#execution.state;
+    await this.#history.note({
+      kind: 'event',
+      atUnixMs: this.#execution.ports.clock.wallUnixMs() ?? null,
+      before,
+      event,
+      state: journal.state,
+      actionId: journal.action?.actionId ?? null,
+      why: trouble == null ? '' : `${trouble.code}: ${trouble.detail}`,
+    });
   }
 
   async #enter(transition: Transition, change: Partial<InstallJournal>): Promise<void> {
@@ -217,6 +280,7 @@ export class UpdateEngine {
       transition.state === state.journal.state ? state.journal.sinceUnixMs : (ports.clock.wallUnixMs() ?? null);
     await state.journalTo({ ...change, state: transition.state, owed: [...transition.effects], sinceUnixMs });
     this.#done = 0;
+    this.#execution.waiting = null;
     if (transition.state === 'checking') this.#execution.obtained = undefined;
   }
 
@@ -231,6 +295,8 @@ export class UpdateEngine {
     const offer = this.#inbox;
     const { journal } = this.#execution.state;
     if (offer === undefined) return undefined;
+    // What a person began, a person ends: no server knows of it.
+    if (isLocal(journal.action) && !isLocal(offer)) return undefined;
     if (offer === null) return canBeCalledOff(journal.state) ? 'halt' : undefined;
     if (journal.state === 'idle' || journal.state === 'held') return journal.owed.length > 0 ? undefined : 'offered';
     if (offer.actionId === journal.action?.actionId) return undefined;
@@ -310,7 +376,7 @@ export class UpdateEngine {
     ports.log.info('started', { rule: recovery.rule, slot: booted.slot, trial: onTrial, journal: situation.journal });
     const before = state.journal.state;
     const owed = recovery.effects === 'as-journaled' ? state.journal.owed : [...recovery.effects];
-    const why = recovery.reason === '' ? undefined : this.#troubleAtStart(situation, recovery);
+    const why = recovery.reason === '' ? undefined : await this.#troubleAtStart(situation, recovery);
     await this.#enter(
       { state: recovery.state, effects: owed },
       {
@@ -318,19 +384,32 @@ export class UpdateEngine {
         ...(recovery.state === 'rolling-back' && state.journal.target === null ? { target: booted.slot } : {}),
       },
     );
+    await this.#history.note({
+      kind: 'start',
+      atUnixMs: ports.clock.wallUnixMs() ?? null,
+      agentVersion: AGENT_VERSION,
+      bootId: booted.bootId,
+      slot: booted.slot,
+      situation,
+      rule: recovery.rule,
+      state: recovery.state,
+    });
     await this.#reportBooted(onTrial);
     for (const finding of state.findings) await ports.reporter.record({ kind: 'notice', ...finding });
     if (recovery.state !== before) await this.#reportState();
   }
 
-  #troubleAtStart(
+  async #troubleAtStart(
     situation: BootSituation,
     recovery: { readonly reason: string; readonly quarantine: boolean; readonly rule: string },
-  ): InstallJournal['trouble'] {
+  ): Promise<InstallJournal['trouble']> {
     const unfit = this.#unfit();
     if (recovery.reason === 'booted-below-floor' && unfit !== undefined) return unfit;
-    const { bootId } = this.#execution.booted;
-    const detail = `boot recovery, rule ${recovery.rule}: ${JSON.stringify(situation)}`;
+    const { booted, ports } = this.#execution;
+    const { bootId } = booted;
+    const rule = `boot recovery, rule ${recovery.rule}: ${JSON.stringify(situation)}`;
+    const far = recovery.quarantine ? `${HOW_FAR[situation.journal] ?? ''}${(await ports.lastBootEnd?.()) ?? ''}` : '';
+    const detail = `${far}${far === '' ? '' : '; '}${rule}`.slice(0, 512);
     return { code: recovery.reason, detail, quarantine: recovery.quarantine, bootId };
   }
 

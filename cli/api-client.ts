@@ -166,6 +166,14 @@ export class ApiClient {
     throw faultOfAnswer(answer, url);
   }
 
+  /** Bytes `first` to `last` of an artifact, both inclusive; at most ARTIFACT_PIECE_CAP_BYTES of them. */
+  async artifactPiece(sha256: string, first: number, last: number): Promise<Uint8Array> {
+    const url = this.#url(`${OPERATOR_PATHS.artifacts}/${sha256}`);
+    const answer = await this.#send(url, 'GET', undefined, { range: `bytes=${first}-${last}` });
+    if (answer.status >= 400) throw faultOfAnswer(answer, url);
+    return answer.body;
+  }
+
   /** Uploads a file in one stream; the server refuses what does not have this digest. */
   async putArtifact(
     artifact: { readonly path: string; readonly sizeBytes: number; readonly sha256: string },

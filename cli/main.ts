@@ -12,6 +12,7 @@ import { addKeysCommands } from './commands/keys.ts';
 import { addLoginCommands } from './commands/login.ts';
 import { addPeopleCommands } from './commands/people.ts';
 import { addReleaseCommands } from './commands/release.ts';
+import { addReplayCommand } from './commands/replay.ts';
 import { addRolloutCommands } from './commands/rollout.ts';
 
 const VERSION = '0.1.0';
@@ -54,6 +55,7 @@ function createProgram(finish: Finish): Command {
   addReleaseCommands(program, finish);
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
+  addReplayCommand(program, finish);
   addPeopleCommands(program, finish);
   addDevCommands(program, finish);
   return program;

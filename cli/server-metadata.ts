@@ -18,8 +18,13 @@ export interface ServerMetadataRequest {
   readonly nowUnixS: number;
 }
 
+export interface ServerMetadata extends BaseMetadata {
+  /** Timestamp, snapshot, targets and the roots after the anchor, by name, as they came and verified. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
 /** Faults carry trust/'s refusal codes: an expired timestamp, a broken root chain, a rollback. */
-export async function fetchServerMetadata(request: ServerMetadataRequest): Promise<BaseMetadata> {
+export async function fetchServerMetadata(request: ServerMetadataRequest): Promise<ServerMetadata> {
   const { api, serverUrl, anchor } = request;
   const where = `${serverUrl} (metadata)`;
   const cure = 'Look at the server: its online keys renew timestamp and snapshot; root and targets need people.';
@@ -27,6 +32,7 @@ export async function fetchServerMetadata(request: ServerMetadataRequest): Promi
   if (!first.ok) throw faultOfRefusal(first, where, 'Log in again, or name a good root with --root.');
   const stored = new Map<RoleName, Uint8Array>([['root', anchor]]);
   const roots = [{ version: first.value.version, bytes: anchor }];
+  const files = new Map<string, Uint8Array>();
   let targetsBytes: Uint8Array | undefined;
   const verdict = await refreshMetadata({
     store: {
@@ -45,6 +51,7 @@ export async function fetchServerMetadata(request: ServerMetadataRequest): Promi
         const bytes = await api.metadata(name);
         if (bytes !== undefined && bytes.length > capBytes)
           return refuse('input-too-large', `${name} has ${bytes.length} bytes`);
+        if (bytes !== undefined) files.set(name, bytes);
         return accept(bytes);
       },
     },
@@ -55,5 +62,5 @@ export async function fetchServerMetadata(request: ServerMetadataRequest): Promi
   if (targetsBytes === undefined || targetsBytes.length > METADATA_CAP_BYTES.targets) {
     throw faultOfRefusal(refuse('metadata-missing', 'the server has no targets metadata'), where, cure);
   }
-  return { root: verdict.value.root, roots, targets: verdict.value.targets, targetsBytes };
+  return { root: verdict.value.root, roots, targets: verdict.value.targets, targetsBytes, files };
 }

@@ -7,7 +7,7 @@
  */
 import * as v from 'valibot';
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** The oldest protocol version that the server still answers. */
 export const OLDEST_PROTOCOL_VERSION = 1;
 
@@ -62,6 +62,10 @@ export const InstallState = v.picklist([
 ]);
 export type InstallState = v.InferOutput<typeof InstallState>;
 
+/** Why a device puts off what it could do now. Each is a reason of the closed list too (reasons.ts). */
+export const WaitReason = v.picklist(['in-use', 'link-metered', 'budget-spent']);
+export type WaitReason = v.InferOutput<typeof WaitReason>;
+
 // --- enrolment ---------------------------------------------------------------------------------------------------
 
 export const NonceRequest = v.strictObject({ protocol: Count, claimId: Name });
@@ -109,6 +113,8 @@ export const PollRequest = v.strictObject({
   /** The action the device works on, or null. */
   actionId: v.nullable(Name),
   quarantined: v.pipe(v.array(v.strictObject({ sequence: Count, reason: Text(128) })), v.maxLength(16)),
+  /** What the action waits for, on the device; null when it gets on. Since protocol 2. */
+  waiting: v.optional(v.nullable(WaitReason), null),
 });
 export type PollRequest = v.InferOutput<typeof PollRequest>;
 

@@ -254,8 +254,10 @@ export const AuditAnswer = v.strictObject({
   entries: v.array(AuditEntry),
   chain: v.strictObject({ ok: v.boolean(), entries: Count, brokenAtIndex: v.nullable(Count) }),
 });
-/** PUT `artifacts/:sha256`. HEAD answers 200 with content-length, or 404. */
+/** PUT `artifacts/:sha256`. HEAD answers 200 with content-length, or 404. GET answers one range. */
 export const ArtifactAnswer = v.strictObject({ sha256: Sha256Hex, sizeBytes: Count });
+/** The most that one answer to GET carries. */
+export const ARTIFACT_PIECE_CAP_BYTES = 8 * 1024 ** 2;
 /** The most that one artifact may have. */
 export const ARTIFACT_CAP_BYTES = 8 * 1024 * 1024 * 1024;
 /** No JSON body of the operator API is larger, but that of `publish`. */

@@ -63,6 +63,21 @@ export const REASONS = {
     next: 'It reboots into a trial.',
     cure: 'Wait, or reboot the device.',
   },
+  'in-use': {
+    meaning: 'The application on the device says that it is in use.',
+    next: 'The device goes on by itself when that ends, or when its limit of waiting is reached.',
+    cure: 'Wait, or end the use; hooks.inUse of agent.json has the limit.',
+  },
+  'link-metered': {
+    meaning: 'The device is on a metered link, and its configuration gives images no budget there.',
+    next: 'It fetches the release once it has another link.',
+    cure: 'Connect it to a link that is not metered, or give network.budget in its agent.json.',
+  },
+  'budget-spent': {
+    meaning: 'The device is on a metered link and has used up what images may take there in this period.',
+    next: 'It goes on in the next period, or on a link that is not metered.',
+    cure: 'Wait, connect it to another link, or raise network.budget in its agent.json.',
+  },
   'on-trial': {
     meaning: 'The device runs the release on trial; its checks have not finished.',
     next: 'It confirms, or goes back.',

@@ -15,7 +15,7 @@ import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { endWithSignals, ROOT } from './gate/run-program.ts';
 import { runTests } from './gate/vitest-run.ts';
-import type { Removal } from './mutations/removals.ts';
+import type { Removal } from './mutations/removal.ts';
 import { REMOVALS } from './mutations/removals.ts';
 
 /** Without a check some tests wait for what never comes. */

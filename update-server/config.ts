@@ -95,6 +95,15 @@ export function decodeCommandLine(args: readonly string[], version: string): Ser
   return config;
 }
 
+/** The options of `holdfast-server run`, for its document. */
+export function serverOptions(): { readonly flags: string; readonly description: string; readonly standard: string }[] {
+  const run = buildCommand('', () => undefined).commands.find((command) => command.name() === 'run');
+  return (run?.options ?? []).map(({ flags, description, defaultValue }) => {
+    const none = defaultValue === undefined || defaultValue === false || Array.isArray(defaultValue);
+    return { flags, description, standard: none ? '' : String(defaultValue) };
+  });
+}
+
 function buildCommand(version: string, onRun: (options: Options) => void): Command {
   const program = new Command('holdfast-server')
     .description('The update server: enrols devices, publishes signed releases, rolls them out.')

@@ -6,7 +6,8 @@
  */
 import type { Verified } from '../../trust/bytes.ts';
 import type { Verdict } from '../../trust/refusal.ts';
-import type { BlockWay, ImageFacts, NotGot, WantedBlock, WayName } from './way.ts';
+import type { WayName } from './fetched-bytes.ts';
+import type { BlockWay, ImageFacts, NotGot, WantedBlock } from './way.ts';
 import { fetchWhole } from './whole-way.ts';
 
 /** So many failures, and more of them than a quarter of what it made: the way is given up. */

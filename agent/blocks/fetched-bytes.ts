@@ -3,7 +3,9 @@
  * that they are counted, also when the transfer breaks.
  */
 import type { ImageTransport, RangeMemory, TransportAnswer } from '../core/ports.ts';
-import type { WayName } from './way.ts';
+
+/** From the cheapest on. `copy`: the running slot holds the same image. */
+export type WayName = 'copy' | 'recipe' | 'pieces' | 'packed' | 'whole';
 
 export class FetchedBytes {
   readonly #byWay = new Map<WayName, number>();

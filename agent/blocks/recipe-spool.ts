@@ -162,7 +162,8 @@ export class RecipeSpool implements RecipeReader {
 
 /** Removes every spool, those of images that nobody asks for any more too. */
 export async function removeSpools(disk: Disk, directory: string): Promise<void> {
-  for (const name of (await orWithout(disk.list(directory))) ?? []) await orWithout(disk.remove(`${directory}/${name}`));
+  for (const name of (await orWithout(disk.list(directory))) ?? [])
+    await orWithout(disk.remove(`${directory}/${name}`));
 }
 
 async function takeUp(

@@ -7,12 +7,8 @@ import type { Verified } from '../../trust/bytes.ts';
 import type { ReleaseImage } from '../../trust/release.ts';
 import type { BlockMemory } from '../block-memory.ts';
 import type { EnginePorts } from '../core/ports.ts';
-import type { FetchedBytes } from './fetched-bytes.ts';
+import type { FetchedBytes, WayName } from './fetched-bytes.ts';
 import type { Patience } from './patience.ts';
-
-/** From the cheapest on. `copy`: the active slot holds the same image. */
-export const WAYS = ['copy', 'recipe', 'pieces', 'packed', 'whole'] as const;
-export type WayName = (typeof WAYS)[number];
 
 /** One image of the release, and what its ways share. */
 export interface ImageFacts {

@@ -21,14 +21,23 @@ export interface ProgramEnd {
 export type RunProgram = (
   path: string,
   words: readonly string[],
-  given?: { readonly input?: string; readonly deadlineMs?: number },
+  given?: {
+    readonly input?: string;
+    readonly deadlineMs?: number;
+    /** Besides PATH. */
+    readonly environment?: Readonly<Record<string, string>>;
+  },
 ) => Promise<ProgramEnd>;
 
 /** Throws a Fault (exit 5) when the program cannot be started. */
-export const runProgram: RunProgram = (path, words, { input = '', deadlineMs = PROGRAM_DEADLINE_MS } = {}) =>
+export const runProgram: RunProgram = (
+  path,
+  words,
+  { input = '', deadlineMs = PROGRAM_DEADLINE_MS, environment } = {},
+) =>
   new Promise((resolve, reject) => {
     const child = spawn(path, [...words], {
-      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin` },
+      env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/bin:/sbin:/bin`, ...environment },
       detached: true,
     });
     const output = { stdout: '', stderr: '' };
@@ -62,6 +71,13 @@ export const runProgram: RunProgram = (path, words, { input = '', deadlineMs = P
     // A program that does not read its input is no error of ours.
     child.stdin.on('error', () => {});
     child.stdin.end(input);
+  });
+
+/** The same for a program that a machine may do without: undefined when it cannot be started. */
+export const askProgram = (...asked: Parameters<RunProgram>): Promise<ProgramEnd | undefined> =>
+  runProgram(...asked).catch((error: unknown) => {
+    if (error instanceof Fault) return undefined;
+    throw error;
   });
 
 /** The program ended as it should; otherwise a Fault (exit 5) with what it said. */

@@ -7,13 +7,14 @@ import { readConfig } from '../config.ts';
 import { readClaim } from '../credentials/claim.ts';
 import { Device } from '../device.ts';
 import { stderrLog } from '../log.ts';
-import { RunLoop } from '../run-loop.ts';
+import { RunLoop, workSilenceMs } from '../run-loop.ts';
 import { holdDataDirectory } from '../single-instance.ts';
 import { AGENT_VERSION } from '../version.ts';
+import { Liveness } from '../watchdog/liveness.ts';
 
 export async function runCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
-  const held = await holdDataDirectory(config.dataDirectory);
+  const held = holdDataDirectory(config.dataDirectory);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const device = await Device.open(config, stderrLog);
@@ -25,7 +26,9 @@ export async function runCommand(options: CommandOptions): Promise<number> {
     board: config.board.kind,
     server: device.servers.description,
   });
-  const loop = new RunLoop(device, await device.openEngine(deviceId));
+  const liveness = new Liveness(device.clock);
+  const onProgress = (): void => liveness.heard('work', workSilenceMs(config));
+  const loop = new RunLoop(device, await device.openEngine(deviceId, undefined, onProgress), liveness);
   const end = options.once ? await loop.runOnce(stop.signal) : await loop.run(stop.signal);
   stderrLog.info('ended', { end });
   held.close();

@@ -74,7 +74,7 @@ export const RECOVERY_RULES: readonly RecoveryRule[] = [
   { name: 'disarmed-not-left',    booted: 'target', onTrial: false, flag: ['none'], journal: ['rolling-back'],        belowFloor: '*', gives: enter('rolling-back', 'as-journaled') },
   // The old slot, and a trial was owed, or is over.
   { name: 'attempts-exhausted',   booted: 'other',  onTrial: false, flag: ['spent'],   journal: ['armed', 'trial', 'confirming'], belowFloor: '*', gives: enter('rolling-back', BACK, 'trial-attempts-exhausted', true) },
-  { name: 'reboot-owed',          booted: 'other',  onTrial: false, flag: ['pending'], journal: ['armed', 'trial', 'confirming'], belowFloor: '*', gives: enter('armed', ['request-reboot']) },
+  { name: 'reboot-owed',          booted: 'other',  onTrial: false, flag: ['pending'], journal: ['armed', 'trial', 'confirming'], belowFloor: '*', gives: enter('armed', ['await-use', 'request-reboot']) },
   { name: 'not-yet-armed',        booted: 'other',  onTrial: false, flag: ['none'],    journal: ['armed'],                        belowFloor: '*', gives: enter('armed', 'as-journaled') },
   { name: 'trial-ended-unseen',   booted: 'other',  onTrial: false, flag: ['none'],    journal: ['trial'],                        belowFloor: '*', gives: enter('rolling-back', BACK, 'trial-attempts-exhausted', true) },
   { name: 'confirmed-not-booted', booted: 'other',  onTrial: false, flag: '*',         journal: ['confirming', 'sealing'],        belowFloor: '*', gives: enter('rolling-back', ['retire-slot', ...BACK], 'confirmed-slot-did-not-boot') },

@@ -33,6 +33,8 @@ export const EVENT_KINDS = [
   'failed',
   /** The source cannot be reached; the same work is tried again later. */
   'source-away',
+  /** The device has a reason to wait (the application is in use, a metered link); the same work is tried again later. */
+  'must-wait',
   'health-passed',
   'health-failed',
   /** A server that was there before the trial stayed away beyond the limit. */
@@ -63,8 +65,13 @@ export const EFFECTS = [
   'check-root',
   /** Note whether the server can be reached: a trial may only be judged by it if it could. */
   'note-server',
+  /** Wait while the application says that it is in use, up to a limit. */
+  'await-use',
+  /** Note, durably, what is wrong with the machine already: a trial is not judged by it. */
+  'note-baseline',
   'arm-trial',
   'disarm-trial',
+  /** The application's chance to save, then the reboot. */
   'request-reboot',
   /** Health checks, and the server if it was there before. */
   'judge-trial',
@@ -98,6 +105,9 @@ function to(state: InstallState, ...effects: Effect[]): Transition {
   return { state, effects };
 }
 
+/** It waits before it arms: a power cut while the application is in use boots what it was used with. */
+const ARM = ['await-use', 'note-server', 'note-baseline', 'arm-trial', 'request-reboot'] as const;
+
 export const INSTALL_MACHINE: Readonly<Record<InstallState, Row>> = {
   // Disk: the booted slot is confirmed, no trial is owed. Power cut: the same slot boots, and is idle again.
   idle: {
@@ -123,6 +133,7 @@ export const INSTALL_MACHINE: Readonly<Record<InstallState, Row>> = {
     refused: to('idle', 'report-refused', 'settle'),
     failed: to('idle', 'report-failed', 'settle'),
     'source-away': to('downloading', 'fill-slot'),
+    'must-wait': to('downloading', 'fill-slot'),
     halt: to('idle', 'settle'),
     superseded: to('checking', 'obtain'),
     'root-rotated': to('checking', 'obtain'),
@@ -138,14 +149,15 @@ export const INSTALL_MACHINE: Readonly<Record<InstallState, Row>> = {
   },
   // Disk: the inactive slot holds the verified release, out of the order. Power cut: checks again, fetches no block twice.
   staged: {
-    'root-current': to('armed', 'note-server', 'arm-trial', 'request-reboot'),
+    'root-current': to('armed', ...ARM),
     failed: to('idle', 'report-failed', 'settle'),
     halt: to('idle', 'settle'),
     superseded: to('checking', 'obtain'),
     'root-rotated': to('checking', 'obtain'),
   },
-  // Disk: the trial is armed, or about to be; a reboot is owed. Power cut: is that reboot, or arms again.
+  // Disk: the trial is armed, or about to be; a reboot is owed. Power cut: is that reboot, or waits and arms again.
   armed: {
+    'must-wait': to('armed', ...ARM),
     failed: to('idle', 'disarm-trial', 'report-failed', 'settle'),
     halt: to('idle', 'disarm-trial', 'settle'),
     superseded: to('checking', 'disarm-trial', 'obtain'),

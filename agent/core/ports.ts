@@ -3,7 +3,7 @@
  * implement them; tests and the simulator implement them too.
  */
 import type { Disk } from '../../platform/disk.ts';
-import type { Action, ReportEvent, Slot } from '../../protocol/device-api.ts';
+import type { Action, ReportEvent, Slot, WaitReason } from '../../protocol/device-api.ts';
 import type { Verdict } from '../../trust/refusal.ts';
 
 export type { Slot };
@@ -115,6 +115,23 @@ export class SourceUnreachable extends Error {
   override readonly name = 'SourceUnreachable';
 }
 
+/** The work may go on, and the device has a reason not to yet. What was fetched so far is kept, as with a source away. */
+export class MustWait extends SourceUnreachable {
+  readonly reason: WaitReason;
+  readonly afterMs: number;
+
+  constructor(reason: WaitReason, detail: string, afterMs: number) {
+    super(detail);
+    this.reason = reason;
+    this.afterMs = afterMs;
+  }
+}
+
+/** How the machine was before an update: what was wrong then is not the release's fault. */
+export interface HealthBaseline {
+  readonly failedUnits: readonly string[];
+}
+
 export interface HealthVerdict {
   readonly healthy: boolean;
   /** Name of the first check that failed, or empty. */
@@ -124,8 +141,21 @@ export interface HealthVerdict {
 }
 
 export interface HealthChecker {
-  /** Runs every local check once, each within its deadline. The network is not among them. */
-  check(): Promise<HealthVerdict>;
+  /**
+   * Runs every local check once, each within its deadline. The network is not among them. Without a baseline nothing
+   * is blamed that needs one.
+   */
+  check(baseline?: HealthBaseline): Promise<HealthVerdict>;
+  /** Asked before a trial is armed; a checker that compares with nothing has none. */
+  baseline?(): Promise<HealthBaseline | undefined>;
+}
+
+/** The application on the device, as far as it has a say in updates. */
+export interface Application {
+  /** Why it should not be disturbed now, in a few words; undefined: it may be. */
+  inUse(): Promise<string | undefined>;
+  /** Its chance to save. What failed, a line each: that is told, and holds nothing up. */
+  beforeReboot(): Promise<readonly string[]>;
 }
 
 /** Is the server reachable? Asked during a trial only when it was reachable before it. */
@@ -164,6 +194,11 @@ export interface EnginePorts {
   readonly server: ServerReachability;
   readonly reporter: Reporter;
   readonly log: Log;
+  readonly application?: Application;
+  /** What the machine kept of how its last boot ended (a watchdog, a panic), in words; empty when nothing. */
+  readonly lastBootEnd?: () => Promise<string>;
+  /** Called whenever work got on. Silence for long is a hang. */
+  readonly onProgress?: () => void;
 }
 
 export interface EngineSettings {
@@ -182,6 +217,8 @@ export interface EngineSettings {
   readonly transportWaitMs?: number;
   /** Pauses after a failure; without it, 2 seconds growing to 15 minutes. */
   readonly retry?: { readonly baseMs: number; readonly capMs: number };
+  /** How long in all, for one action, an application may put things off. */
+  readonly inUse?: { readonly limitMs: number; readonly askEveryMs: number; readonly download: boolean };
 }
 
 /** How a run of the engine came to rest. */

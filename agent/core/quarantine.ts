@@ -63,6 +63,7 @@ const FINAL_CODES: readonly string[] = [
   'release-quarantined',
   'network-returns-exhausted',
   'board-has-no-slots',
+  'local-source-gone',
   // Counters never fall.
   'sequence-not-newer',
   'sequence-below-floor',

@@ -15,6 +15,7 @@ import { ServerLink } from '../transport/server-link.ts';
 import { ServerPool } from '../transport/server-pool.ts';
 import { readTrustedRoot } from '../trusted-root.ts';
 import { advice, type DoctorRow, examine, missing, ok } from './finding.ts';
+import { checkSafety } from './safety-checks.ts';
 
 const OLDEST_NODE = [22, 15] as const;
 
@@ -23,7 +24,7 @@ export async function checkMachine(config: AgentConfig, disk: Disk, watchdog = '
     async () => [checkNode(process.versions.node)],
     () => examine('data-directory', () => checkData(config)),
     async () => [checkClock(config)],
-    () => checkWatchdog(watchdog),
+    () => examine('safety', () => checkSafety(config, watchdog)),
     () => examine('trusted-root', () => checkRoot(config, disk)),
     () => examine('identity', () => checkIdentity(config, disk)),
     () => examine('server', () => checkServer(config, disk)),
@@ -64,23 +65,12 @@ function checkClock({ clock }: AgentConfig): DoctorRow {
   );
 }
 
-async function checkWatchdog(path: string): Promise<DoctorRow[]> {
-  const there = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (there) return [ok('watchdog', path)];
-  const cure =
-    'Enable it in the kernel and RuntimeWatchdogSec= in systemd; on a Raspberry Pi kernel_watchdog_timeout too.';
-  return [advice('watchdog', `there is no ${path}: a trial that hangs stays until somebody cuts the power`, cure)];
-}
-
 async function checkRoot(config: AgentConfig, disk: Disk): Promise<DoctorRow[]> {
   const { version, expires, holdfast } = await readTrustedRoot(disk, silentLog, config);
   return [ok('trusted-root', `version ${version}, ${holdfast.environment}, until ${expires}`)];
 }
 
-async function checkIdentity({ dataDirectory, claimFile }: AgentConfig, disk: Disk): Promise<DoctorRow[]> {
+export async function checkIdentity({ dataDirectory, claimFile }: AgentConfig, disk: Disk): Promise<DoctorRow[]> {
   const identity = await readIdentity(disk, identityPaths(dataDirectory));
   if (identity !== undefined) return [ok('identity', `enrolled as ${identity.deviceId}`)];
   const { claimId } = await readClaim(disk, claimFile);

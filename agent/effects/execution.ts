@@ -3,6 +3,8 @@
  *
  * May not: change anything; these are the words that the effects share.
  */
+
+import type { WaitReason } from '../../protocol/device-api.ts';
 import type { ReleaseFetch } from '../blocks/release-fetch.ts';
 import type { EventKind } from '../core/install-machine.ts';
 import type { BootFacts, EnginePorts, EngineRest, EngineSettings, Slot } from '../core/ports.ts';
@@ -16,6 +18,12 @@ export interface Progress {
   readonly totalBytes: number;
 }
 
+export interface Waiting {
+  readonly reason: WaitReason;
+  readonly detail: string;
+  readonly sinceUnixMs: number | null;
+}
+
 export interface Execution {
   readonly ports: EnginePorts;
   readonly settings: EngineSettings;
@@ -27,6 +35,9 @@ export interface Execution {
   fetch: ReleaseFetch | undefined;
   progress: Progress | null;
   progressReportedMs: number;
+  waiting: Waiting | null;
+  /** In use without a break since this answer of the application's (monotonic). */
+  inUseSinceMs: number | undefined;
   /** The server wants something else of us. */
   readonly interrupted: () => boolean;
 }
@@ -37,6 +48,8 @@ export type Outcome =
   /** The state's outcome; `change` goes into the journal together with the transition. */
   | { readonly event: EventKind; readonly change?: Partial<InstallJournal> }
   | { readonly rest: EngineRest }
+  /** `must-wait`, and the same again after so long. */
+  | { readonly wait: { readonly reason: WaitReason; readonly detail: string; readonly afterMs: number } }
   /** Stopped between two blocks to look at what the server wants; the effect is still owed. */
   | 'interrupted';
 

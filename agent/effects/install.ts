@@ -9,14 +9,17 @@ import { decodeTufDate } from '../../trust/time.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
 import { ReleaseFetch } from '../blocks/release-fetch.ts';
 import { NO_SLOTS } from '../boards/none.ts';
+import { isLocal } from '../core/local-action.ts';
 import { actionMayTry, isQuarantined } from '../core/quarantine.ts';
 import { compileHotCode } from '../hot-code.ts';
 import { type ObtainedRelease, obtainRelease } from '../obtain-release.ts';
 import { readBack } from '../slot-reader.ts';
 import { fillSlot } from '../slot-writer.ts';
+import { baselineRecord } from '../storage/baseline-record.ts';
 import type { InstallJournal } from '../storage/journal.ts';
 import { DiskMetadataStore } from '../storage/metadata-store.ts';
 import { type Execution, type Outcome, type Progress, refused, targetOf, trouble, underWay } from './execution.ts';
+import { awaitUse } from './wait.ts';
 
 const PROGRESS_EVERY_MS = 2_000;
 /** For smaller forms of an image that the server is still making. Who tries things out does not wait long. */
@@ -27,6 +30,10 @@ export async function obtain(x: Execution): Promise<Outcome> {
   if (action === null) return { event: 'failed', change: trouble(x, 'action-lost', 'the journal names no action') };
   if (x.ports.board.kind === 'none') {
     return { event: 'failed', change: trouble(x, NO_SLOTS, 'this device has no slots to install to') };
+  }
+  if (isLocal(action) && x.settings.offline !== true) {
+    const detail = 'the device started again without the directory that the release came from; install it once more';
+    return { event: 'failed', change: trouble(x, 'local-source-gone', detail) };
   }
   if (!actionMayTry(x.state.quarantine, action.actionId)) {
     const detail = 'the server was lost in three trials of this release; a new action lets it try again';
@@ -83,6 +90,8 @@ export async function retireSlot(x: Execution): Promise<Outcome> {
 export async function fill(x: Execution): Promise<Outcome> {
   const { obtained } = x;
   if (obtained === undefined) return { event: 'root-rotated', change: {} };
+  const wait = x.settings.inUse?.download === true ? await awaitUse(x) : undefined;
+  if (wait !== undefined) return wait;
   compileHotCode();
   if (x.fetch?.obtained !== obtained) await endFetch(x);
   x.fetch ??= beginFetch(x, obtained);
@@ -130,6 +139,8 @@ export async function endFetch(x: Execution): Promise<void> {
 
 async function noteProgress(x: Execution, progress: Progress): Promise<void> {
   x.progress = progress;
+  x.waiting = null;
+  x.ports.onProgress?.();
   const nowMs = x.ports.clock.monotonicMs();
   if (progress.doneBytes < progress.totalBytes && nowMs - x.progressReportedMs < PROGRESS_EVERY_MS) return;
   x.progressReportedMs = nowMs;
@@ -177,12 +188,28 @@ export async function noteServer(x: Execution): Promise<Outcome> {
   return undefined;
 }
 
+export async function noteBaseline(x: Execution): Promise<Outcome> {
+  const actionId = x.state.journal.action?.actionId;
+  const baseline = await x.ports.health.baseline?.();
+  if (actionId === undefined || baseline === undefined) return undefined;
+  const failedUnits = [...baseline.failedUnits];
+  await baselineRecord(x.ports.disk, x.settings.stateDirectory).write({
+    format: 'holdfast-baseline-1',
+    actionId,
+    failedUnits,
+  });
+  return undefined;
+}
+
 export async function armTrial(x: Execution): Promise<Outcome> {
   await x.ports.board.armTrial(targetOf(x));
   return undefined;
 }
 
 export async function requestReboot(x: Execution): Promise<Outcome> {
+  for (const failed of (await x.ports.application?.beforeReboot()) ?? []) {
+    await x.ports.reporter.record({ kind: 'notice', code: 'before-reboot-failed', detail: failed.slice(0, 512) });
+  }
   await x.ports.board.requestReboot();
   return { rest: { rest: 'reboot' } };
 }

@@ -6,7 +6,9 @@
 import { countersAfterConfirm, slotReachesFloor } from '../../trust/counter.ts';
 import { raiseTimeFloor } from '../../trust/time.ts';
 import { decideTrial } from '../core/health-decision.ts';
+import type { HealthBaseline } from '../core/ports.ts';
 import { addToQuarantine, countNetworkReturn, pruneQuarantine } from '../core/quarantine.ts';
+import { baselineRecord } from '../storage/baseline-record.ts';
 import { otherSlot } from '../storage/device-state.ts';
 import { type Execution, type Outcome, trouble, underWay } from './execution.ts';
 import { requestReboot } from './install.ts';
@@ -17,7 +19,7 @@ const SERVER_ASK_MS = 1_000;
 export async function judgeTrial(x: Execution): Promise<Outcome> {
   const { clock, health, server } = x.ports;
   const { serverBefore } = x.state.journal;
-  const verdict = await health.check();
+  const verdict = await health.check(await readBaseline(x));
   const startedMs = clock.monotonicMs();
   for (;;) {
     const decision = decideTrial({
@@ -32,8 +34,16 @@ export async function judgeTrial(x: Execution): Promise<Outcome> {
       const event = decision.quarantine ? 'health-failed' : 'server-lost';
       return { event, change: trouble(x, decision.reason, decision.detail, decision.quarantine) };
     }
+    x.ports.onProgress?.();
     await clock.sleep(SERVER_ASK_MS);
   }
+}
+
+/** Of this very update; undefined when the release before kept none, or it is lost: then nothing is blamed by it. */
+async function readBaseline(x: Execution): Promise<HealthBaseline | undefined> {
+  const found = await baselineRecord(x.ports.disk, x.settings.stateDirectory).read();
+  if (found.found !== 'whole' || found.value.actionId !== x.state.journal.action?.actionId) return undefined;
+  return found.value;
 }
 
 export async function confirmSlot(x: Execution): Promise<Outcome> {

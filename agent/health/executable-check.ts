@@ -1,5 +1,5 @@
 /**
- * One executable of the image's health folder, run once. Exit status 0 is healthy; anything else, a signal, or the
+ * One executable of the image's (a health check, a hook), run once. Exit status 0 is healthy; anything else, a signal, or the
  * deadline is not. It runs in a process group of its own, and the whole group is killed when it is done: a check must
  * not leave anything behind, nor outlive its deadline through a child.
  */
@@ -19,6 +19,8 @@ export interface CheckSettings {
 
 export interface CheckOutcome {
   readonly healthy: boolean;
+  /** Exit status; null when a signal or the deadline ended it, or it did not start. */
+  readonly status: number | null;
   /** What it printed last, one line. */
   readonly detail: string;
 }
@@ -40,20 +42,20 @@ export function runExecutableCheck(path: string, settings: CheckSettings): Promi
       killGroup(child.pid);
     }, settings.deadlineMs);
     let settled = false;
-    const settle = (healthy: boolean, why: string): void => {
+    const settle = (status: number | null, why: string): void => {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
       killGroup(child.pid);
       child.stdout.destroy();
       child.stderr.destroy();
-      resolve({ healthy, detail: (output.lastLine() || why).slice(0, DETAIL_CAP_CHARACTERS) });
+      resolve({ healthy: status === 0, status, detail: (output.lastLine() || why).slice(0, DETAIL_CAP_CHARACTERS) });
     };
-    child.once('error', (error) => settle(false, errorText(error)));
+    child.once('error', (error) => settle(null, errorText(error)));
     // `exit`, not `close`: a grandchild that holds the pipe open must not delay the verdict.
     child.once('exit', (status, signal) => {
-      if (timedOut) return settle(false, `no answer within ${settings.deadlineMs} ms`);
-      settle(status === 0, signal === null ? `exit status ${status}` : `ended by ${signal}`);
+      if (timedOut) return settle(null, `no answer within ${settings.deadlineMs} ms`);
+      settle(status, signal === null ? `exit status ${status}` : `ended by ${signal}`);
     });
   });
 }

@@ -1,16 +1,15 @@
 /**
  * Every local check, once, in order: what every device must have, then what the image brings. The first failure is the
  * answer. The network is not among them: a lost network must never fail a release.
+ *
+ * Invariants: every check has a deadline, also those that only ask the kernel: a dying disk answers nothing.
  */
-import { constants } from 'node:fs';
-import { access, readdir, readFile, stat, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
-import { errorText, systemErrorCode } from '../../platform/fault.ts';
-import type { HealthChecker, HealthVerdict } from '../core/ports.ts';
-import { type CheckSettings, DETAIL_CAP_CHARACTERS, runExecutableCheck } from './executable-check.ts';
-
-/** A folder with more than this is a mistake, not a set of checks. */
-const EXECUTABLES_CAP = 64;
+import { readFile, statfs } from 'node:fs/promises';
+import { errorText } from '../../platform/fault.ts';
+import type { HealthBaseline, HealthChecker, HealthVerdict } from '../core/ports.ts';
+import { type CheckSettings, DETAIL_CAP_CHARACTERS } from './executable-check.ts';
+import { runFolder } from './executable-folder.ts';
+import { checkSystemd, type SystemdSettings, systemdBaseline } from './systemd.ts';
 
 export interface HealthSettings {
   /** Folder of executables, or null for none. */
@@ -18,23 +17,31 @@ export interface HealthSettings {
   readonly dataDirectory: string;
   readonly minFreeBytes: number;
   readonly minAvailableMemoryBytes: number;
+  /** Null: systemd is not looked at. */
+  readonly systemd: SystemdSettings | null;
   /** Each executable's. */
   readonly executables: CheckSettings;
+  readonly onProgress?: () => void;
 }
 
 const HEALTHY: HealthVerdict = { healthy: true, failedCheck: '', detail: '' };
 
 const unhealthy = (failedCheck: string, detail: string): HealthVerdict => ({
   healthy: false,
-  failedCheck,
+  failedCheck: failedCheck.slice(0, 100),
   detail: detail.replaceAll(/\s+/g, ' ').slice(0, DETAIL_CAP_CHARACTERS),
 });
 
+type Check = (settings: HealthSettings, baseline: HealthBaseline | undefined) => Promise<HealthVerdict>;
+
 export function localHealth(settings: HealthSettings): HealthChecker {
   return {
-    async check() {
-      for (const check of [checkFreeSpace, checkMemory, checkExecutables]) {
-        const verdict = await check(settings);
+    baseline: async () => (settings.systemd === null ? undefined : systemdBaseline()),
+    async check(baseline) {
+      const checks: Check[] = [checkFreeSpace, checkMemory, checkUnits, checkExecutables];
+      for (const check of checks) {
+        const verdict = await check(settings, baseline);
+        settings.onProgress?.();
         if (!verdict.healthy) return verdict;
       }
       return HEALTHY;
@@ -42,9 +49,9 @@ export function localHealth(settings: HealthSettings): HealthChecker {
   };
 }
 
-async function checkFreeSpace({ dataDirectory, minFreeBytes }: HealthSettings): Promise<HealthVerdict> {
+async function checkFreeSpace({ dataDirectory, minFreeBytes, executables }: HealthSettings): Promise<HealthVerdict> {
   try {
-    const { bavail, bsize } = await statfs(dataDirectory);
+    const { bavail, bsize } = await within(executables.deadlineMs, statfs(dataDirectory));
     if (bavail * bsize >= minFreeBytes) return HEALTHY;
     return unhealthy(
       'free-space',
@@ -55,6 +62,15 @@ async function checkFreeSpace({ dataDirectory, minFreeBytes }: HealthSettings): 
   }
 }
 
+/** Rejects when `work` takes longer; whatever it still does is not waited for. */
+async function within<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${deadlineMs} ms`)), deadlineMs);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
 /** MemAvailable of /proc/meminfo (proc(5)). A system without it passes: there is nothing to judge by. */
 async function checkMemory({ minAvailableMemoryBytes }: HealthSettings): Promise<HealthVerdict> {
   const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
@@ -63,35 +79,17 @@ async function checkMemory({ minAvailableMemoryBytes }: HealthSettings): Promise
   return unhealthy('memory', `${Number(kilobytes) * 1024} bytes are available, ${minAvailableMemoryBytes} are needed`);
 }
 
-/** A folder that the configuration names and the image lacks is a failure: an image that was not mounted has no checks. */
-async function checkExecutables(settings: HealthSettings): Promise<HealthVerdict> {
-  const { directory } = settings;
-  if (directory === null) return HEALTHY;
-  let names: string[];
-  try {
-    names = (await readdir(directory)).filter((name) => !name.startsWith('.')).sort();
-  } catch (error) {
-    return unhealthy(
-      'health-directory',
-      `the folder of checks cannot be read (${systemErrorCode(error) ?? errorText(error)})`,
-    );
-  }
-  if (names.length > EXECUTABLES_CAP)
-    return unhealthy('health-directory', `${names.length} checks; at most ${EXECUTABLES_CAP} are run`);
-  for (const name of names) {
-    const path = join(directory, name);
-    if (!(await isExecutableFile(path))) return unhealthy(name.slice(0, 64), 'it is not an executable file');
-    const outcome = await runExecutableCheck(path, settings.executables);
-    if (!outcome.healthy) return unhealthy(name.slice(0, 64), outcome.detail);
-  }
-  return HEALTHY;
-}
+const checkUnits: Check = async ({ systemd }, baseline) => {
+  const trouble = systemd === null ? undefined : await checkSystemd(systemd, baseline);
+  return trouble === undefined ? HEALTHY : unhealthy(trouble.name, trouble.detail);
+};
 
-async function isExecutableFile(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.X_OK);
-    return (await stat(path)).isFile();
-  } catch {
-    return false;
-  }
+async function checkExecutables({
+  directory,
+  executables,
+  onProgress: onEach = () => {},
+}: HealthSettings): Promise<HealthVerdict> {
+  const [failed] = await runFolder(directory, executables, { stopAtFirst: true, onEach });
+  if (failed === undefined) return HEALTHY;
+  return unhealthy(failed.name === 'directory' ? 'health-directory' : failed.name, failed.detail);
 }

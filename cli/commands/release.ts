@@ -23,6 +23,7 @@ import { fetchServerMetadata } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
 import { transportOf, transportRows } from '../transport-rows.ts';
 import { parseWholeNumber } from '../waves.ts';
+import { addExportCommand } from './release-export.ts';
 
 interface BuildOptions {
   readonly vendor: string;
@@ -338,6 +339,7 @@ export function addReleaseCommands(program: Command, finish: Finish): void {
     examples: ['holdfast release publish rel-2'],
   });
   onRun(publishCommand, finish, (out, _options, folder = '') => publish(out, folder));
+  addExportCommand(group, finish);
   const listCommand = addCommand(group, {
     usage: 'list',
     summary: 'list the releases on the server',

@@ -6,8 +6,10 @@ import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
 import * as device from '../../protocol/device-api.ts';
 import * as enrolment from '../../protocol/enrolment.ts';
+import * as transport from '../../protocol/image-transport.ts';
 import * as topics from '../../protocol/mqtt-topics.ts';
 import { REASONS } from '../../protocol/reasons.ts';
+import { serverOptions } from '../../update-server/config.ts';
 import { fieldTable, kindTable, table } from './schema-table.ts';
 
 export interface GeneratedBlock {
@@ -71,6 +73,23 @@ function boundTable(): string {
   );
 }
 
+function transportBoundTable(): string {
+  return table(
+    ['what', 'value'],
+    [
+      ['pieces in one request', `${transport.PIECES_PER_REQUEST} (${transport.PIECES_PLAIN_CAP_BYTES} bytes)`],
+      ['largest list of runs', `${transport.PIECES_BODY_CAP_BYTES} bytes`],
+    ],
+  );
+}
+
+function serverOptionTable(): string {
+  return table(
+    ['option', 'meaning', 'default'],
+    serverOptions().map(({ flags, description, standard }) => [`\`${flags}\``, description, standard]),
+  );
+}
+
 function reasonTable(): string {
   return table(
     ['reason', 'meaning', 'next', 'cure'],
@@ -97,9 +116,11 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'bounds', render: boundTable },
   ...BODIES.map(([name, schema]) => ({ document: DEVICE_PROTOCOL, name, render: () => fieldTable(schema) })),
   { document: DEVICE_PROTOCOL, name: 'ReportEvent', render: () => kindTable(device.ReportEvent) },
+  { document: DEVICE_PROTOCOL, name: 'transport bounds', render: transportBoundTable },
   { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
   { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
+  { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },
 ];
 
 const begin = (name: string): string => `<!-- begin ${name} (generated) -->`;

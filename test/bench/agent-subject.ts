@@ -26,7 +26,6 @@ export async function bundleInstaller(folder: string): Promise<string> {
   const program = join(folder, 'install-agent.mjs');
   await build({
     ...BUNDLES.agent,
-    alias: { ...BUNDLES.agent.alias },
     plugins: [...BUNDLES.agent.plugins],
     entryPoints: ['test/bench/install-agent.ts'],
     outfile: program,

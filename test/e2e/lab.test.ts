@@ -2,6 +2,7 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TransportState } from '../../protocol/operator-api.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { claimPath } from '../../scripts/demo/fleet-words.ts';
 import { powerOn } from '../../scripts/demo/steps/devices.ts';
@@ -12,6 +13,7 @@ import { needProgram } from '../../scripts/programs.ts';
 import { emptyFleet, type Fleet, SMALL_ROOTFS_MIB } from './fleet.ts';
 
 const DEVICE = 'cam-0001';
+const OFFLINE = 'cam-0002';
 let fleet: Fleet;
 let run: DemoRun;
 let images: { one: DemoImages; two: DemoImages; broken: DemoImages };
@@ -57,15 +59,9 @@ async function startLab(): Promise<void> {
   });
 }
 
-beforeAll(async () => {
-  fleet = await emptyFleet(3);
-  run = fleet.run;
-  await startLab();
-  images = { one: await make('1.0.0', 1), two: await make('1.1.0', 2), broken: await make('1.2.0', 3, true) };
-  await run.words.claims('acme-cam', [DEVICE], run.path('claims'), { quiet: true });
-  await mkdir(run.path('devices'));
+async function makeLabDevice(deviceId: string): Promise<void> {
   await makeDevice({
-    directory: run.devicePath(DEVICE),
+    directory: run.devicePath(deviceId),
     images: images.one,
     installed: { sequence: 1, version: '1.0.0' },
     vendor: 'acme.example',
@@ -73,7 +69,7 @@ beforeAll(async () => {
     channel: 'stable',
     environment: 'lab',
     rootFile: run.path('server/metadata/1.root.json'),
-    claim: await readFile(claimPath(run.path('claims'), DEVICE), 'utf8'),
+    claim: await readFile(claimPath(run.path('claims'), deviceId), 'utf8'),
     server: {
       url: run.deviceUrl,
       mqttUrl: `mqtts://localhost:${run.ports.mqtt}`,
@@ -81,13 +77,25 @@ beforeAll(async () => {
     },
     timing: DEMO_TIMING,
   });
+}
+
+/** Waits until the server has heard of this sequence from the device. */
+const hears = (deviceId: string, sequence: number): Promise<unknown> =>
+  run.until(60_000, 200, async () => {
+    const installed = (await run.words.device(deviceId).catch(() => undefined))?.device.installed;
+    return installed?.sequence === sequence ? installed : undefined;
+  });
+
+beforeAll(async () => {
+  fleet = await emptyFleet(3);
+  run = fleet.run;
+  await startLab();
+  images = { one: await make('1.0.0', 1), two: await make('1.1.0', 2), broken: await make('1.2.0', 3, true) };
+  await run.words.claims('acme-cam', [DEVICE, OFFLINE], run.path('claims'), { quiet: true });
+  await mkdir(run.path('devices'));
+  await makeLabDevice(DEVICE);
   powerOn(run, 'emulator', [DEVICE]);
-  const installed = await run.until(
-    60_000,
-    200,
-    async () => (await run.words.device(DEVICE).catch(() => undefined))?.device.installed ?? undefined,
-  );
-  expect(installed).toMatchObject({ version: '1.0.0' });
+  expect(await hears(DEVICE, 1)).toMatchObject({ version: '1.0.0' });
 });
 afterAll(() => fleet?.close());
 
@@ -118,6 +126,30 @@ describe('holdfast dev push', () => {
     expect(said).toContain('acme app, mended, 1.1.0 is up');
   });
 
+  it('makes the delta between the two images beside the built server, for the next device that has the first', async () => {
+    const made = await run.until(120_000, 500, async () => {
+      const path = 'releases/acme-cam/stable/3/release.suit';
+      const { transport } = (await run.words.holdfast(['release', 'show', path], { quiet: true })) as {
+        transport: TransportState[];
+      };
+      const failed = transport.find((form) => form.state === 'failed');
+      if (failed !== undefined) throw new Error(`${failed.kind}: ${failed.detail}`);
+      const recipe = transport.find((form) => form.kind === 'recipe');
+      return recipe?.state === 'made' ? { recipe, transport } : undefined;
+    });
+    const packed = made?.transport.find((form) => form.kind === 'blocks-zstd' && form.state === 'made');
+    expect(made?.recipe.sizeBytes).toBeLessThan((packed?.sizeBytes ?? 0) / 10);
+  });
+
+  it('comes to the device as what changed, which says how much it fetched', async () => {
+    const { history } = await run.words.device(DEVICE);
+    const said = JSON.stringify(history);
+    const [, fetched = '', of = ''] = /fetched (\d+) of (\d+) bytes/.exec(said) ?? [];
+    expect(Number(of)).toBeGreaterThan(SMALL_ROOTFS_MIB * 2 ** 20);
+    expect(Number(fetched)).toBeGreaterThan(0);
+    expect(Number(fetched)).toBeLessThan(Number(of) / 10);
+  });
+
   it('ends with the reason when the image fails its health check, and the device runs what it ran', async () => {
     const said = await push(images.broken.rootfs);
     expect(said).toMatchObject({ ok: false });
@@ -127,5 +159,36 @@ describe('holdfast dev push', () => {
       return status?.state === 'idle' ? status : undefined;
     });
     expect(settled).toMatchObject({ installed: { sequence: 3 } });
+  });
+});
+
+describe('a release on a stick', () => {
+  const RELEASE = 'releases/acme-cam/stable/3/release.suit';
+  const stick = () => run.path('stick');
+  const exported = () =>
+    run.words.holdfast(['release', 'export', RELEASE, '--out', stick()], { quiet: true }) as Promise<{
+      fetchedBytes: number;
+    }>;
+
+  it('is exported once, and a second time nothing of it is fetched again', async () => {
+    expect((await exported()).fetchedBytes).toBeGreaterThan(SMALL_ROOTFS_MIB * 2 ** 20);
+    expect(await exported()).toMatchObject({ ok: true, fetchedBytes: 0 });
+  });
+
+  it('installs on a device that no rollout names; the device confirms it, and tells the server afterwards', async () => {
+    await makeLabDevice(OFFLINE);
+    const first = powerOn(run, 'emulator-offline', [OFFLINE]);
+    expect(await hears(OFFLINE, 1)).toMatchObject({ sequence: 1 });
+    await first.stop();
+    const config = join(run.devicePath(OFFLINE), 'factory/agent.json');
+    const words = ['install', stick(), '--config', config, '--json'];
+    const { stdout } = await needProgram(join(PROJECT_DIRECTORY, 'bin/holdfast-agent'), words);
+    expect(JSON.parse(stdout)).toMatchObject({ ok: true, sequence: 3, end: 'reboot', slot: 'b' });
+    powerOn(run, 'emulator-offline-again', [OFFLINE]);
+    expect(await hears(OFFLINE, 3)).toMatchObject({ sequence: 3 });
+    expect((await run.words.agent(run.devicePath(OFFLINE))).status).toMatchObject({
+      state: 'idle',
+      bootedSlot: 'b',
+    });
   });
 });

@@ -10,6 +10,7 @@ import { countersRecord } from '../../agent/storage/counters.ts';
 import { quarantineRecord } from '../../agent/storage/quarantine-store.ts';
 import { readBootEnv } from '../../platform/emulated-boot-env.ts';
 import type { Action } from '../../protocol/device-api.ts';
+import { MemoryTransport } from './memory-transport.ts';
 import { MemorySource, TestMaker } from './release-fixture.ts';
 import { DEVICE, type Images, makeFactoryDevice, SimulatedDevice, STATE } from './simulated-device.ts';
 import { type CutPolicy, SimulatedDisk, seededRandom } from './simulated-disk.ts';
@@ -52,6 +53,8 @@ function releaseIn(disk: SimulatedDisk, slot: Slot): number | undefined {
 interface World {
   readonly maker: TestMaker;
   readonly action: Action;
+  /** Recipes and the rest, where the scenario has them. */
+  readonly transport?: MemoryTransport;
   readonly healthy: boolean;
   /** What must stand in the end. */
   readonly end: {
@@ -63,7 +66,9 @@ interface World {
 }
 
 function deviceOn(disk: SimulatedDisk, world: World): SimulatedDevice {
-  const device = new SimulatedDevice(disk, new MemorySource(world.maker));
+  const source = new MemorySource(world.maker);
+  if (world.transport !== undefined) source.transport = world.transport;
+  const device = new SimulatedDevice(disk, source);
   device.healthy = (slot) => world.healthy || releaseIn(disk, slot) !== 2;
   return device;
 }
@@ -183,6 +188,8 @@ interface Scenario {
   readonly name: string;
   /** What the disk does with transfers past its cache; done, if nothing is said. */
   readonly direct?: SimulatedDisk['direct'];
+  /** Blocks are made from the running slot. */
+  readonly recipe?: boolean;
   readonly floorSequence: number;
   readonly healthy: boolean;
   readonly end: World['end'];
@@ -204,6 +211,13 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'a file system that refuses direct transfers ends as any other',
     direct: 'refused-at-transfer',
+    floorSequence: 0,
+    healthy: true,
+    end: { order: ['b', 'a'], installed: 2, floor: 0, quarantined: [] },
+  },
+  {
+    name: 'blocks made from the running slot and a recipe end as any other',
+    recipe: true,
     floorSequence: 0,
     healthy: true,
     end: { order: ['b', 'a'], installed: 2, floor: 0, quarantined: [] },
@@ -231,18 +245,32 @@ async function collectCuts(world: World, direct: SimulatedDisk['direct']): Promi
   return cuts;
 }
 
+async function recipesBetween(old: Images, fresh: Images): Promise<MemoryTransport> {
+  const transport = new MemoryTransport();
+  for (const [component, image] of Object.entries(fresh)) {
+    transport.addImage(image);
+    await transport.addRecipe(old[component] ?? new Uint8Array(0), image);
+  }
+  return transport;
+}
+
 async function cutEverywhere({
   name,
   direct = 'done',
+  recipe = false,
   floorSequence,
   healthy,
   end,
 }: Scenario): Promise<{ cuts: number; disks: number }> {
   const maker = new TestMaker();
-  const images = RELEASES.get(2) ?? {};
+  const [old = {}, images = {}] = [RELEASES.get(1), RELEASES.get(2)];
+  maker.release({ sequence: 1, version: '1.0.0', images: old });
   const action = maker.release({ sequence: 2, version: '2.0.0', floorSequence, images });
-  const world = { maker, action, healthy, end };
+  const transport = recipe ? await recipesBetween(old, images) : undefined;
+  const world = { maker, action, healthy, end, ...(transport === undefined ? {} : { transport }) };
   const cuts = await collectCuts(world, direct);
+  // Every block came out of a recipe, in the run that was not cut and in all the others.
+  if (recipe) expect(transport?.served.every(({ path }) => path.includes('/from/'))).toBe(true);
   let durable: Counted = { installed: 0, floor: 0 };
   const recovered = new Set<string>();
   for (const cut of cuts) {

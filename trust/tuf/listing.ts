@@ -31,6 +31,31 @@ export function findTarget(targets: Verified<Targets>, targetPath: string): Verd
   return accept({ sizeBytes: file.length, sha256, consistentPath: consistentPath(targetPath, sha256) });
 }
 
+export interface ReleaseListing {
+  readonly releasePath: string;
+  readonly entry: ReleaseEntry;
+  /** Of the envelope, hex. */
+  readonly sha256: string;
+}
+
+/** Every release in the targets, lowest sequence first. */
+export function releasesOf(targets: Targets): readonly ReleaseListing[] {
+  const listed = Object.entries(targets.targets).flatMap(([releasePath, file]) => {
+    const entry = file.custom?.holdfast;
+    return entry?.kind === 'release' ? [{ releasePath, entry, sha256: file.hashes.sha256 }] : [];
+  });
+  return listed.sort((a, b) => a.entry.sequence - b.entry.sequence);
+}
+
+/** The newest of a class and channel, or undefined; `releases` with the lowest sequence first. */
+export function newestRelease(
+  releases: readonly ReleaseListing[],
+  hardwareClass: string,
+  channel: string,
+): ReleaseListing | undefined {
+  return releases.findLast(({ entry }) => entry.hardwareClass === hardwareClass && entry.channel === channel);
+}
+
 export interface ListedRelease {
   readonly file: TargetFile;
   readonly entry: ReleaseEntry;

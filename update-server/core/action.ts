@@ -37,6 +37,11 @@ export type PartEvent =
   | { readonly kind: 'trouble'; readonly detail: string; readonly deadlineUnixMs: number }
   /** The deadline passed; `lastSeenUnixMs` is when the device was last heard. */
   | { readonly kind: 'deadline'; readonly lastSeenUnixMs: number | null }
+  /**
+   * The device says that it waits (in use, a metered link): it keeps the offer and gives its place up, as one out of
+   * reach does. It has not failed, however long that takes.
+   */
+  | { readonly kind: 'waits' }
   /** A halt took the offer back before the device rebooted. */
   | { readonly kind: 'recalled' }
   | { readonly kind: 'superseded'; readonly detail: string }
@@ -96,6 +101,7 @@ export function applyToPart(part: Part, event: PartEvent, nowUnixMs: number): Pa
       });
     case 'deadline':
       return isOpen(part.state) ? move(stateAtDeadline(part, event.lastSeenUnixMs), { attempted: true }) : part;
+    case 'waits':
     case 'recalled':
       if (!isOpen(part.state)) return part;
       return move('waiting', { offeredUnixMs: null, deadlineUnixMs: null, attempted: false, detail: '' });

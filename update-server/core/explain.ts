@@ -105,6 +105,9 @@ function explainPart(candidate: Candidate, device: DeviceRecord): Finding {
     return { reason: 'other-channel', detail: `${about}; it follows ${device.channel}`, sinceUnixMs: since };
   }
   if (rolloutState === 'halted') return { reason: 'rollout-halted', detail: about, sinceUnixMs: since };
+  if (device.waiting !== null && device.actionId === part.actionId) {
+    return { reason: device.waiting, detail: about, sinceUnixMs: device.waitingSinceUnixMs };
+  }
   if (part.state === 'waiting' || part.state === 'offered') {
     if (rolloutState === 'paused') return { reason: 'rollout-paused', detail: about, sinceUnixMs: since };
   }

@@ -49,10 +49,13 @@ export function decideOffer(
   for (const candidate of left) {
     const deadlineUnixMs = nowUnixMs + candidate.actionTimeoutMs;
     const atWork = poll.actionId === candidate.part.actionId;
-    if (candidate === offer) {
+    const waits = atWork && poll.waiting !== null;
+    if (waits && candidate === offer) {
+      say(candidate, { kind: 'waits' });
+    } else if (candidate === offer) {
       if (candidate.part.state === 'waiting') say(candidate, { kind: 'offered', deadlineUnixMs });
       if (atWork) say(candidate, { kind: 'says', state: poll.state, deadlineUnixMs });
-    } else if (atWork && (BEYOND_RECALL.includes(poll.state) || poll.state === 'armed')) {
+    } else if (atWork && !waits && (BEYOND_RECALL.includes(poll.state) || poll.state === 'armed')) {
       say(candidate, { kind: 'says', state: poll.state, deadlineUnixMs });
     } else if (isOpen(candidate.part.state)) {
       say(candidate, fateWithout(candidate, offer));

@@ -17,6 +17,8 @@ export const OPERATIONS = {
   'documentation.read': 'viewer',
   /** Uploading is not publishing: what counts is signed by people whose keys the server never sees. */
   'artifacts.write': 'operator',
+  /** Firmware may be confidential. */
+  'artifacts.download': 'operator',
   'releases.publish': 'operator',
   'rollouts.start': 'operator',
   'rollouts.pause': 'operator',

@@ -4,7 +4,15 @@
  * that a database on the network fits behind them. Times come in as arguments: a store reads no clock, and draws no
  * random number. Refusals that a person or device can meet are values (`outcome`), everything thrown is a Fault or a bug.
  */
-import type { Installed, InstallState, PollAnswer, PollRequest, Report, Slot } from '../../protocol/device-api.ts';
+import type {
+  Installed,
+  InstallState,
+  PollAnswer,
+  PollRequest,
+  Report,
+  Slot,
+  WaitReason,
+} from '../../protocol/device-api.ts';
 import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
   AuditEntry,
@@ -100,6 +108,9 @@ export interface DeviceRecord {
   readonly installedSinceUnixMs: number | null;
   readonly floorSequence: number;
   readonly actionId: string | null;
+  /** What it said at its last poll that it waits for; null when it gets on. */
+  readonly waiting: WaitReason | null;
+  readonly waitingSinceUnixMs: number | null;
   readonly quarantined: readonly { readonly sequence: number; readonly reason: string }[];
   readonly lastSeenUnixMs: number | null;
   readonly presence: 'here' | 'gone' | null;
@@ -355,6 +366,8 @@ export interface Publication {
   >;
   /** Size of a stored artifact, or undefined. */
   hasArtifact(sha256: string): Promise<{ readonly sizeBytes: number } | undefined>;
+  /** Bytes `first` to `last` of a stored artifact, both inclusive. */
+  readArtifact(sha256: string, first: number, last: number): AsyncIterable<Uint8Array>;
   /** Verifies everything a device would, calls `Store.recordPublication`, signs snapshot and timestamp. */
   publish(request: PublishRequest, actor: Actor): Promise<PublishOutcome>;
   /** A metadata file as served to devices, or undefined. `name` was checked against path tricks by the caller. */

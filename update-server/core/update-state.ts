@@ -4,6 +4,7 @@
  * as history and changes nothing.
  */
 import type { Report, ReportEvent } from '../../protocol/device-api.ts';
+import { describeState } from '../../protocol/reported-state.ts';
 import { isOpen, type PartEvent } from './action.ts';
 import type { Candidate } from './offer.ts';
 import type { DeviceRecord } from './ports.ts';
@@ -17,6 +18,7 @@ export type DeviceChange = Partial<
     | 'installed'
     | 'installedSinceUnixMs'
     | 'actionId'
+    | 'waiting'
     | 'doneBytes'
     | 'totalBytes'
   >
@@ -31,7 +33,8 @@ export function deviceAfterReport(report: Report, device: DeviceRecord, nowUnixM
       return { bootedSlot: event.slot };
     case 'state': {
       const since = event.state === device.state ? {} : { stateSinceUnixMs: atUnixMs };
-      return { state: event.state, actionId: event.actionId, ...since };
+      // Whatever it waited for, it got on: a wait is said at polls only.
+      return { state: event.state, actionId: event.actionId, waiting: null, ...since };
     }
     case 'progress':
       return { actionId: event.actionId, doneBytes: event.doneBytes, totalBytes: event.totalBytes };
@@ -128,7 +131,7 @@ export function describeReport(event: ReportEvent): string {
     case 'booted':
       return `booted slot ${event.slot}${event.trial ? ' on trial' : ''}, ${event.version} (sequence ${event.sequence})`;
     case 'state':
-      return `state ${event.state}`;
+      return describeState(event.state);
     case 'progress':
       return `fetched ${event.doneBytes} of ${event.totalBytes} bytes of sequence ${event.sequence}`;
     case 'confirmed':

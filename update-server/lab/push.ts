@@ -12,9 +12,9 @@ import type { DeviceView, LabPushAnswer, LabPushRequest } from '../../protocol/o
 import { BlockMapBuilder, encodeBlockMap } from '../../trust/blocks.ts';
 import { sha256Hex } from '../../trust/crypto.ts';
 import type { ReleaseImage } from '../../trust/release.ts';
+import { newestRelease, type ReleaseListing, releasesOf } from '../../trust/tuf/listing.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { Actor, ServerClock, Store } from '../core/ports.ts';
-import { type ListedRelease, newestRelease, releasesOf } from '../repository/release-check.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { LabKeys } from './lab-keys.ts';
 
@@ -152,7 +152,7 @@ export class Lab {
 }
 
 /** The published release that the device runs, if it is one. */
-function running(releases: readonly ListedRelease[], device: DeviceView, channel: string): ListedRelease | undefined {
+function running(releases: readonly ReleaseListing[], device: DeviceView, channel: string): ReleaseListing | undefined {
   return releases.find(
     ({ entry }) =>
       entry.hardwareClass === device.hardwareClass &&

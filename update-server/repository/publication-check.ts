@@ -10,12 +10,13 @@
 import type { PublishRequest } from '../../protocol/operator-api.ts';
 import { equalBytes, utf8, type Verified } from '../../trust/bytes.ts';
 import type { Refusal } from '../../trust/refusal.ts';
+import { releasesOf } from '../../trust/tuf/listing.ts';
 import type { Root, Targets } from '../../trust/tuf/metadata.ts';
 import { verifyNextRoot, verifyTargetsForPublication } from '../../trust/tuf/repository.ts';
 import type { ArtifactFolder } from './artifacts.ts';
 import type { MetadataFolder } from './metadata-folder.ts';
 import type { OnlineKeys } from './online-keys.ts';
-import { checkRelease, releasesOf } from './release-check.ts';
+import { checkRelease } from './release-check.ts';
 import type { SignedParts } from './repository-load.ts';
 
 export interface Candidate {

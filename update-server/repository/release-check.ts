@@ -9,48 +9,23 @@ import { hex } from '../../trust/bytes.ts';
 import { sha256Hex } from '../../trust/crypto.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { type Release, type ReleaseImage, verifyRelease } from '../../trust/release.ts';
-import type { ReleaseEntry, Root, Targets } from '../../trust/tuf/metadata.ts';
+import { newestRelease, type ReleaseListing } from '../../trust/tuf/listing.ts';
+import type { Root, Targets } from '../../trust/tuf/metadata.ts';
 import type { ArtifactFolder } from './artifacts.ts';
 
 /** As devices cap it: CBOR on the trust path has at most 64 KiB. */
 export const ENVELOPE_CAP_BYTES = 64 * 1024;
 
-export interface ListedRelease {
-  readonly releasePath: string;
-  readonly entry: ReleaseEntry;
-  readonly sha256: string;
-}
-
-/** Every release in the targets, lowest sequence first. */
-export function releasesOf(targets: Targets): readonly ListedRelease[] {
-  const listed = Object.entries(targets.targets).flatMap(([releasePath, file]) => {
-    const entry = file.custom?.holdfast;
-    return entry?.kind === 'release' ? [{ releasePath, entry, sha256: file.hashes.sha256 }] : [];
-  });
-  return listed.sort((a, b) => a.entry.sequence - b.entry.sequence);
-}
-
-/** The newest of a class and channel, or undefined. */
-export function newestRelease(
-  releases: readonly ListedRelease[],
-  hardwareClass: string,
-  channel: string,
-): ListedRelease | undefined {
-  return releases.findLast(
-    (release) => release.entry.hardwareClass === hardwareClass && release.entry.channel === channel,
-  );
-}
-
 export interface ReleaseCheckContext {
   readonly root: Verified<Root>;
   readonly targets: Verified<Targets>;
   /** What was published before: a device of the class may run its newest. */
-  readonly before: readonly ListedRelease[];
+  readonly before: readonly ReleaseListing[];
   readonly artifacts: ArtifactFolder;
 }
 
 /** Runs the device's checks over a release's envelope, block maps and images. */
-export async function checkRelease(context: ReleaseCheckContext, listed: ListedRelease): Promise<Verdict<Release>> {
+export async function checkRelease(context: ReleaseCheckContext, listed: ReleaseListing): Promise<Verdict<Release>> {
   const { entry, releasePath } = listed;
   const envelope = await readSmall(context.artifacts, listed.sha256, ENVELOPE_CAP_BYTES);
   if (!envelope.ok) return envelope;

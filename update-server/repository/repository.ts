@@ -12,6 +12,7 @@ import { errorText } from '../../platform/fault.ts';
 import type { PublishAnswer, PublishRequest, ReleaseView } from '../../protocol/operator-api.ts';
 import type { Verified } from '../../trust/bytes.ts';
 import { decodeTufDate } from '../../trust/time.ts';
+import { releasesOf } from '../../trust/tuf/listing.ts';
 import type { Root, Snapshot, Targets, Timestamp } from '../../trust/tuf/metadata.ts';
 import { makeSnapshot, makeTimestamp } from '../../trust/tuf/repository.ts';
 import type { ServerEvents } from '../core/events.ts';
@@ -21,7 +22,6 @@ import type { MetadataFolder } from './metadata-folder.ts';
 import type { OnlineKeys } from './online-keys.ts';
 import { expiryOf, nextOnlineVersion, renewalDue } from './online-roles.ts';
 import { type Candidate, checkPublication } from './publication-check.ts';
-import { releasesOf } from './release-check.ts';
 import { loadRepository, repositoryCorrupt, type SignedParts } from './repository-load.ts';
 
 export interface RepositoryPorts {

@@ -1,5 +1,5 @@
 /** Devices as the database keeps them, and as the core sees them. Runs within the caller's transaction. */
-import type { InstallState, Slot } from '../../protocol/device-api.ts';
+import type { InstallState, Slot, WaitReason } from '../../protocol/device-api.ts';
 import type { DeviceRecord } from '../core/ports.ts';
 import type { DeviceChange } from '../core/update-state.ts';
 import type { Sqlite } from './database.ts';
@@ -20,6 +20,8 @@ export interface DeviceRow {
   readonly installed_since_unix_ms: number | null;
   readonly floor_sequence: number;
   readonly action_id: string | null;
+  readonly waiting: WaitReason | null;
+  readonly waiting_since_unix_ms: number | null;
   readonly quarantined: string;
   readonly last_seen_unix_ms: number | null;
   readonly presence: 'here' | 'gone' | null;
@@ -52,6 +54,8 @@ export function deviceOf(row: DeviceRow): DeviceRecord {
     installedSinceUnixMs: row.installed_since_unix_ms,
     floorSequence: row.floor_sequence,
     actionId: row.action_id,
+    waiting: row.waiting,
+    waitingSinceUnixMs: row.waiting_since_unix_ms,
     quarantined: JSON.parse(row.quarantined) as DeviceRecord['quarantined'],
     lastSeenUnixMs: row.last_seen_unix_ms,
     presence: row.presence,
@@ -82,7 +86,7 @@ export function isOnline(device: DeviceRecord, nowUnixMs: number, onlineWindowMs
 
 const UPDATE_AFTER_REPORTS = `
   UPDATE devices SET booted_slot = ?, state = ?, state_since_unix_ms = ?, installed_sequence = ?, installed_version = ?,
-    installed_since_unix_ms = ?, action_id = ?, done_bytes = ?, total_bytes = ?, last_seen_unix_ms = ?,
+    installed_since_unix_ms = ?, action_id = ?, waiting = ?, done_bytes = ?, total_bytes = ?, last_seen_unix_ms = ?,
     acknowledged_report = ?, report_epoch = ?
   WHERE device_id = ?`;
 
@@ -100,6 +104,7 @@ export function writeReported(
     device.installed?.version ?? null,
     device.installedSinceUnixMs,
     device.actionId,
+    device.waiting,
     device.doneBytes,
     device.totalBytes,
     marks.nowUnixMs,

@@ -179,4 +179,10 @@ INSERT OR IGNORE INTO publications (targets_version, recorded_unix_ms)
   WHERE action = 'release.publish' AND detail GLOB 'targets version [0-9]*' ORDER BY position;
 `;
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2];
+/** What a device says that it waits for. */
+const VERSION_3 = `
+ALTER TABLE devices ADD COLUMN waiting TEXT;
+ALTER TABLE devices ADD COLUMN waiting_since_unix_ms INTEGER;
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3];

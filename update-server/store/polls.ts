@@ -14,7 +14,7 @@ import { touchedBy } from './rollouts.ts';
 const UPDATE = `
   UPDATE devices SET channel = ?, agent_version = ?, board = ?, booted_slot = ?, state = ?, state_since_unix_ms = ?,
     installed_sequence = ?, installed_version = ?, installed_since_unix_ms = ?, floor_sequence = ?, action_id = ?,
-    quarantined = ?, last_seen_unix_ms = ?
+    waiting = ?, waiting_since_unix_ms = ?, quarantined = ?, last_seen_unix_ms = ?
   WHERE device_id = ?`;
 
 export function recordPoll(db: Sqlite, deviceId: string, poll: PollRequest, nowUnixMs: number): PollOutcome {
@@ -81,6 +81,8 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
     sameInstalled ? (row.installed_since_unix_ms ?? nowUnixMs) : nowUnixMs,
     poll.floorSequence,
     poll.actionId,
+    poll.waiting,
+    row.waiting === poll.waiting ? row.waiting_since_unix_ms : nowUnixMs,
     quarantined,
     nowUnixMs,
     row.device_id,
@@ -94,6 +96,7 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
     row.agent_version === poll.agentVersion &&
     row.floor_sequence === poll.floorSequence &&
     row.action_id === poll.actionId &&
+    row.waiting === poll.waiting &&
     row.quarantined === quarantined
   );
 }

@@ -32,6 +32,8 @@ export interface DevicesTable {
   installed_since_unix_ms: number | null;
   floor_sequence: Generated<number>;
   action_id: string | null;
+  waiting: string | null;
+  waiting_since_unix_ms: number | null;
   quarantined: Generated<string>;
   last_seen_unix_ms: number | null;
   presence: 'here' | 'gone' | null;

@@ -19,9 +19,9 @@ async function knownCommands(): Promise<Set<string>> {
       }
       // Verbs of a rollout come from a list of the protocol.
       const verbs = verb.startsWith('$') ? ROLLOUT_VERBS : [verb];
-      // A group that comes in as a parameter is the file's only one.
-      const group =
-        parent === 'program' ? undefined : (groups.get(parent) ?? /addGroup\(program, '([a-z]+)'/.exec(text)?.[1]);
+      // A group that comes in as a parameter is the file's only one, or the one that the file is named after.
+      const own = /addGroup\(program, '([a-z]+)'/.exec(text)?.[1] ?? /^([a-z]+)-/.exec(file)?.[1];
+      const group = parent === 'program' ? undefined : (groups.get(parent) ?? own);
       for (const each of verbs) known.add(group === undefined ? each : `${group} ${each}`);
     }
   }

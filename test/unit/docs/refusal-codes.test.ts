@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { TRANSPORT_CODES } from '../../../protocol/image-transport.ts';
 import { ENROLMENT_REFUSALS } from '../../../update-server/enrolment/enrolment.ts';
 import { MQTT_REFUSALS } from '../../../update-server/mqtt/rules.ts';
 import { ROOT, readProjectFile } from './project-files.ts';
@@ -23,7 +24,12 @@ async function httpCodes(): Promise<string[]> {
 
 describe('docs/DEVICE_PROTOCOL.md', () => {
   it('lists every code with which the device listener and the broker refuse, and no other', async () => {
-    const codes = [...(await httpCodes()), ...Object.keys(ENROLMENT_REFUSALS), ...Object.keys(MQTT_REFUSALS)];
+    const named = [
+      ...Object.keys(ENROLMENT_REFUSALS),
+      ...Object.keys(MQTT_REFUSALS),
+      ...Object.values(TRANSPORT_CODES),
+    ];
+    const codes = [...(await httpCodes()), ...named];
     expect([...new Set(documented)].sort()).toEqual([...new Set(codes)].sort());
   });
 

@@ -1,7 +1,7 @@
 /** Bytes that never change, whole or in the range that was asked for, so that a cut transfer goes on where it broke. */
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { decodeRange } from './byte-range.ts';
+import { decodeRange } from '../byte-range.ts';
 import { DeviceApiError } from './errors.ts';
 
 export interface SentFile {

@@ -1,9 +1,11 @@
 /** Artifacts, metadata, publication and releases. */
-import type { FastifyInstance } from 'fastify';
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as v from 'valibot';
 import { Sha256Hex } from '../../../protocol/device-api.ts';
 import {
   ARTIFACT_CAP_BYTES,
+  ARTIFACT_PIECE_CAP_BYTES,
   ArtifactAnswer,
   OPERATOR_PATHS,
   PUBLISH_BODY_CAP_BYTES,
@@ -11,6 +13,7 @@ import {
   PublishRequest,
   ReleasesAnswer,
 } from '../../../protocol/operator-api.ts';
+import { decodeRange } from '../byte-range.ts';
 import { OperatorApiError, unknown } from './errors.ts';
 import type { OperatorApiPorts } from './ports.ts';
 import { addRoute } from './route.ts';
@@ -115,6 +118,44 @@ export function addArtifactRoutes(app: FastifyInstance, { publication }: Operato
       return undefined;
     },
   );
+
+  addRoute(
+    app,
+    {
+      method: 'GET',
+      url: `${OPERATOR_PATHS.artifacts}/:sha256`,
+      access: 'artifacts.download',
+      summary: 'A range of its bytes.',
+      params: ArtifactParams,
+    },
+    ({ params, request, reply }) => sendPiece(publication, params.sha256, request, reply),
+  );
+}
+
+/** In pieces, so that a transfer which is cut goes on where it broke; never more than one piece in one answer. */
+async function sendPiece(
+  publication: OperatorApiPorts['publication'],
+  sha256: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<undefined> {
+  const found = await publication.hasArtifact(sha256);
+  if (found === undefined) throw unknown('artifact-missing', `there is no artifact ${sha256}`, 'See the releases.');
+  const range = decodeRange(request.headers.range, found.sizeBytes);
+  if (range.kind !== 'part' || range.last - range.first >= ARTIFACT_PIECE_CAP_BYTES) {
+    throw new OperatorApiError(416, {
+      code: 'range-not-satisfiable',
+      what: `an artifact is given out in ranges inside its ${found.sizeBytes} bytes, ${ARTIFACT_PIECE_CAP_BYTES} at most`,
+      cure: 'Send a range header.',
+    });
+  }
+  const { first, last } = range;
+  reply.headers({ 'content-length': last - first + 1, 'content-range': `bytes ${first}-${last}/${found.sizeBytes}` });
+  await reply
+    .code(206)
+    .type('application/octet-stream')
+    .send(Readable.from(publication.readArtifact(sha256, first, last)));
+  return undefined;
 }
 
 function sizeOf(header: string | undefined): number {

@@ -49,6 +49,40 @@ describe('agent.json', () => {
     });
   });
 
+  it('has its hooks, watchdog and units from its own folder, and asks NetworkManager but on a laptop', async () => {
+    const config = await read({
+      ...GOOD,
+      board: { kind: 'none' },
+      hooks: { beforeReboot: 'before.d', inUse: { program: 'in-use', file: '/run/acme/busy', limitMs: 1000 } },
+      trial: { watchdogDevice: '/dev/watchdog' },
+      health: { builtin: { units: ['acme-app.service', 'acme@1.service'] } },
+      network: { budget: { bytes: 50_000_000, per: 'month' } },
+    });
+    expect(config).toMatchObject({
+      hooks: {
+        beforeReboot: join(directory, 'before.d'),
+        inUse: { program: join(directory, 'in-use'), file: '/run/acme/busy', limitMs: 1000, download: false },
+      },
+      trial: { watchdogDevice: '/dev/watchdog', serverWaitMs: 300_000 },
+      health: { builtin: { systemd: true, startDeadlineMs: 120_000, settleMs: 10_000 } },
+      network: { metered: 'auto', budget: { bytes: 50_000_000, per: 'month' } },
+    });
+    expect((await read(GOOD)).network).toEqual({ maxBytesPerSecond: null, metered: 'never', budget: null });
+  });
+
+  it.each([
+    ['health', { builtin: { units: ['--all'] } }, /units by name/],
+    ['hooks', { inUse: { limitMs: -1 } }, /in milliseconds/],
+    ['network', { budget: { bytes: 1000, per: 'month' } }, /a budget like/],
+    ['network', { metered: 'perhaps' }, /auto, always or never/],
+    ['trial', { watchdogDevice: 7 }, /watchdogDevice/],
+  ])('says how to mend %s %j', async (field, value, cure) => {
+    await expect(read({ ...GOOD, [field]: value })).rejects.toMatchObject({
+      code: 'config-invalid',
+      cure: expect.stringMatching(cure),
+    });
+  });
+
   it('asks a synchronised clock of anything but an emulated board', async () => {
     expect((await read({ ...GOOD, board: { kind: 'none' } })).clock).toBe('timesyncd');
   });

@@ -31,6 +31,8 @@ const CASES: readonly Case[] = [
   { start: 'downloading',  event: 'refused',        target: 'idle' },
   { start: 'downloading',  event: 'failed',         target: 'idle' },
   { start: 'downloading',  event: 'source-away',    target: 'downloading' },
+  { start: 'downloading',  event: 'must-wait',      target: 'downloading' },
+  { start: 'armed',        event: 'must-wait',      target: 'armed' },
   { start: 'verifying',    event: 'verified',       target: 'staged' },
   { start: 'verifying',    event: 'refused',        target: 'idle' },
   { start: 'verifying',    event: 'failed',         target: 'idle' },
@@ -105,7 +107,10 @@ describe('the install machine', () => {
 
   it('arms nothing that was not read back, whole, with the present root', () => {
     const arming = transitions().filter(({ effects }) => effects.includes('arm-trial'));
-    expect(arming.map(({ start, event }) => `${start} ${event}`)).toEqual(['staged root-current']);
+    const from = ['staged root-current', 'armed must-wait'];
+    expect(arming.map(({ start, event }) => `${start} ${event}`)).toEqual(from);
+    // Each time it asks first whether the application is in use.
+    for (const { effects } of arming) expect(effects[0]).toBe('await-use');
     expect(next('verifying', 'verified')).toMatchObject({ state: 'staged', effects: ['record-slot', 'check-root'] });
   });
 

@@ -167,6 +167,8 @@ describe.skipIf(!HAS_FW_TOOLS)('the doctor, on a device with U-Boot', () => {
       'free-space': 'ok',
       clock: 'ok',
       watchdog: 'advice',
+      systemd: 'ok',
+      link: 'ok',
       'trusted-root': 'ok',
       identity: 'missing',
       server: 'missing',

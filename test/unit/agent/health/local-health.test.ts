@@ -32,6 +32,7 @@ const check = (
     dataDirectory: directory,
     minFreeBytes: changes.minFreeBytes ?? 1,
     minAvailableMemoryBytes: changes.minAvailableMemoryBytes ?? 1,
+    systemd: null,
     executables: {
       deadlineMs: changes.deadlineMs ?? 30_000,
       workingDirectory: directory,

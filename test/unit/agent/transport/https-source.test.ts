@@ -182,6 +182,15 @@ describe('the HTTPS source', () => {
 });
 
 describe('the bandwidth limit', () => {
+  it('is not taken for a slow source: neither for silence nor for less than the minimum rate', async () => {
+    const image = Buffer.alloc(100_000, 7);
+    const { url } = await serve(serveRange(image));
+    // 25 KB a second: every piece is paid for by a pause that is longer than QUICK allows a source to be silent.
+    const source = new HttpsSource(channelTo(url, { ...QUICK, minBytesPerSecond: 30_000 }, new BandwidthLimit(25_000)));
+    const into = { bytes: new Uint8Array(100_000), received: 0 };
+    expect(await source.fetchRange('a/b.img', 0, 100_000, into)).toMatchObject({ ok: true });
+  });
+
   it('holds up images, all connections together, and nothing else', async () => {
     const image = Buffer.alloc(400_000, 7);
     const { url } = await serve(serveRange(image));

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  ARTIFACT_PIECE_CAP_BYTES,
   AuditAnswer,
   ClaimsAnswer,
   DeviceDetail,
@@ -88,6 +89,26 @@ describe('answers', () => {
     expect([wrong.statusCode, wrong.json().code]).toEqual([422, 'digest-mismatch']);
     const head = await operators.send({ method: 'HEAD', url: `${OPERATOR_PATHS.artifacts}/${sha256}`, token: admin });
     expect([head.statusCode, head.headers['content-length']]).toEqual([200, '8']);
+  });
+
+  it('give an artifact out in ranges, to operators, and never whole', async () => {
+    const sha256 = createHash('sha256').update('an image').digest('hex');
+    operators.artifacts.set(sha256, Buffer.from('an image'));
+    const url = `${OPERATOR_PATHS.artifacts}/${sha256}`;
+    const range = (value: string, token = admin) => operators.send({ url, token, headers: { range: value } });
+    const part = await range('bytes=3-7');
+    expect([part.statusCode, part.headers['content-range'], part.body]).toEqual([206, 'bytes 3-7/8', 'image']);
+    expect((await range('bytes=8-9')).statusCode).toBe(416);
+    expect((await operators.send({ url, token: admin })).statusCode).toBe(416);
+    expect((await range('bytes=0-1', await operators.token('viewer'))).json().code).toBe('role-too-weak');
+    const unknown = `${OPERATOR_PATHS.artifacts}/${'c'.repeat(64)}`;
+    expect((await operators.send({ url: unknown, token: admin })).json().code).toBe('artifact-missing');
+    operators.artifacts.set('d'.repeat(64), new Uint8Array(ARTIFACT_PIECE_CAP_BYTES + 1));
+    const large = { url: `${OPERATOR_PATHS.artifacts}/${'d'.repeat(64)}`, token: admin };
+    const whole = `bytes=0-${ARTIFACT_PIECE_CAP_BYTES}`;
+    expect((await operators.send({ ...large, headers: { range: whole } })).statusCode).toBe(416);
+    const most = `bytes=1-${ARTIFACT_PIECE_CAP_BYTES}`;
+    expect((await operators.send({ ...large, headers: { range: most } })).statusCode).toBe(206);
   });
 
   it('pass on what publication refused, with its code', async () => {

@@ -41,6 +41,9 @@ function memoryPublication(artifacts: Map<string, Uint8Array>): Publication {
       const bytes = artifacts.get(sha256);
       return bytes && { sizeBytes: bytes.length };
     },
+    async *readArtifact(sha256, first, last) {
+      yield artifacts.get(sha256)?.subarray(first, last + 1) ?? new Uint8Array();
+    },
     publish: async () => ({ ok: false, code: 'metadata-threshold-not-met', what: '1 of 2 signatures', cure: 'Sign.' }),
     readMetadata: async (name) => (name === '1.root.json' ? Buffer.from('{"signatures":[],"signed":{}}') : undefined),
     environment: () => 'rehearsal',

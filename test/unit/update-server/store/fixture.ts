@@ -71,6 +71,7 @@ export class Device {
   actionId: string | null = null;
   channel = 'stable';
   quarantined: { sequence: number; reason: string }[] = [];
+  waiting: PollRequest['waiting'] = null;
 
   constructor(lab: Lab, id: string) {
     this.lab = lab;
@@ -91,6 +92,7 @@ export class Device {
       floorSequence: 0,
       actionId: this.actionId,
       quarantined: this.quarantined,
+      waiting: this.waiting,
     };
   }
 

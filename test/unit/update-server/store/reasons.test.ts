@@ -141,6 +141,23 @@ describe('the reason is', () => {
     await expectReason(canary.id, 'waiting-for-reboot', /^2\.0\.0/, 1);
   });
 
+  it.each([
+    ['in-use', 'armed'],
+    ['link-metered', 'downloading'],
+    ['budget-spent', 'downloading'],
+  ] as const)('%s while the device says so, and no more once it gets on', async (waiting, state) => {
+    const canary = await canaryOf(2);
+    lab.nowUnixMs += MINUTE_MS;
+    Object.assign(canary, { state, waiting });
+    expect(await canary.accept()).toMatchObject({ sequence: 2 });
+    lab.nowUnixMs += MINUTE_MS;
+    expect(await canary.accept()).toMatchObject({ sequence: 2 });
+    await expectReason(canary.id, waiting, /^2\.0\.0 \(sequence 2\), rollout r1$/, 2);
+    lab.nowUnixMs += MINUTE_MS;
+    await canary.enter('armed');
+    await expectReason(canary.id, 'waiting-for-reboot', /^2\.0\.0/, 4);
+  });
+
   it('on-trial until its checks have finished', async () => {
     const canary = await canaryOf(2);
     await canary.enter('trial');

@@ -1,5 +1,6 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 import { DELTA } from './delta.ts';
+import { IDLE } from './idle.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -479,6 +480,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SLOTS,
   ...WIRE,
   ...DELTA,
+  ...IDLE,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

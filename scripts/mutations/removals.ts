@@ -1,6 +1,7 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 
 import { DELTA } from './delta.ts';
+import { IDLE } from './idle.ts';
 import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
@@ -537,6 +538,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SLOTS,
   ...WIRE,
   ...DELTA,
+  ...IDLE,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

@@ -75,7 +75,7 @@ await greeted.promise;
 let broker = await quiet(0, 0);
 let seenChanges = 0;
 for (let hour = 1; hour <= Number(hours); hour += 1) {
-  const before = clock.wakeUpsMs.length;
+  const before = clock.wakeUps;
   while (clock.monotonicMs() < hour * HOUR_MS) {
     const { bytesWritten, bytesRead } = broker;
     clock.jump();
@@ -86,7 +86,7 @@ for (let hour = 1; hour <= Number(hours); hour += 1) {
   await turn();
   globalThis.gc?.();
   day.push({
-    wakeUps: clock.wakeUpsMs.length - before,
+    wakeUps: clock.wakeUps - before,
     diskChanges: disk.changes.slice(seenChanges),
     heapBytes: process.memoryUsage().heapUsed,
     strayTimers: timers.size,

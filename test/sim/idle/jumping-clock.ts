@@ -15,8 +15,8 @@ const START_UNIX_MS = 1_768_435_200_000;
 export class JumpingClock implements Clock {
   readonly #sleepers = new Set<Sleeper>();
   #nowMs = 0;
-  /** When somebody was woken, in milliseconds since the start. Those woken at one moment count once. */
-  readonly wakeUpsMs: number[] = [];
+  /** How many were woken by the clock; two at one moment are two. */
+  wakeUps = 0;
 
   monotonicMs(): number {
     return this.#nowMs;
@@ -47,7 +47,10 @@ export class JumpingClock implements Clock {
   /** Goes to the next moment, and wakes all that wanted it. */
   jump(): void {
     this.#nowMs = Math.min(...[...this.#sleepers].map(({ atMs }) => atMs));
-    this.wakeUpsMs.push(this.#nowMs);
-    for (const sleeper of [...this.#sleepers]) if (sleeper.atMs <= this.#nowMs) sleeper.wake();
+    for (const sleeper of [...this.#sleepers]) {
+      if (sleeper.atMs > this.#nowMs) continue;
+      this.wakeUps += 1;
+      sleeper.wake();
+    }
   }
 }

@@ -20,12 +20,14 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
   holdfast-agent doctor --config FILE [--json] [--self-test]
       What is missing here for a safe update, and how to cure it. Exit 4 when something is.
       --self-test takes the board's flags through an update without one, and keeps a report.
+  holdfast-agent adopt [--answers FILE] [--yes | --undo] [--json]
+      What taking this machine over would change. --yes does it, --undo takes it back. FILE: fields of agent.json.
 
   --debug   a stack trace when something fails      --version   --help
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
 `;
 
-export const COMMANDS = ['run', 'status', 'verify', 'install', 'enrol', 'doctor'] as const;
+export const COMMANDS = ['run', 'status', 'verify', 'install', 'enrol', 'doctor', 'adopt'] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 const OPTIONS = {
@@ -36,11 +38,17 @@ const OPTIONS = {
   state: { type: 'string' },
   once: { type: 'boolean', default: false },
   'self-test': { type: 'boolean', default: false },
+  answers: { type: 'string' },
+  yes: { type: 'boolean', default: false },
+  undo: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
   debug: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
   version: { type: 'boolean', default: false },
 } as const;
+
+/** What the packaged unit reads (agent/systemd/holdfast-agent.service): an adoption has this one place. */
+const ADOPTED_CONFIG = '/etc/holdfast/agent.json';
 
 /** Options that a command takes besides `--config`, `--json` and `--debug`. */
 const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
@@ -50,19 +58,24 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
   install: ['release'],
   enrol: [],
   doctor: ['self-test'],
+  adopt: ['answers', 'yes', 'undo'],
 };
+const OWN = Object.values(TAKES).flat();
 
 export interface CommandOptions {
   readonly command: CommandName;
   readonly config: string;
   /** What the command is given besides options: install's DIR. */
   readonly argument: string | undefined;
-  readonly release: string | undefined;
-  readonly from: string | undefined;
-  readonly server: string | undefined;
-  readonly state: string | undefined;
+  readonly release?: string | undefined;
+  readonly from?: string | undefined;
+  readonly server?: string | undefined;
+  readonly state?: string | undefined;
   readonly once: boolean;
   readonly selfTest: boolean;
+  readonly answers?: string | undefined;
+  readonly yes: boolean;
+  readonly undo: boolean;
   readonly json: boolean;
 }
 
@@ -80,16 +93,16 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
     throw usage(command === undefined ? 'no command was given' : `there is no command ${command}`);
   const argument = command === 'install' ? rest.shift() : undefined;
   if (rest.length > 0) throw usage(`${command} takes no ${rest[0]}`);
-  const foreign = ['release', 'from', 'server', 'state', 'once', 'self-test'].find(
-    (name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name),
-  );
+  const foreign = OWN.find((name) => isGiven(values[name as keyof typeof values]) && !TAKES[command].includes(name));
   if (foreign !== undefined) throw usage(`${command} takes no --${foreign}`);
-  if (values.config === undefined) throw usage(`${command} needs --config FILE`);
+  const config = command === 'adopt' ? ADOPTED_CONFIG : values.config;
+  if (config === undefined) throw usage(`${command} needs --config FILE`);
+  if (command === 'adopt' && values.config !== undefined) throw usage('adopt takes no --config');
+  if (values.yes && values.undo) throw usage('give --yes or --undo, not both');
   if (command === 'install' && argument === undefined) throw usage('install needs the directory to install from');
   if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
   if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
-  const { config, release, from, server, state, once, json, 'self-test': selfTest } = values;
-  return { ask: 'command', options: { command, config, argument, release, from, server, state, once, selfTest, json } };
+  return { ask: 'command', options: { ...values, command, config, argument, selfTest: values['self-test'] } };
 }
 
 function isGiven(value: string | boolean | undefined): boolean {

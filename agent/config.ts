@@ -152,7 +152,12 @@ const CURES: Readonly<Record<string, string>> = {
 /** Reads and checks agent.json. Throws a Fault (exit 3) that names the field and the cure; touches nothing else. */
 export async function readConfig(disk: Disk, path: string): Promise<AgentConfig> {
   const absolute = resolve(path);
-  const file = decodeConfig(await readText(disk, absolute), absolute);
+  return configOf(await readConfigText(disk, absolute), absolute);
+}
+
+/** The same of text that stands at `absolute`, or will. */
+export function configOf(text: string, absolute: string): AgentConfig {
+  const file = decodeConfig(text, absolute);
   const at = (relative: string): string => resolve(dirname(absolute), relative);
   const atOrNull = (relative: string | null): string | null => (relative === null ? null : at(relative));
   const { health, hooks, network, trial } = file;
@@ -178,7 +183,7 @@ export async function readConfig(disk: Disk, path: string): Promise<AgentConfig>
   };
 }
 
-async function readText(disk: Disk, path: string): Promise<string> {
+export async function readConfigText(disk: Disk, path: string): Promise<string> {
   try {
     const bytes = await disk.readFile(path, CONFIG_CAP_BYTES);
     if (bytes === undefined) {

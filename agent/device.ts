@@ -79,10 +79,16 @@ export class Device {
     this.link = new ServerLink(this.servers);
   }
 
-  /** Reads what the factory and earlier runs left. Throws Faults about the files of this device. */
-  static async open(config: AgentConfig, log: Log): Promise<Device> {
-    const disk = nodeDisk;
-    const clock = systemClock(config.clock);
+  /**
+   * Reads what the factory and earlier runs left. Throws Faults about the files of this device. `disk` and `clock` are the
+   * machine's own, but for tests.
+   */
+  static async open(
+    config: AgentConfig,
+    log: Log,
+    disk: Disk = nodeDisk,
+    clock: Clock = systemClock(config.clock),
+  ): Promise<Device> {
     await makeDirectoryDurably(disk, config.dataDirectory);
     const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();

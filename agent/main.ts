@@ -2,6 +2,7 @@
 import { type ReportOptions, reportFailure } from '../platform/command-line.ts';
 import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
+import { adoptCommand } from './commands/adopt.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { installCommand } from './commands/install.ts';
@@ -17,6 +18,7 @@ const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<num
   install: installCommand,
   enrol: enrolCommand,
   doctor: doctorCommand,
+  adopt: adoptCommand,
 };
 
 async function main(words: readonly string[]): Promise<number> {

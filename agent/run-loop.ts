@@ -32,6 +32,10 @@ const STATUS_INTERVAL_MS = 1000;
 const LAST_FLUSH_MS = 3000;
 /** What a broker may take to hear goodbye. */
 const GOODBYE_MS = 1000;
+/** A poll that brought nothing new is not worth a write: what the status file says of the last one is at most this old. */
+const SEEN_STEP_MS = 3600_000;
+/** Connections are kept for a pause shorter than this; servers close an idle one after about as long. */
+const KEPT_CONNECTION_MS = 30_000;
 /** Work that rests until somebody calls. */
 const UNTIL_CALLED_MS = 24 * 3600_000;
 
@@ -114,6 +118,7 @@ export class RunLoop {
       const pauseMs = await this.#exchangeOrPause(signal);
       await this.#showStatus();
       if (this.#device.identity !== undefined && !signal.aborted) this.#startMqtt();
+      if (pauseMs > KEPT_CONNECTION_MS) this.#device.servers.closeIdle();
       this.#liveness.heard('conversation', pauseMs + SILENCE_MS);
       await this.#watchdog.turn();
       await this.#talk.sleep(pauseMs, signal);
@@ -283,7 +288,8 @@ export class RunLoop {
   /** Status file and MQTT, when something changed. Nothing hangs on either. */
   async #showStatus(): Promise<void> {
     const status = this.#picture();
-    const picture = JSON.stringify(status);
+    const seenStep = Math.floor((status.serverSeenUnixMs ?? 0) / SEEN_STEP_MS);
+    const picture = JSON.stringify({ ...status, serverSeenUnixMs: seenStep });
     if (picture === this.#lastPicture) return;
     this.#lastPicture = picture;
     const { state, bootedSlot, installed, progress } = status;

@@ -6,6 +6,7 @@
  * past blocks that are all synced; memory is that of the lanes (block-memory.ts), whatever the image's size.
  * May not: open the booted slot for writing (storage/slot-image.ts guards it).
  */
+import { systemErrorCode } from '../platform/fault.ts';
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../trust/blocks.ts';
 import { equalBytes, type Verified } from '../trust/bytes.ts';
 import { SHA256_BYTES, sha256 } from '../trust/crypto.ts';
@@ -204,8 +205,9 @@ class ImageRun {
     if (this.#misses >= MISSES_BEFORE_SPARSE && index % SPARSE_STEP !== 0) return false;
     memory.forget();
     const there = memory.bytes.subarray(0, blockSizeBytes(map, index));
-    const found = (await file.readInto(there, index * map.blockBytes)) === there.length;
-    const right = found && verifyBlock(map, index, there).ok;
+    // A block that cannot be read is none: writing it is what cures it.
+    const found = await file.readInto(there, index * map.blockBytes).catch(noneIfUnreadable);
+    const right = found === there.length && verifyBlock(map, index, there).ok;
     this.#misses = right ? 0 : this.#misses + 1;
     return right;
   }
@@ -228,6 +230,11 @@ class ImageRun {
     await this.#image.onSynced(blocks);
     this.#journaled = blocks;
   }
+}
+
+function noneIfUnreadable(error: unknown): number {
+  if (systemErrorCode(error) === 'EIO') return 0;
+  throw error;
 }
 
 const zeroDigests = new Map<number, Uint8Array>();

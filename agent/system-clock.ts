@@ -10,11 +10,14 @@ import type { Clock, Random } from './core/ports.ts';
 /** systemd-timesyncd makes this file once it has set the clock (systemd-timesyncd.service(8)). */
 const TIMESYNCD_MARKER = '/run/systemd/timesync/synchronized';
 
+/** Milliseconds that never go back. Not `performance`: the first use of it loads half a megabyte for other things. */
+export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6;
+
 /** `host`: the clock is trusted as it is (emulated boards, machines set by other means). */
 export function systemClock(source: 'host' | 'timesyncd', marker = TIMESYNCD_MARKER): Clock {
   let synchronised = source === 'host';
   return {
-    monotonicMs: () => performance.now(),
+    monotonicMs,
     wallUnixMs() {
       synchronised ||= existsSync(marker);
       return synchronised ? Date.now() : undefined;

@@ -1,8 +1,8 @@
 /**
  * The delta recipe: how to make a new image from an old one, 1 MiB block by 1 MiB block (docs/DELTA.md).
  *
- * Layout, integers big-endian: header (92 bytes) · index (`packCount` × 76 bytes) · packs, one after another. A pack makes
- * a run of blocks out of eight streams, compressed each for itself.
+ * Layout, integers big-endian: header (92 bytes) · index (`packCount` × 85 bytes) · packs, one after another. A pack makes
+ * a run of blocks out of nine streams, compressed each for itself.
  *
  * Invariants: sizes of header and index follow from the header alone, and every length is capped before anything is
  * allocated; a file has no byte that the index does not name.
@@ -22,13 +22,32 @@ export const PACKS_AT_MOST = 65_536;
 /** Digest of all that the patches of one block read, truncated: tells a changed slot from a wrong recipe. */
 export const SOURCE_DIGEST_BYTES = 8;
 
+/** A deflate stream that is taken apart or made, as it is stored. */
+export const DEFLATED_CAP_BYTES = 1024 * 1024;
+/** One stream puffed, and all the old ones that one is made of. */
+export const PUFFED_CAP_BYTES = 2 * 1024 * 1024;
+/** All streams of one block puffed, with all that they are made of: bounds the time that a block takes. */
+export const BLOCK_PUFFED_CAP_BYTES = 32 * 1024 * 1024;
+/** Old streams that one is made of. */
+export const INPUTS_AT_MOST = 8;
+
 export const RECIPE_HEADER_BYTES = 92;
 const MAGIC = 0x48464452;
-const VERSION = 1;
+const VERSION = 2;
 const STREAM_ENTRY_BYTES = 9;
 
 /** In the order in which they stand in a pack. */
-export const STREAMS = ['kinds', 'lengths', 'offsets', 'gaps', 'runs', 'differences', 'literals', 'digests'] as const;
+export const STREAMS = [
+  'kinds',
+  'lengths',
+  'offsets',
+  'gaps',
+  'runs',
+  'differences',
+  'literals',
+  'digests',
+  'deflated',
+] as const;
 export type StreamName = (typeof STREAMS)[number];
 const PACK_ENTRY_BYTES = 4 + STREAMS.length * STREAM_ENTRY_BYTES;
 
@@ -41,6 +60,10 @@ export const OPERATIONS = {
   add: 2,
   /** `length` bytes of the literal stream. */
   literal: 3,
+  /** `length` bytes of the old image from anywhere, as they are. */
+  move: 4,
+  /** `length` bytes of a deflate stream, made of puffed ones of the old image (decode/puff.ts). */
+  deflate: 5,
 } as const;
 
 /** How a stream is compressed. */
@@ -91,7 +114,8 @@ export function indexEndBytes(header: RecipeHeader): number {
 export function decodeRecipeHeader(bytes: Uint8Array): Decoding<RecipeHeader> {
   if (bytes.length < RECIPE_HEADER_BYTES) return malformed(`${bytes.length} bytes are no header`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint32(0) !== MAGIC || view.getUint32(4) !== VERSION) return malformed('not a recipe of version 1');
+  if (view.getUint32(0) !== MAGIC || view.getUint32(4) !== VERSION)
+    return malformed(`not a recipe of version ${VERSION}`);
   const oldSizeBytes = Number(view.getBigUint64(8));
   const newSizeBytes = Number(view.getBigUint64(16));
   const packCount = view.getUint32(24);

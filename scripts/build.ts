@@ -16,15 +16,16 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 const projectRoot = dirname(dirname(fileURLToPath(import.meta.url)));
 const stub = (name: string): string => join(projectRoot, 'scripts/build', name);
 
+/** What is on every device, root's to run and ours to look after for years: a build that grows beyond it fails. */
+export const AGENT_BUNDLE_CAP_BYTES = 300 * 1024;
+
 /**
- * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request;
- * `alias` below does the same for whole packages. Each stand-in says in its file what it stands for.
+ * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request. Each
+ * stand-in says in its file what it stands for.
  */
 const STAND_INS = [
   { importer: /node-forge\/lib\/asn1\.js$/, request: './util', standIn: 'byte-string-buffer.cjs' },
   { importer: /node-forge\/lib\/(asn1|oids)\.js$/, request: './oids', standIn: 'no-oid-names.cjs' },
-  { importer: /mqtt\/build\/lib\/shared\.js$/, request: '../../package.json', standIn: 'mqtt-version.cjs' },
-  { importer: /mqtt-packet\/writeToStream\.js$/, request: './numbers', standIn: 'mqtt-numbers.cjs' },
 ] as const;
 
 const standIns: Plugin = {
@@ -63,6 +64,9 @@ const withoutUnreached: Plugin = {
   },
 };
 
+/** Modules of Node of which the agent calls functions now and then, and which an idle one never needs. */
+const LATE_BUILTINS: readonly string[] = ['child_process'];
+
 /**
  * Node's own modules by `process.getBuiltinModule`, and of each only the names that are used: an `import` reads every
  * export once, and with that loads what Node keeps for later (web cryptography, worker threads, readline, diff).
@@ -77,20 +81,16 @@ const builtinsByName: Plugin = {
     const get = (path: string): string => `process.getBuiltinModule(${JSON.stringify(`node:${path}`)})`;
     onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({ contents: `module.exports = ${get(path)};` }));
     onLoad({ filter: /./, namespace: 'builtin-names' }, ({ path }) => {
-      const names = Object.keys(process.getBuiltinModule(`node:${path}`) ?? {}).filter((name) =>
-        /^[a-z]\w*$/i.test(name),
+      const names = Object.keys(process.getBuiltinModule(`node:${path}`) ?? {}).filter(
+        (name) => /^[a-z]\w*$/i.test(name) && name !== 'default',
       );
+      const late = names.map((name) => `export const ${name} = (...given) => ${get(path)}.${name}(...given);`);
       const pick = names.map((name) => `export const ${name} = /* @__PURE__ */ (() => it.${name})();`);
-      return {
-        contents: [`const it = ${get(path)};`, ...pick.filter((line) => !/const default /.test(line))].join('\n'),
-      };
+      const lines = LATE_BUILTINS.includes(path) ? late : [`const it = ${get(path)};`, ...pick];
+      return { contents: lines.join('\n') };
     });
   },
 };
-
-/** Bundled packages that call `require` for Node's own modules need one in an ES module. */
-const REQUIRE_FOR_BUNDLED_PACKAGES =
-  "import { createRequire as holdfastRequire } from 'node:module'; const require = holdfastRequire(import.meta.url);";
 
 const shared = {
   bundle: true,
@@ -111,17 +111,7 @@ export const BUNDLES = {
     target: 'node22',
     minify: true,
     plugins: [standIns, withoutUnreached, builtinsByName],
-    banner: { js: `#!/usr/bin/env node\n${REQUIRE_FOR_BUNDLED_PACKAGES}` },
-    alias: {
-      'readable-stream': stub('readable-stream.cjs'),
-      'worker-timers': stub('worker-timers.cjs'),
-      ws: stub('not-shipped.cjs'),
-      socks: stub('not-shipped.cjs'),
-      'lru-cache': stub('lru-cache.cjs'),
-      debug: stub('debug.cjs'),
-      bl: stub('buffer-list.cjs'),
-      'rfdc/default': stub('deep-copy.cjs'),
-    },
+    banner: { js: '#!/usr/bin/env node' },
   },
   server: {
     ...shared,
@@ -183,6 +173,12 @@ async function main(names: readonly string[]): Promise<number> {
     }
     const sizeBytes = await buildBundle(name);
     process.stdout.write(`${BUNDLES[name].outfile}  ${(sizeBytes / 1024).toFixed(1)} KB\n`);
+    if (name === 'agent' && sizeBytes > AGENT_BUNDLE_CAP_BYTES) {
+      process.stderr.write(
+        `build: the agent's bundle is larger than ${AGENT_BUNDLE_CAP_BYTES / 1024} KB\n  cure: \`npm run bench -- agent\` counts it by package.\n`,
+      );
+      return 1;
+    }
   }
   return 0;
 }

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Makes this checkout ready to run, with nothing but Node 20 or newer and npm. Quiet when there is nothing to do.
 #
-#   sh scripts/setup.sh [--images] [--build]
+#   sh scripts/setup.sh [--images] [--package-check] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
 #   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
+#   --package-check   what `npm run package -- --check` tries packages with; likewise.
 #   --build    dist/, when a source file is newer than it.
 #
 # Exit status: 0 ready, 2 wrong option, 5 this machine lacks something (the message says what, and the one command to run).
@@ -52,25 +53,35 @@ install_packages() {
   cksum <package-lock.json >"$STAMP"
 }
 
-missing_packages() {
+missing_for_images() {
   has mke2fs && has debugfs || printf ' e2fsprogs'
   has mkfs.fat || printf ' dosfstools'
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
+  has mksquashfs && has unsquashfs || printf ' squashfs-tools'
   has systemd-notify || printf ' systemd'
   has python3 || printf ' python3'
 }
 
+missing_for_package_check() {
+  has debootstrap || printf ' debootstrap'
+  has systemd-analyze || printf ' systemd'
+  has systemd-nspawn || printf ' systemd-container'
+  has lintian || printf ' lintian'
+  has qemu-aarch64-static || printf ' qemu-user-static'
+  has openssl || printf ' openssl'
+}
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
-install_image_tools() {
+install_programs() { # the function that lists what is missing, what it is for
   # Where Debian keeps mke2fs and mkfs.fat; not on every user's path.
   PATH="$PATH:/usr/sbin:/sbin"
-  missing=$(missing_packages)
+  missing=$($1)
   [ -n "$missing" ] || return 0
   command="apt-get update && apt-get install -y --no-install-recommends$missing"
   if [ "$(id -u)" != 0 ] || ! has apt-get; then
-    lacks "the programs that make images are missing:$missing" "sudo sh -c '$command'"
+    lacks "the programs that $2 are missing:$missing" "sudo sh -c '$command'"
   fi
   say "installing$missing ..."
   log=$(mktemp)
@@ -93,13 +104,15 @@ build() {
 }
 
 want_images=no
+want_package_check=no
 want_build=no
 for option in "$@"; do
   case $option in
     --images) want_images=yes ;;
+    --package-check) want_package_check=yes ;;
     --build) want_build=yes ;;
     *)
-      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--build]\n' "$option" >&2
+      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--package-check] [--build]\n' "$option" >&2
       exit 2
       ;;
   esac
@@ -107,5 +120,6 @@ done
 
 packages_stand || check_node
 install_packages
-[ $want_images = no ] || install_image_tools
+[ $want_images = no ] || install_programs missing_for_images 'make images'
+[ $want_package_check = no ] || install_programs missing_for_package_check 'try packages'
 [ $want_build = no ] || build

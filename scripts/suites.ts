@@ -2,7 +2,7 @@
  * Runs the conformance or the simulation suites and counts their cases.
  *
  *   npm run conformance -- [--seed N] [--json FILE]
- *   npm run sim         -- [--seed N] [--json FILE]
+ *   npm run sim         -- [--seed N] [--json FILE]      (through scripts/sim.ts, which has more)
  *
  * `--json` writes { ok, seed, suites: [{ name, cases, passed, failed, skipped, why }] }; one suite per test file. The
  * tests take the seed from HOLDFAST_SEED; the same seed gives the same run.

@@ -5,7 +5,7 @@ import { openBoard } from '../boards/open-board.ts';
 import type { CommandOptions } from '../command-options.ts';
 import { readConfig } from '../config.ts';
 import { checkBoard } from '../doctor/board-checks.ts';
-import type { DoctorRow } from '../doctor/finding.ts';
+import { describeRows } from '../doctor/finding.ts';
 import { checkMachine } from '../doctor/machine-checks.ts';
 import { selfTest } from '../doctor/self-test.ts';
 import { holdDataDirectory } from '../single-instance.ts';
@@ -13,22 +13,15 @@ import { holdDataDirectory } from '../single-instance.ts';
 export async function doctorCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
   const board = openBoard(config.board, nodeDisk);
-  const held = options.selfTest ? await holdDataDirectory(config.dataDirectory) : undefined;
+  const held = options.selfTest ? holdDataDirectory(config.dataDirectory) : undefined;
   const rows = [...(await checkMachine(config, nodeDisk)), ...(await checkBoard(config, board, nodeDisk))];
   if (options.selfTest) rows.push(...(await selfTest(config, board, nodeDisk, rows)));
   held?.close();
   const fit = rows.every(({ state }) => state !== 'missing');
   process.stdout.write(
-    options.json ? `${JSON.stringify({ ok: fit, board: board.kind, rows })}\n` : describe(rows, fit),
+    options.json
+      ? `${JSON.stringify({ ok: fit, board: board.kind, rows })}\n`
+      : `${describeRows(rows)}${fit ? 'fit for updates' : 'not fit for updates'}\n`,
   );
   return fit ? EXIT.ok : EXIT.refused;
-}
-
-function describe(rows: readonly DoctorRow[], fit: boolean): string {
-  const width = Math.max(...rows.map(({ check }) => check.length));
-  const lines = rows.flatMap(({ check, state, says, cure }) => [
-    `${state.padEnd(7)}  ${check.padEnd(width)}  ${says}`,
-    ...(cure === '' ? [] : [`${' '.repeat(width + 11)}${cure}`]),
-  ]);
-  return `${lines.join('\n')}\n${fit ? 'fit for updates' : 'not fit for updates'}\n`;
 }

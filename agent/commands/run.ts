@@ -14,7 +14,7 @@ import { Liveness } from '../watchdog/liveness.ts';
 
 export async function runCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
-  const held = await holdDataDirectory(config.dataDirectory);
+  const held = holdDataDirectory(config.dataDirectory);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const device = await Device.open(config, stderrLog);

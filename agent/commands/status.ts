@@ -4,14 +4,14 @@ import { EXIT } from '../../platform/fault.ts';
 import type { CommandOptions } from '../command-options.ts';
 import { type AgentConfig, readConfig } from '../config.ts';
 import { identityPaths, readIdentity } from '../credentials/identity.ts';
-import { holdDataDirectory } from '../single-instance.ts';
+import { isHeld } from '../single-instance.ts';
 import { type AgentStatus, readStatusFile } from '../status-file.ts';
 
 export async function statusCommand(options: CommandOptions): Promise<number> {
   const config = await readConfig(nodeDisk, options.config);
   const identity = await readIdentity(nodeDisk, identityPaths(config.dataDirectory));
   const status = await readStatusFile(nodeDisk, config.dataDirectory);
-  const running = await isRunning(config.dataDirectory);
+  const running = isHeld(config.dataDirectory);
   if (options.json) {
     const facts = {
       ok: true,
@@ -25,15 +25,6 @@ export async function statusCommand(options: CommandOptions): Promise<number> {
     process.stdout.write(`${describe(config, status, running, identity?.deviceId).join('\n')}\n`);
   }
   return EXIT.ok;
-}
-
-async function isRunning(dataDirectory: string): Promise<boolean> {
-  try {
-    (await holdDataDirectory(dataDirectory)).close();
-    return false;
-  } catch {
-    return true;
-  }
 }
 
 function describe(

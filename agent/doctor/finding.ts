@@ -32,3 +32,13 @@ export async function examine(check: string, work: () => Promise<DoctorRow[]>): 
     return [missing(check, errorText(error), error instanceof Fault ? error.cure : 'Cure what the message says.')];
   }
 }
+
+/** A table for a person, with the cure below what needs one; ends with a line end. */
+export function describeRows(rows: readonly DoctorRow[]): string {
+  const width = Math.max(...rows.map(({ check }) => check.length));
+  const lines = rows.flatMap(({ check, state, says, cure }) => [
+    `${state.padEnd(7)}  ${check.padEnd(width)}  ${says}`,
+    ...(cure === '' ? [] : [`${' '.repeat(width + 11)}${cure}`]),
+  ]);
+  return `${lines.join('\n')}\n`;
+}

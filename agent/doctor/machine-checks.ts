@@ -70,7 +70,7 @@ async function checkRoot(config: AgentConfig, disk: Disk): Promise<DoctorRow[]> 
   return [ok('trusted-root', `version ${version}, ${holdfast.environment}, until ${expires}`)];
 }
 
-async function checkIdentity({ dataDirectory, claimFile }: AgentConfig, disk: Disk): Promise<DoctorRow[]> {
+export async function checkIdentity({ dataDirectory, claimFile }: AgentConfig, disk: Disk): Promise<DoctorRow[]> {
   const identity = await readIdentity(disk, identityPaths(dataDirectory));
   if (identity !== undefined) return [ok('identity', `enrolled as ${identity.deviceId}`)];
   const { claimId } = await readClaim(disk, claimFile);

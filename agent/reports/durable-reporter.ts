@@ -11,6 +11,7 @@
 import { join } from 'node:path';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
+import { systemErrorCode } from '../../platform/fault.ts';
 import { readTwoCopy, writeTwoCopy } from '../../platform/two-copy-record.ts';
 import { REPORTS_PER_REQUEST, type Report, type ReportAnswer, type ReportEvent } from '../../protocol/device-api.ts';
 import type { Verdict } from '../../trust/refusal.ts';
@@ -136,7 +137,7 @@ async function writeQueue(disk: Disk, directory: string, before: ReportQueue, qu
 async function readQueue(disk: Disk, directory: string): Promise<{ queue: ReportQueue; setAside: string | undefined }> {
   const path = join(directory, 'queue');
   const bytes = await disk.readFile(path, QUEUE_FILE_CAP_BYTES).catch((error: unknown) => {
-    if (error instanceof FileTooLarge) return new Uint8Array();
+    if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return new Uint8Array();
     throw error;
   });
   const number = await readLastNumber(disk, directory);
@@ -144,8 +145,8 @@ async function readQueue(disk: Disk, directory: string): Promise<{ queue: Report
   const queue = decodeQueue(bytes);
   if (queue !== undefined) return { queue, setAside: undefined };
   const setAside = `${path}.damaged`;
+  // The notice that follows is durable, and with it this; cut before, the damaged queue is found again.
   await disk.rename(path, setAside);
-  await disk.syncDirectory(directory);
   return { queue: emptyQueue(number), setAside };
 }
 

@@ -1,7 +1,8 @@
 /**
  * The numbers that never fall (installedSequence, floorSequence, time floor), and which release each slot holds.
  *
- * Invariants: `raise` writes the maximum of old and new, whatever it is given.
+ * Invariants: `raise` writes the maximum of old and new, whatever it is given. Both copies are written each time: a
+ * copy that rots must not lower a number, nor forget what a slot holds.
  * Not defended: whoever can write the card can write these numbers too (no RPMB, OTP or TPM); they stop remote
  * downgrades, not physical ones.
  */
@@ -27,11 +28,11 @@ export const SlotContents = v.strictObject({ a: v.nullable(Installed), b: v.null
 export type SlotContents = v.InferOutput<typeof SlotContents>;
 
 export function countersRecord(disk: Disk, stateDirectory: string): StateRecord<DeviceCounters> {
-  return new StateRecord(disk, `${stateDirectory}/counters`, DeviceCounters);
+  return new StateRecord(disk, `${stateDirectory}/counters`, DeviceCounters, true);
 }
 
 export function slotsRecord(disk: Disk, stateDirectory: string): StateRecord<SlotContents> {
-  return new StateRecord(disk, `${stateDirectory}/slots`, SlotContents);
+  return new StateRecord(disk, `${stateDirectory}/slots`, SlotContents, true);
 }
 
 /** Neither number falls. */

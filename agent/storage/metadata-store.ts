@@ -9,7 +9,7 @@
 
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
-import { EXIT, Fault } from '../../platform/fault.ts';
+import { EXIT, Fault, systemErrorCode } from '../../platform/fault.ts';
 import { concat, utf8 } from '../../trust/bytes.ts';
 import { sha256Hex } from '../../trust/crypto.ts';
 import type { MetadataStore } from '../../trust/tuf/client.ts';
@@ -61,7 +61,7 @@ export class DiskMetadataStore implements MetadataStore {
     const path = this.#path(name);
     const bytes = await readCapped(this.#facts.disk, path, PREFIX_BYTES + METADATA_CAP_BYTES[name]);
     if (bytes === undefined) return undefined;
-    if (bytes !== 'too-large') {
+    if (bytes !== 'unusable') {
       const content = bytes.subarray(PREFIX_BYTES);
       const prefix = new TextDecoder().decode(bytes.subarray(0, PREFIX_BYTES));
       if (prefix === `${sha256Hex(content)}\n`) return content;
@@ -74,7 +74,7 @@ export class DiskMetadataStore implements MetadataStore {
   async #factoryRoot(): Promise<Uint8Array> {
     const path = this.#facts.factoryRootPath;
     const bytes = await readCapped(this.#facts.disk, path, METADATA_CAP_BYTES.root);
-    if (bytes !== undefined && bytes !== 'too-large') return bytes;
+    if (bytes !== undefined && bytes !== 'unusable') return bytes;
     throw new Fault({
       code: 'factory-root-missing',
       what: 'there is no factory root metadata that can be read, so nothing can be trusted',
@@ -90,11 +90,12 @@ export class DiskMetadataStore implements MetadataStore {
   }
 }
 
-async function readCapped(disk: Disk, path: string, capBytes: number): Promise<Uint8Array | 'too-large' | undefined> {
+async function readCapped(disk: Disk, path: string, capBytes: number): Promise<Uint8Array | 'unusable' | undefined> {
   try {
     return await disk.readFile(path, capBytes);
   } catch (error) {
-    if (error instanceof FileTooLarge) return 'too-large';
+    // A bad block makes the file as useless as a wrong size does; the next write puts another in its place.
+    if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return 'unusable';
     throw error;
   }
 }

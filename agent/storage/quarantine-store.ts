@@ -18,5 +18,5 @@ const QuarantineSchema = v.strictObject({
 });
 
 export function quarantineRecord(disk: Disk, stateDirectory: string): StateRecord<Quarantine> {
-  return new StateRecord<Quarantine>(disk, `${stateDirectory}/quarantine`, QuarantineSchema);
+  return new StateRecord<Quarantine>(disk, `${stateDirectory}/quarantine`, QuarantineSchema, true);
 }

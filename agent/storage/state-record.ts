@@ -21,11 +21,14 @@ export class StateRecord<T> {
   readonly path: string;
   readonly #disk: Disk;
   readonly #schema: v.GenericSchema<unknown, T>;
+  readonly #twice: boolean;
 
-  constructor(disk: Disk, path: string, schema: v.GenericSchema<unknown, T>) {
+  /** `twice`: both copies are written, so that one that rots takes nothing back; else it leaves the value before. */
+  constructor(disk: Disk, path: string, schema: v.GenericSchema<unknown, T>, twice = false) {
     this.#disk = disk;
     this.path = path;
     this.#schema = schema;
+    this.#twice = twice;
   }
 
   async read(): Promise<RecordReading<T>> {
@@ -44,7 +47,7 @@ export class StateRecord<T> {
     const payload = new TextEncoder().encode(JSON.stringify(value));
     const { current } = await readTwoCopy(this.#disk, this.path);
     await writeTwoCopy(this.#disk, this.path, payload);
-    if (current === undefined) await writeTwoCopy(this.#disk, this.path, payload);
+    if (this.#twice || current === undefined) await writeTwoCopy(this.#disk, this.path, payload);
   }
 }
 

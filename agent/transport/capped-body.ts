@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import { errorText } from '../../platform/fault.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { type RangeMemory, SourceUnreachable } from '../core/ports.ts';
+import { monotonicMs } from '../system-clock.ts';
 import type { BandwidthLimit } from './bandwidth-limit.ts';
 
 export interface TransferLimits {
@@ -38,17 +39,17 @@ export async function readCapped(
   what: string,
   wishes: BodyWishes = {},
 ): Promise<Verdict<Uint8Array>> {
-  const rate = new RateWatch(limits, performance.now());
+  const rate = new RateWatch(limits, monotonicMs());
   const tickMs = Math.max(10, Math.min(1000, limits.windowMs / 4, limits.silenceMs / 4));
   const watch = setInterval(() => {
-    const trouble = rate.troubleAt(performance.now());
+    const trouble = rate.troubleAt(monotonicMs());
     if (trouble !== undefined) body.destroy(trouble);
   }, tickMs);
   const taken = new TakenBytes(capBytes, wishes.into);
   try {
     await eachChunk(body, (chunk) => {
       if (!taken.take(chunk)) throw new TooMuch();
-      const nowMs = performance.now();
+      const nowMs = monotonicMs();
       rate.count(chunk.length, nowMs);
       const pauseMs = wishes.bandwidth?.pauseAfterMs(chunk.length, nowMs) ?? 0;
       if (pauseMs >= SHORTEST_PAUSE_MS) {

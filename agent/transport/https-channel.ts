@@ -126,6 +126,11 @@ export class HttpsChannel implements Requester {
     }
   }
 
+  /** Requests that are under way go on. */
+  closeIdle(): void {
+    for (const sockets of Object.values(this.#agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+  }
+
   close(): void {
     this.#agent.destroy();
   }

@@ -2,12 +2,9 @@
  * The fast path: a hint makes the agent poll now, its status and presence go up. Losing it costs latency and nothing
  * else: no decision hangs on anything received or not received here, and no error of it reaches the run loop.
  *
- * The connection is dialled and decided as every other (secure-connection.ts); the MQTT client gets the finished socket.
- * One client per connection; this file reconnects by itself, with growing pauses and jitter.
+ * The connection is dialled and decided as every other (secure-connection.ts); the session (mqtt-session.ts) gets the
+ * finished socket. One session per connection; this file reconnects by itself, with growing pauses and jitter.
  */
-
-import type { TLSSocket } from 'node:tls';
-import type { IPublishPacket } from 'mqtt';
 import { errorText } from '../../platform/fault.ts';
 import {
   hintTopic,
@@ -17,17 +14,22 @@ import {
   type StatusMessage,
   statusTopic,
 } from '../../protocol/mqtt-topics.ts';
+import { equalBytes } from '../../trust/bytes.ts';
 import { encodeCbor } from '../../trust/cbor.ts';
 import { Backoff } from '../backoff.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import { addressOf } from './https-channel.ts';
-import { MqttClient } from './mqtt-client.ts';
-import { PacketGuard } from './packet-guard.ts';
+import type { Message } from './mqtt-packets.ts';
+import { MqttSession, type SessionSettings } from './mqtt-session.ts';
 import { type ClientIdentity, connectSecurely } from './secure-connection.ts';
 
 /** A topic and a payload; nothing that a broker sends us is larger. */
 const PACKET_CAP_BYTES = MQTT_PAYLOAD_CAP_BYTES + 512;
-const KEEPALIVE_S = 60;
+/**
+ * Each ping wakes device and radio. Below the five minutes after which the impatient ones among routers and load
+ * balancers forget a connection; the broker notices a device that vanished after one and a half of it.
+ */
+const KEEP_ALIVE_MS = 240_000;
 const CONNACK_DEADLINE_MS = 15_000;
 /** A connection that stood this long was a good one: the next pause is short again. */
 const STEADY_MS = 10_000;
@@ -50,7 +52,9 @@ export class MqttLink {
   readonly #ports: MqttLinkPorts;
   readonly #backoff: Backoff;
   readonly #stopping = new AbortController();
-  #client: MqttClient | undefined;
+  #session: MqttSession | undefined;
+  #greeted = false;
+  #status: Uint8Array | undefined;
   #running: Promise<void> | undefined;
   #connections = 0;
 
@@ -59,8 +63,9 @@ export class MqttLink {
     this.#backoff = new Backoff(ports.random, retry);
   }
 
+  /** A hint would arrive. */
   get connected(): boolean {
-    return this.#client?.connected === true;
+    return this.#greeted;
   }
 
   start(): void {
@@ -70,19 +75,22 @@ export class MqttLink {
   /** Says goodbye, so that the broker does not send the last will, and ends. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const client = this.#client;
-    if (client?.connected === true) {
-      await publish(client, presenceTopic(this.#ports.deviceId), PRESENCE.gone, 1).catch(() => {});
-    }
-    client?.end(true);
+    const session = this.#session;
+    await session?.publish({ topic: presenceTopic(this.#ports.deviceId), payload: PRESENCE.gone }).catch(() => {});
+    await session?.goodbye();
     await this.#running;
   }
 
-  /** Dropped in silence while there is no connection: the next one says more than an old one. */
+  /** Sent when it is news to this connection; without one, at the next. */
   publishStatus(status: StatusMessage): void {
-    const client = this.#client;
-    if (client?.connected !== true) return;
-    publish(client, statusTopic(this.#ports.deviceId), Buffer.from(encodeStatus(status)), 0).catch(() => {});
+    const payload = encodeStatus(status);
+    if (this.#status !== undefined && equalBytes(payload, this.#status)) return;
+    this.#status = payload;
+    if (this.#greeted) this.#session?.publishUnconfirmed(this.#statusMessage(payload));
+  }
+
+  #statusMessage(payload: Uint8Array): Message {
+    return { topic: statusTopic(this.#ports.deviceId), payload };
   }
 
   async #run(): Promise<void> {
@@ -102,7 +110,7 @@ export class MqttLink {
 
   /** Ends when the connection ends, one way or another. */
   async #oneConnection(): Promise<void> {
-    const { server, identity, onNotice } = this.#ports;
+    const { server, identity, log, onNotice } = this.#ports;
     const broker = server();
     if (broker === undefined) return;
     const verdict = await connectSecurely(addressOf(new URL(broker.mqttUrl), broker.anchors, 8883), identity());
@@ -116,42 +124,48 @@ export class MqttLink {
       socket.destroy();
       return;
     }
-    const client = openClient(socket, this.#ports.deviceId);
-    this.#client = client;
-    client.on('connect', () => this.#greet(client));
-    client.on('message', (topic, _payload, packet) => this.#receive(topic, packet));
-    client.on('error', (error) => this.#ports.log.info('mqtt error', { why: errorText(error) }));
-    await new Promise<void>((resolve) => client.once('close', resolve));
-    client.end(true);
-    this.#client = undefined;
+    const session = await MqttSession.open(socket, this.#settings());
+    if (this.#stopping.signal.aborted) return session.goodbye();
+    this.#session = session;
+    try {
+      await this.#greet(session);
+      log.info('mqtt is here');
+      log.info('mqtt is away', { why: await session.ended });
+    } finally {
+      this.#greeted = false;
+      this.#session = undefined;
+      session.abandon();
+    }
   }
 
-  #greet(client: MqttClient): void {
-    const { deviceId, log, onHint } = this.#ports;
+  async #greet(session: MqttSession): Promise<void> {
+    const { deviceId, onHint } = this.#ports;
+    await session.subscribe(hintTopic(deviceId));
+    await session.publish({ topic: presenceTopic(deviceId), payload: PRESENCE.here });
+    this.#greeted = true;
+    if (this.#status !== undefined) session.publishUnconfirmed(this.#statusMessage(this.#status));
     this.#connections += 1;
-    log.info('mqtt is here');
-    const greeting = async (): Promise<void> => {
-      await new Promise<void>((resolve, reject) => {
-        client.subscribe(hintTopic(deviceId), { qos: 1 }, (error, granted) => {
-          if (error !== null || granted?.some(({ qos }) => qos > 1))
-            reject(error ?? new Error('the subscription was refused'));
-          else resolve();
-        });
-      });
-      await publish(client, presenceTopic(deviceId), PRESENCE.here, 1);
-      if (this.#connections > 1) onHint();
-    };
-    greeting().catch((error: unknown) => {
-      log.warn('mqtt greeting failed', { why: errorText(error) });
-      client.end(true);
-    });
+    if (this.#connections > 1) onHint();
   }
 
-  #receive(topic: string, packet: IPublishPacket): void {
+  #settings(): SessionSettings {
+    const { deviceId, clock } = this.#ports;
+    return {
+      clock,
+      clientId: deviceId,
+      will: { topic: presenceTopic(deviceId), payload: PRESENCE.gone },
+      keepAliveMs: KEEP_ALIVE_MS,
+      connectDeadlineMs: CONNACK_DEADLINE_MS,
+      packetCapBytes: PACKET_CAP_BYTES,
+      onMessage: (topic, retained) => this.#receive(topic, retained),
+    };
+  }
+
+  #receive(topic: string, retained: boolean): void {
     const { deviceId, onHint, onNotice } = this.#ports;
     if (topic !== hintTopic(deviceId)) {
       onNotice('answer-malformed', `mqtt: a message on ${topic.slice(0, 120)}`);
-    } else if (packet.retain) {
+    } else if (retained) {
       // A kept hint would make a device poll at every connection, for ever: somebody writes where only hints belong.
       onNotice('hint-retained', 'the broker had kept a hint');
     } else {
@@ -164,29 +178,4 @@ export class MqttLink {
 /** One plain map. With the encoder of the trust path, which is in the agent already: cbor-x would be 30 KB more. */
 function encodeStatus(status: StatusMessage): Uint8Array {
   return encodeCbor(new Map<string, string | number | null>(Object.entries(status)));
-}
-
-function openClient(socket: TLSSocket, deviceId: string): MqttClient {
-  const guard = new PacketGuard(PACKET_CAP_BYTES);
-  socket.on('data', (chunk: Buffer) => {
-    if (!guard.allows(chunk))
-      socket.destroy(new Error(`the broker announced a packet of more than ${PACKET_CAP_BYTES} bytes`));
-  });
-  return new MqttClient(() => socket, {
-    clientId: deviceId,
-    protocolVersion: 4,
-    clean: true,
-    keepalive: KEEPALIVE_S,
-    connectTimeout: CONNACK_DEADLINE_MS,
-    reconnectPeriod: 0,
-    resubscribe: false,
-    queueQoSZero: false,
-    will: { topic: presenceTopic(deviceId), payload: Buffer.from(PRESENCE.gone), qos: 1, retain: false },
-  });
-}
-
-function publish(client: MqttClient, topic: string, payload: string | Buffer, qos: 0 | 1): Promise<void> {
-  return new Promise((resolve, reject) => {
-    client.publish(topic, payload, { qos, retain: false }, (error) => (error ? reject(error) : resolve()));
-  });
 }

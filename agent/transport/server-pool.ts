@@ -58,6 +58,11 @@ export class ServerPool implements Requester {
     for (const channel of this.#channels) channel.close();
   }
 
+  /** Nobody asks anything for a while: a kept connection would wake the device once more, to be closed. */
+  closeIdle(): void {
+    for (const channel of this.#channels) channel.closeIdle();
+  }
+
   async request(asked: HttpRequest): Promise<Verdict<HttpAnswer>> {
     let refusal: Refusal | undefined;
     let unreachable: SourceUnreachable | undefined;

@@ -10,7 +10,6 @@ import { type BlockMap, blockSizeBytes, verifyBlock } from '../../trust/blocks.t
 import { equalBytes, type Verified } from '../../trust/bytes.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
-  CODECS,
   type Decoding,
   decodeRecipeHeader,
   decodeRecipeIndex,
@@ -20,12 +19,10 @@ import {
   RECIPE_HEADER_BYTES,
   type RecipeIndex,
   SOURCE_DIGEST_BYTES,
-  STREAMS,
 } from '../format.ts';
-import { DifferenceCursor } from './differences.ts';
+import { DeflatedStreams, NotThatStream } from './deflated.ts';
 import { OldImage, type OldReader, OldSlotUnreadable, UNREADABLE_AT_MOST } from './old-image.ts';
-import { type BlockPlan, decodePack, type Pack } from './pack.ts';
-import { releaseBytes } from './streams.ts';
+import { decodePack, type Pack, type PackPlace, type PackReader } from './pack.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -40,9 +37,8 @@ export type CannotReason =
   /** Made, and not what the signed block map says. */
   | 'result-wrong';
 
-export type BlockOutcome =
-  | { readonly made: true; readonly bytes: Verified<Uint8Array> }
-  | { readonly made: false; readonly why: CannotReason; readonly detail: string };
+export type BlockOutcome = { readonly made: true; readonly bytes: Verified<Uint8Array> } | Trouble;
+type Trouble = { readonly made: false; readonly why: CannotReason; readonly detail: string };
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
 export interface RecipeReader {
@@ -71,6 +67,7 @@ export interface DecoderParts {
 export class DeltaDecoder {
   readonly #parts: DecoderParts;
   readonly #old: OldImage;
+  #deflated: DeflatedStreams | undefined;
   #pack: Pack | undefined;
 
   /** Throws RangeError when recipe and map are of images of different size: compare them first. */
@@ -87,9 +84,9 @@ export class DeltaDecoder {
     if (block.length !== sizeBytes) throw new RangeError(`a buffer of ${into.length} bytes for ${sizeBytes}`);
     const pack = await this.#packOf(number);
     if ('why' in pack) return pack;
-    const plan = pack.blocks[number - pack.entry.firstBlock];
-    if (plan === undefined) return cannot('recipe-malformed', `no block ${number} in its pack`);
-    const trouble = await this.#fill(pack, plan, block);
+    const place = pack.places[number - pack.entry.firstBlock];
+    if (place === undefined) return cannot('recipe-malformed', `no block ${number} in its pack`);
+    const trouble = await this.#fill(pack, place, block);
     if (trouble !== undefined) return trouble;
     const verdict = verifyBlock(this.#parts.map, number, block);
     if (verdict.ok) return { made: true, bytes: verdict.value };
@@ -99,15 +96,11 @@ export class DeltaDecoder {
 
   /** Gives back the memory of the pack in hand: before the next one's is taken, and when no block is wanted any more. */
   release(): void {
-    const pack = this.#pack;
+    this.#pack?.release();
     this.#pack = undefined;
-    for (const [place, name] of STREAMS.entries()) {
-      // A stored stream lies in what the reader gave.
-      if (pack !== undefined && pack.entry.streams[place]?.codec !== CODECS.stored) releaseBytes(pack.streams[name]);
-    }
   }
 
-  async #packOf(number: number): Promise<Pack | (BlockOutcome & { made: false })> {
+  async #packOf(number: number): Promise<Pack | Trouble> {
     const entry = findPack(this.#parts.index.packs, number);
     if (entry === undefined) return cannot('recipe-malformed', `no pack makes block ${number}`);
     if (this.#pack?.entry === entry) return this.#pack;
@@ -124,34 +117,84 @@ export class DeltaDecoder {
     return pack.value;
   }
 
-  async #fill(pack: Pack, plan: BlockPlan, block: Uint8Array): Promise<(BlockOutcome & { made: false }) | undefined> {
-    const sources = plan.sourceDigest === undefined ? undefined : new Sha256();
-    const differences = new DifferenceCursor(pack.streams, plan.differences);
-    const unreadable: OldSlotUnreadable[] = [];
-    let made = 0;
-    for (const { kind, sizeBytes, at } of plan.operations) {
-      const out = block.subarray(made, made + sizeBytes);
-      if (kind === OPERATIONS.zero) out.fill(0);
-      else if (kind === OPERATIONS.literal) out.set(pack.streams.literals.subarray(at, at + sizeBytes));
-      else await this.#old.copy(out, at).catch((error: unknown) => unreadable.push(unreadableOf(error)));
-      if (kind === OPERATIONS.add) {
-        sources?.update(out);
-        differences.add(out);
-      }
+  /** What cannot be read is left out, so that only some pieces of the block are missing: the first trouble is told. */
+  async #fill(pack: Pack, place: PackPlace, block: Uint8Array): Promise<Trouble | undefined> {
+    const { reader } = pack;
+    reader.goTo(place);
+    const sources = new Sources();
+    const troubles: Trouble[] = [];
+    for (let made = 0; made < block.length && troubles.length < UNREADABLE_AT_MOST; ) {
+      reader.next(block.length - made);
+      const { kind, sizeBytes } = reader;
+      const out = made;
       made += sizeBytes;
-      // The rest is made all the same, so that only some pieces of the block are missing; not from a slot that is gone.
-      if (unreadable.length >= UNREADABLE_AT_MOST) break;
+      if (kind === OPERATIONS.zero) block.fill(0, out, made);
+      else if (kind === OPERATIONS.literal) copyBytes(reader.literals, reader.at, block, out, sizeBytes);
+      else {
+        try {
+          if (kind === OPERATIONS.deflate) await this.#deflate(reader, block.subarray(out, made));
+          else {
+            const waiting = this.#old.copyTo(block, out, sizeBytes, reader.at);
+            if (waiting !== undefined) await waiting;
+          }
+        } catch (error) {
+          troubles.push(troubleOf(error));
+        }
+        if (kind === OPERATIONS.add) sources.add(reader, block, out);
+      }
     }
-    if (unreadable[0] !== undefined) return cannot('source-unreadable', unreadable[0].message);
-    if (plan.sourceDigest === undefined || sources === undefined) return undefined;
-    const found = sources.digest().subarray(0, SOURCE_DIGEST_BYTES);
-    return equalBytes(found, plan.sourceDigest) ? undefined : cannot('source-changed', 'the old slot has other bytes');
+    if (troubles[0] !== undefined) return troubles[0];
+    return sources.areThose(reader) ? undefined : cannot('source-changed', 'the old slot has other bytes');
+  }
+
+  /** A part of a deflate stream, which is made whole for it. Throws OldSlotUnreadable and NotThatStream. */
+  async #deflate(reader: PackReader, out: Uint8Array): Promise<void> {
+    this.#deflated ??= new DeflatedStreams(this.#old);
+    const { start, prefixBytes, puffedBytes, inputs } = reader.deflate;
+    let from: Uint8Array | undefined;
+    try {
+      from = await this.#deflated.puffInputs(inputs);
+    } finally {
+      // Read to its end, whatever came of it: the next operation stands behind.
+      const puffed = this.#deflated.puffed(puffedBytes);
+      for (let made = 0; made < puffedBytes; made += reader.sizeBytes) {
+        reader.nextPuffed(puffedBytes - made);
+        const { kind, sizeBytes, at } = reader;
+        copyBytes(kind === OPERATIONS.literal ? reader.literals : (from ?? puffed), at, puffed, made, sizeBytes);
+        if (kind === OPERATIONS.add) reader.differences.add(puffed, made, sizeBytes);
+      }
+    }
+    this.#deflated.spell(puffedBytes, prefixBytes, start, out);
   }
 }
 
-function unreadableOf(error: unknown): OldSlotUnreadable {
-  if (error instanceof OldSlotUnreadable) return error;
+function troubleOf(error: unknown): Trouble {
+  if (error instanceof OldSlotUnreadable) return cannot('source-unreadable', error.message);
+  if (error instanceof NotThatStream) return cannot(error.source ? 'source-changed' : 'result-wrong', error.message);
   throw error;
+}
+
+/** What the additions of one block read, while their differences are added. */
+class Sources {
+  #hash: Sha256 | undefined;
+
+  add(reader: PackReader, bytes: Uint8Array, start: number): void {
+    this.#hash ??= new Sha256();
+    this.#hash.update(bytes.subarray(start, start + reader.sizeBytes));
+    reader.differences.add(bytes, start, reader.sizeBytes);
+  }
+
+  /** Whether it is what the encoder read, as the digest that comes next says; true where nothing was. */
+  areThose(reader: PackReader): boolean {
+    const found = this.#hash?.digest().subarray(0, SOURCE_DIGEST_BYTES);
+    return found === undefined || equalBytes(found, reader.sourceDigest());
+  }
+}
+
+/** Without an object for each piece: there are many, and most are short. */
+function copyBytes(from: Uint8Array, at: number, into: Uint8Array, to: number, length: number): void {
+  if (length > 64) into.set(from.subarray(at, at + length), to);
+  else for (let i = 0; i < length; i += 1) into[to + i] = from[at + i] ?? 0;
 }
 
 function findPack(packs: readonly PackEntry[], number: number): PackEntry | undefined {
@@ -168,6 +211,6 @@ function findPack(packs: readonly PackEntry[], number: number): PackEntry | unde
   return undefined;
 }
 
-function cannot(why: CannotReason, detail: string): BlockOutcome & { made: false } {
+function cannot(why: CannotReason, detail: string): Trouble {
   return { made: false, why, detail };
 }

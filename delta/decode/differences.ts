@@ -56,16 +56,16 @@ export class DifferenceCursor {
     return streams && this.#gapBytes === 0 && this.#runBytes === 0;
   }
 
-  /** Adds the next differences to all of `out`. `false`: the streams end, or hold what no encoder writes. */
-  add(out: Uint8Array): boolean {
-    return this.#advance(out.length, out);
+  /** Adds the next differences to `length` bytes from `start`. `false`: the streams end, or hold what no encoder writes. */
+  add(out: Uint8Array, start: number, length: number): boolean {
+    return this.#advance(length, out, start);
   }
 
   skip(length: number): boolean {
-    return this.#advance(length, undefined);
+    return this.#advance(length, undefined, 0);
   }
 
-  #advance(length: number, out: Uint8Array | undefined): boolean {
+  #advance(length: number, out: Uint8Array | undefined, start: number): boolean {
     for (let done = 0; done < length; ) {
       if (this.#gapBytes === 0 && this.#runBytes === 0 && !this.#nextPair()) return false;
       const gap = Math.min(this.#gapBytes, length - done);
@@ -73,9 +73,7 @@ export class DifferenceCursor {
       done += gap;
       if (this.#gapBytes > 0) return true;
       const run = Math.min(this.#runBytes, length - done);
-      for (let i = 0; out !== undefined && i < run; i += 1) {
-        out[done + i] = (out[done + i] ?? 0) + (this.#differences[this.#at + i] ?? 0);
-      }
+      if (out !== undefined) addAll(out, start + done, this.#differences, this.#at, run);
       this.#at += run;
       this.#runBytes -= run;
       done += run;
@@ -95,4 +93,8 @@ export class DifferenceCursor {
     this.#runBytes = runBytes;
     return true;
   }
+}
+
+function addAll(out: Uint8Array, to: number, differences: Uint8Array, at: number, length: number): void {
+  for (let i = 0; i < length; i += 1) out[to + i] = (out[to + i] ?? 0) + (differences[at + i] ?? 0);
 }

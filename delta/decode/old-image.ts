@@ -1,7 +1,9 @@
 /**
- * The old slot, read in aligned chunks, a few of which are kept: recipes jump, but rarely far.
+ * The old slot, read in aligned chunks, the last of which are kept: recipes jump, but rarely far. What is long is read
+ * long, and not kept.
  *
- * Invariants: reads only; every read is of one chunk at a multiple of its size, so that a reader with O_DIRECT serves.
+ * Invariants: reads only; every read is of whole chunks at a multiple of their size, so that a reader with O_DIRECT
+ * serves; the memory is taken once.
  */
 
 export const OLD_CHUNK_BYTES = 64 * 1024;
@@ -13,6 +15,8 @@ export const UNREADABLE_AT_MOST = 4;
 
 /** Fits platform/disk.ts's DiskFile. The bytes are copied before the next read, so that one buffer serves for all. */
 export interface OldReader {
+  /** How much can be read at a time, in bytes: a multiple of 64 KiB, which it is unless told. */
+  readonly atMostBytes?: number;
   /** Up to `length` bytes at `position`; fewer only at the end. Rejects when the slot cannot be read. */
   read(length: number, position: number): Promise<Uint8Array>;
 }
@@ -23,68 +27,97 @@ export class OldSlotUnreadable extends Error {
 
 export class OldImage {
   readonly #reader: OldReader;
-  /** By number, the one used longest ago first. */
-  readonly #chunks = new Map<number, Uint8Array>();
+  readonly #memory = Buffer.allocUnsafeSlow(CHUNKS_KEPT * OLD_CHUNK_BYTES);
+  /** By place in memory: which chunk it holds, and how many bytes of it there are. A chunk has one place where it may be. */
+  readonly #numbers = new Array<number>(CHUNKS_KEPT).fill(-1);
+  readonly #lengths = new Array<number>(CHUNKS_KEPT).fill(0);
 
   constructor(reader: OldReader) {
     this.#reader = reader;
   }
 
-  /**
-   * Copies `into.length` bytes from `position`. Throws OldSlotUnreadable when some could not be read; those around them
-   * are copied all the same, unless more and more cannot.
-   */
+  /** Copies `into.length` bytes from `position`. Rejects as `copyTo`. */
   async copy(into: Uint8Array, position: number): Promise<void> {
+    await this.copyTo(into, 0, into.length, position);
+  }
+
+  /**
+   * Copies `length` bytes from `position` to `to` of `into`. Undefined when that is done, which is mostly so: only what
+   * is not kept waits. Rejects with OldSlotUnreadable when some could not be read; those around them are copied all the
+   * same, unless more and more cannot.
+   */
+  copyTo(into: Uint8Array, to: number, length: number, position: number): Promise<void> | undefined {
+    const done = this.#copyKept(into, to, length, position);
+    return done === length ? undefined : this.#copyRest(into, to + done, length - done, position + done);
+  }
+
+  /** How many of the bytes are kept, from the first on; they are copied. */
+  #copyKept(into: Uint8Array, to: number, length: number, position: number): number {
+    let done = 0;
+    while (done < length) {
+      const number = Math.floor((position + done) / OLD_CHUNK_BYTES);
+      const place = number % CHUNKS_KEPT;
+      const within = position + done - number * OLD_CHUNK_BYTES;
+      const taken = Math.min(length - done, OLD_CHUNK_BYTES - within);
+      if (this.#numbers[place] !== number || within + taken > (this.#lengths[place] ?? 0)) break;
+      const start = place * OLD_CHUNK_BYTES + within;
+      this.#memory.copy(into, to + done, start, start + taken);
+      done += taken;
+    }
+    return done;
+  }
+
+  async #copyRest(into: Uint8Array, to: number, length: number, position: number): Promise<void> {
     const unreadable: OldSlotUnreadable[] = [];
-    for (let done = 0; done < into.length; ) {
+    for (let done = 0; done < length && unreadable.length < UNREADABLE_AT_MOST; ) {
+      done += this.#copyKept(into, to + done, length - done, position + done);
       const from = position + done;
-      const number = Math.floor(from / OLD_CHUNK_BYTES);
-      const start = from - number * OLD_CHUNK_BYTES;
-      const sizeBytes = Math.min(OLD_CHUNK_BYTES - start, into.length - done);
+      const start = from - (from % OLD_CHUNK_BYTES);
+      const end = Math.min(position + length, start + OLD_CHUNK_BYTES);
+      const long = unreadable.length > 0 ? 0 : this.#longRead(length - done);
+      if (done === length) break;
       try {
-        // Only a miss waits: most operations are served without a turn of the event loop.
-        const chunk = this.#kept(number) ?? (await this.#load(number));
-        const piece = chunk.subarray(start, start + sizeBytes);
-        if (piece.length < sizeBytes) throw new OldSlotUnreadable(`the old image ends before ${from + sizeBytes}`);
-        into.set(piece, done);
+        if (long > OLD_CHUNK_BYTES)
+          done += await this.#copyLong(into.subarray(to + done, to + length), from, start, long);
+        else await this.#keep(start, end);
       } catch (error) {
         if (!(error instanceof OldSlotUnreadable)) throw error;
         unreadable.push(error);
-        if (unreadable.length === UNREADABLE_AT_MOST) break;
+        // What was read at once is tried chunk by chunk.
+        if (long <= OLD_CHUNK_BYTES) done = end - position;
       }
-      done += sizeBytes;
     }
     if (unreadable[0] !== undefined) throw unreadable[0];
   }
 
-  #kept(number: number): Uint8Array | undefined {
-    const chunk = this.#chunks.get(number);
-    if (chunk === undefined) return undefined;
-    this.#chunks.delete(number);
-    this.#chunks.set(number, chunk);
-    return chunk;
+  #longRead(length: number): number {
+    const atMost = Math.min(length, this.#reader.atMostBytes ?? OLD_CHUNK_BYTES);
+    return atMost - (atMost % OLD_CHUNK_BYTES);
   }
 
-  async #load(number: number): Promise<Uint8Array> {
-    // The buffer of the chunk that leaves is used again: no garbage to be collected while an image is written.
-    const kept = this.#chunks.size < CHUNKS_KEPT ? new Uint8Array(OLD_CHUNK_BYTES) : this.#takeOldest();
-    let read: Uint8Array;
+  async #copyLong(into: Uint8Array, from: number, start: number, length: number): Promise<number> {
+    const bytes = (await this.#read(length, start)).subarray(from - start, from - start + into.length);
+    if (bytes.length === 0) throw new OldSlotUnreadable(`the old image ends before ${from}`);
+    into.set(bytes);
+    return bytes.length;
+  }
+
+  /** Reads the chunk at `start`, which must reach to `end`. */
+  async #keep(start: number, end: number): Promise<void> {
+    const number = start / OLD_CHUNK_BYTES;
+    const place = number % CHUNKS_KEPT;
+    const bytes = await this.#read(OLD_CHUNK_BYTES, start);
+    this.#memory.set(bytes, place * OLD_CHUNK_BYTES);
+    this.#numbers[place] = number;
+    this.#lengths[place] = bytes.length;
+    if (start + bytes.length < end) throw new OldSlotUnreadable(`the old image ends before ${end}`);
+  }
+
+  async #read(length: number, position: number): Promise<Uint8Array> {
     try {
-      read = await this.#reader.read(OLD_CHUNK_BYTES, number * OLD_CHUNK_BYTES);
+      return (await this.#reader.read(length, position)).subarray(0, length);
     } catch (cause) {
-      throw new OldSlotUnreadable(`the old image cannot be read at ${number * OLD_CHUNK_BYTES}`, { cause });
+      throw new OldSlotUnreadable(`the old image cannot be read at ${position}`, { cause });
     }
-    kept.set(read.subarray(0, OLD_CHUNK_BYTES));
-    const chunk = read.length < OLD_CHUNK_BYTES ? kept.slice(0, read.length) : kept;
-    this.#chunks.set(number, chunk);
-    return chunk;
-  }
-
-  #takeOldest(): Uint8Array {
-    for (const [number, chunk] of this.#chunks) {
-      this.#chunks.delete(number);
-      return chunk.length === OLD_CHUNK_BYTES ? chunk : new Uint8Array(OLD_CHUNK_BYTES);
-    }
-    return new Uint8Array(OLD_CHUNK_BYTES);
   }
 }

@@ -8,6 +8,7 @@ import { brotliCompress, constants, zstdCompress } from 'node:zlib';
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import { Sha256 } from '../../trust/crypto.ts';
 import {
+  BLOCK_PUFFED_CAP_BYTES,
   CODECS,
   OPERATIONS,
   type PackEntry,
@@ -19,12 +20,26 @@ import {
 } from '../format.ts';
 import { ByteWriter } from '../varint.ts';
 import type { ImageFile } from './image-file.ts';
-import { MISSING, OWNERS, type Owner, type Part, type Plan, ZERO } from './plan.ts';
+import {
+  type DeflateStream,
+  MISSING,
+  OWNERS,
+  type Owner,
+  type Part,
+  type Plan,
+  type StoredStream,
+  ZERO,
+} from './parts.ts';
+import { PuffedStreams } from './puffed-source.ts';
 
 /** A pack is closed once its streams have so many bytes; it stays below the format's cap, whatever its last block. */
 export const PACK_PLAIN_BYTES = 2 * 1024 * 1024;
 /** Fewer equal bytes than this between two that differ go into the run. */
 const GAP_FROM_BYTES = 4;
+/** An addition of so many bytes that are all equal is told as a move. */
+const MOVE_FROM_BYTES = 256;
+/** Unpacking brotli takes three to four times the CPU of zstd: it must be smaller by this share. */
+const WORTH_SLOW_UNPACKING = 0.06;
 
 export interface PackedPack {
   readonly entry: PackEntry;
@@ -37,7 +52,7 @@ export interface Profile {
   /** By stream, compressed. */
   packed: Record<StreamName, number>;
   /** By owner: missing pieces, differences that are not zero, and literals. */
-  owners: Record<Owner, { pieces: number; differences: number; literals: number }>;
+  owners: Record<Owner, { pieces: number; differences: number; literals: number; deflated: number }>;
   operations: number;
 }
 
@@ -46,6 +61,7 @@ interface Pending {
   /** Bytes of the new image. */
   length: number;
   source: number;
+  stream: DeflateStream | undefined;
 }
 
 export class RecipeWriter {
@@ -56,6 +72,11 @@ export class RecipeWriter {
   #streams = newStreams();
   #copyEnd = 0;
   #patchEnd = 0;
+  #inputEnd = 0;
+  /** Of the block that is being written. */
+  #blockPuffedBytes = 0;
+  readonly #oldStreams: PuffedStreams;
+  readonly #newStreams: PuffedStreams;
   /** The run that is being written, and the equal bytes since. */
   #runBytes = 0;
   #equalBytes = 0;
@@ -63,7 +84,7 @@ export class RecipeWriter {
     pieces: { zero: 0, copied: 0, missing: 0 },
     packed: Object.fromEntries(STREAMS.map((name) => [name, 0])) as Record<StreamName, number>,
     owners: Object.fromEntries(
-      OWNERS.map((name) => [name, { pieces: 0, differences: 0, literals: 0 }]),
+      OWNERS.map((name) => [name, { pieces: 0, differences: 0, literals: 0, deflated: 0 }]),
     ) as Profile['owners'],
     operations: 0,
   };
@@ -72,6 +93,8 @@ export class RecipeWriter {
     this.#old = old;
     this.#new = fresh;
     this.#plan = plan;
+    this.#oldStreams = new PuffedStreams(old);
+    this.#newStreams = new PuffedStreams(fresh);
     this.#packPlainBytes = packPlainBytes;
   }
 
@@ -94,6 +117,7 @@ export class RecipeWriter {
   #block(start: number, bytes: Uint8Array): void {
     const sources = new Sha256();
     let patched = false;
+    this.#blockPuffedBytes = 0;
     let at = 0;
     for (const pending of this.#operations(start, bytes)) {
       const out = bytes.subarray(at, at + pending.length);
@@ -106,12 +130,12 @@ export class RecipeWriter {
   /** The block's operations, neighbours joined where one goes on where the other ends. */
   #operations(start: number, bytes: Uint8Array): Pending[] {
     const list: Pending[] = [];
-    const push = (kind: number, length: number, source: number): void => {
+    const push = (kind: number, length: number, source: number, stream?: DeflateStream): void => {
       const last = list.at(-1);
       const goesOn =
         kind === OPERATIONS.zero || kind === OPERATIONS.literal || last?.source === source - (last?.length ?? 0);
-      if (last?.kind === kind && goesOn) last.length += length;
-      else list.push({ kind, length, source });
+      if (last?.kind === kind && last.stream === stream && goesOn) last.length += length;
+      else list.push({ kind, length, source, stream });
     };
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
       const piece = (start + at) / PIECE_BYTES;
@@ -120,8 +144,10 @@ export class RecipeWriter {
       if (source === ZERO) push(OPERATIONS.zero, length, 0);
       else if (source !== MISSING) push(OPERATIONS.copy, length, source * PIECE_BYTES);
       else
-        for (const part of this.#partsOf(piece, length))
-          push(part.source < 0 ? OPERATIONS.literal : OPERATIONS.add, part.length, part.source);
+        for (const { length: partLength, source: from, stream } of this.#partsOf(piece, length)) {
+          const kind = stream ? OPERATIONS.deflate : from < 0 ? OPERATIONS.literal : OPERATIONS.add;
+          push(kind, partLength, from, stream);
+        }
       this.profile.pieces[source === ZERO ? 'zero' : source === MISSING ? 'missing' : 'copied'] += 1;
       if (source === MISSING) this.#account(piece, bytes.subarray(at, at + length));
     }
@@ -138,6 +164,7 @@ export class RecipeWriter {
     let at = 0;
     for (const part of this.#partsOf(piece, bytes.length)) {
       if (part.source < 0) owner.literals += part.length;
+      else if (part.stream !== undefined) owner.deflated += part.length;
       else {
         const old = this.#old.read(part.source, part.length);
         for (let i = 0; i < part.length; i += 1) if (old[i] !== bytes[at + i]) owner.differences += 1;
@@ -147,24 +174,74 @@ export class RecipeWriter {
   }
 
   /** Whether it reads a source that the block's source digest covers. */
-  #write({ kind, length, source }: Pending, out: Uint8Array, sources: Sha256): boolean {
-    const { kinds, lengths, offsets, literals } = this.#streams;
-    this.profile.operations += 1;
-    kinds.byte(kind);
-    const pieces = kind === OPERATIONS.zero || kind === OPERATIONS.copy;
-    lengths.unsigned(pieces ? length / PIECE_BYTES : length);
-    if (kind === OPERATIONS.literal) literals.bytes(out);
+  #write({ kind, length, source, stream }: Pending, out: Uint8Array, sources: Sha256): boolean {
+    if (stream !== undefined) {
+      this.#writeDeflate(stream, source, out);
+      return false;
+    }
+    if (kind === OPERATIONS.add) {
+      return this.#writeAddition(source, this.#old.read(source, length), out, sources);
+    }
+    this.#operation(kind, kind === OPERATIONS.literal ? length : length / PIECE_BYTES);
+    if (kind === OPERATIONS.literal) this.#streams.literals.bytes(out);
     if (kind === OPERATIONS.copy) {
-      offsets.signed((source - this.#copyEnd) / PIECE_BYTES);
+      this.#streams.offsets.signed((source - this.#copyEnd) / PIECE_BYTES);
       this.#copyEnd = source + length;
     }
-    if (kind !== OPERATIONS.add) return false;
-    offsets.signed(source - this.#patchEnd);
-    this.#patchEnd = source + length;
-    const old = this.#old.read(source, length);
+    return false;
+  }
+
+  #operation(kind: number, length: number): void {
+    this.profile.operations += 1;
+    this.#streams.kinds.byte(kind);
+    this.#streams.lengths.unsigned(length);
+  }
+
+  /** An addition of no differences is a move: no digest is needed to see what is wrong with it. */
+  #writeAddition(source: number, old: Uint8Array, out: Uint8Array, sources: Sha256): boolean {
+    const moves = out.length >= MOVE_FROM_BYTES && Buffer.compare(old, out) === 0;
+    this.#operation(moves ? OPERATIONS.move : OPERATIONS.add, out.length);
+    this.#streams.offsets.signed(source - this.#patchEnd);
+    this.#patchEnd = source + out.length;
+    if (moves) return false;
     sources.update(old);
     this.#addDifferences(old, out);
     return true;
+  }
+
+  /** `bytes` from `start` of a stream: whoever makes them makes all of it. Told as they are once a block has too many. */
+  #writeDeflate(stream: DeflateStream, start: number, bytes: Uint8Array): void {
+    const { deflated, literals, offsets } = this.#streams;
+    const puffed = puffedOf(this.#newStreams, stream);
+    const inputs = stream.inputs.map((input) => puffedOf(this.#oldStreams, input));
+    const from = Buffer.concat(inputs);
+    this.#blockPuffedBytes += from.length + puffed.length;
+    if (this.#blockPuffedBytes > BLOCK_PUFFED_CAP_BYTES) {
+      this.#operation(OPERATIONS.literal, bytes.length);
+      literals.bytes(bytes);
+      return;
+    }
+    this.#operation(OPERATIONS.deflate, bytes.length);
+    for (const value of [start, stream.prefixBytes, puffed.length, inputs.length]) deflated.unsigned(value);
+    for (const [place, input] of stream.inputs.entries()) {
+      deflated.signed(input.offset - this.#inputEnd);
+      for (const value of [input.length, input.prefixBytes, inputs[place]?.length ?? 0]) deflated.unsigned(value);
+      this.#inputEnd = input.offset + input.length;
+    }
+    let at = 0;
+    let end = 0;
+    for (const part of stream.parts) {
+      const out = puffed.subarray(at, at + part.length);
+      at += part.length;
+      this.#operation(part.source < 0 ? OPERATIONS.literal : OPERATIONS.add, part.length);
+      if (part.source < 0) {
+        literals.bytes(out);
+        continue;
+      }
+      offsets.signed(part.source - end);
+      end = part.source + part.length;
+      this.#addDifferences(from.subarray(part.source, end), out);
+    }
   }
 
   #addDifferences(old: Uint8Array, fresh: Uint8Array): void {
@@ -213,12 +290,20 @@ export class RecipeWriter {
     for (const [place, name] of STREAMS.entries()) this.profile.packed[name] += streams[place]?.packedBytes ?? 0;
     this.#copyEnd = 0;
     this.#patchEnd = 0;
+    this.#inputEnd = 0;
     const sizeBytes = streams.reduce((sum, stream) => sum + stream.packedBytes, 0);
     return {
       entry: { firstBlock, blockCount, offsetBytes: 0, sizeBytes, streams },
       streams: packed.map(({ bytes }) => bytes),
     };
   }
+}
+
+/** The plan was made of it: it is there. */
+function puffedOf(streams: PuffedStreams, stream: StoredStream): Uint8Array {
+  const puffed = streams.of(stream);
+  if (puffed === undefined) throw new Error(`the deflate stream at ${stream.offset} is gone`);
+  return puffed;
 }
 
 function newStreams(): Record<StreamName, ByteWriter> {
@@ -241,10 +326,7 @@ async function packStream(plain: Uint8Array): Promise<{ codec: number; bytes: Ui
     brotli(plain, { params }),
     zstd(plain, { params: { [constants.ZSTD_c_compressionLevel]: 19 }, pledgedSrcSize: plain.length }),
   ]);
-  const choices = [
-    { codec: CODECS.zstd as number, bytes: other as Uint8Array },
-    { codec: CODECS.brotli as number, bytes: small as Uint8Array },
-    stored,
-  ];
-  return choices.reduce((best, choice) => (choice.bytes.length < best.bytes.length ? choice : best));
+  const fast = other.length < plain.length ? { codec: CODECS.zstd as number, bytes: other as Uint8Array } : stored;
+  const worth = fast.bytes.length - small.length > fast.bytes.length * WORTH_SLOW_UNPACKING;
+  return worth ? { codec: CODECS.brotli, bytes: small } : fast;
 }

@@ -1,4 +1,5 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
+import { DELTA } from './delta.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -477,6 +478,7 @@ export const REMOVALS: readonly Removal[] = [
   ...IMAGES,
   ...SLOTS,
   ...WIRE,
+  ...DELTA,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

@@ -15,7 +15,7 @@ if (!map.ok) throw new Error(map.detail);
 const recipe = await open(recipePath, 'r');
 const old = await open(oldPath, 'r');
 const out = await open(outPath, 'w');
-const chunk = Buffer.allocUnsafeSlow(64 * 1024);
+const chunk = Buffer.allocUnsafeSlow(1024 * 1024);
 
 const recipeReader = {
   async read(length: number, position: number): Promise<Uint8Array> {
@@ -26,6 +26,7 @@ const recipeReader = {
   },
 };
 const oldReader = {
+  atMostBytes: chunk.length,
   async read(length: number, position: number): Promise<Uint8Array> {
     const { bytesRead } = await old.read(chunk, 0, length, position);
     return chunk.subarray(0, bytesRead);

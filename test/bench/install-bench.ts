@@ -89,7 +89,6 @@ async function prepare(directory: string, slot: string, imageMib: number): Promi
   const program = join(directory, 'install-agent.mjs');
   await build({
     ...BUNDLES.agent,
-    alias: { ...BUNDLES.agent.alias },
     plugins: [...BUNDLES.agent.plugins],
     entryPoints: ['test/bench/install-agent.ts'],
     outfile: program,

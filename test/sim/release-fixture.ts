@@ -75,7 +75,7 @@ export interface ReleaseWish {
 export class TestMaker {
   readonly root = testKey('root');
   readonly targets = testKey('targets');
-  readonly online = testKey('online');
+  online = testKey('online');
   readonly author = testKey('author');
   readonly otherAuthor = testKey('author of acme-hub');
   readonly metadata = new Map<string, Uint8Array>();
@@ -121,6 +121,13 @@ export class TestMaker {
       },
     };
     this.metadata.set(`${this.#rootVersion}.root.json`, signMetadata(signed, this.root));
+  }
+
+  /** Another online key, by a new root: timestamp and snapshot of the old one stop counting. */
+  rotateOnlineKey(): void {
+    this.online = testKey(`online after root ${this.#rootVersion}`);
+    this.rotateRoot();
+    this.publish();
   }
 
   /** Signs targets, snapshot and timestamp anew, one version on. */
@@ -222,30 +229,42 @@ export class MemorySource implements ReleaseSource {
   /** `path@offset` of every range that was served. */
   readonly ranges: string[] = [];
   /** Called before each range: a test's moment to change the world. */
-  beforeRange: () => void = () => {};
+  beforeRange: (path: string, offset: number) => void = () => {};
+  /** Given every answer, and how many bytes were asked for; what it answers is served. */
+  onFetch: (kind: 'metadata' | 'target' | 'range', capBytes: number, bytes: Uint8Array) => Uint8Array = (
+    _,
+    __,
+    bytes,
+  ) => bytes;
 
   constructor(maker: TestMaker) {
     this.maker = maker;
   }
 
-  async fetchMetadata(name: string): Promise<Verdict<Uint8Array | undefined>> {
+  async fetchMetadata(name: string, capBytes = 0): Promise<Verdict<Uint8Array | undefined>> {
     if (this.away) throw new SourceUnreachable('away');
-    return accept(this.maker.metadata.get(name));
+    const bytes = this.maker.metadata.get(name);
+    return accept(bytes === undefined ? undefined : this.onFetch('metadata', capBytes, bytes));
   }
 
   async fetchTarget(path: string, capBytes: number): Promise<Verdict<Uint8Array>> {
     if (this.away) throw new SourceUnreachable('away');
     const bytes = this.maker.files.get(path);
     if (bytes === undefined) return refuse('target-unknown', path);
-    return bytes.length > capBytes ? refuse('input-too-large', path) : accept(bytes);
+    const served = this.onFetch('target', capBytes, bytes);
+    return served.length > capBytes ? refuse('input-too-large', path) : accept(served);
   }
 
   async fetchRange(path: string, offset: number, length: number): Promise<Verdict<Uint8Array>> {
-    this.beforeRange();
+    this.beforeRange(path, offset);
     if (this.away) throw new SourceUnreachable('away');
     const bytes = this.maker.files.get(path);
     if (bytes === undefined) return refuse('target-unknown', path);
     this.ranges.push(`${path}@${offset}`);
-    return accept(bytes.subarray(offset, offset + length));
+    const served = this.onFetch('range', length, bytes.subarray(offset, offset + length));
+    // As the port has it: the exact number, or a refusal.
+    return served.length === length
+      ? accept(served)
+      : refuse('image-size-mismatch', `${served.length} bytes of ${path}`);
   }
 }

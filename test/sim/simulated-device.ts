@@ -2,21 +2,12 @@
  * One emulated device on a simulated disk: factory, boot loop, agent. It boots, polls (a server that never hears
  * anything offers the same action for ever) and goes on until it rests.
  */
-import { EmulatedBoard } from '../../agent/boards/emulated.ts';
-import type { Clock, EnginePorts, EngineRest, EngineSettings, Offer, Slot } from '../../agent/core/ports.ts';
+import type { BootFacts, Clock, EnginePorts, EngineRest, EngineSettings, Offer, Slot } from '../../agent/core/ports.ts';
 import { UpdateEngine } from '../../agent/update-engine.ts';
 import type { Disk } from '../../platform/disk.ts';
-import { writeDurably } from '../../platform/durable-file.ts';
-import {
-  chooseBoot,
-  type EmulatedBootFacts,
-  emulatedPaths,
-  encodeBooted,
-  FACTORY_BOOT_ENV,
-  readBootEnv,
-  writeBootEnv,
-} from '../../platform/emulated-boot-env.ts';
 import type { ReportEvent } from '../../protocol/device-api.ts';
+import { EMULATED } from './machines/emulated.ts';
+import type { Machine, MachineKind } from './machines/machine.ts';
 import { CHANNEL, HARDWARE_CLASS, type MemorySource, NOW_UNIX_S, VENDOR } from './release-fixture.ts';
 import type { SimulatedDisk } from './simulated-disk.ts';
 
@@ -28,13 +19,15 @@ export type Images = Readonly<Record<string, Uint8Array>>;
 export class SimulatedClock implements Clock {
   #nowMs = 0;
   synchronised = true;
+  /** How far the wall clock is off. */
+  wallOffsetMs = 0;
 
   monotonicMs(): number {
     return this.#nowMs;
   }
 
   wallUnixMs(): number | undefined {
-    return this.synchronised ? NOW_UNIX_S * 1000 + this.#nowMs : undefined;
+    return this.synchronised ? NOW_UNIX_S * 1000 + this.#nowMs + this.wallOffsetMs : undefined;
   }
 
   async sleep(ms: number): Promise<void> {
@@ -43,19 +36,22 @@ export class SimulatedClock implements Clock {
 }
 
 /** A device as it leaves the factory: release 1 in both slots. */
-export async function makeFactoryDevice(disk: SimulatedDisk, images: Images, factoryRoot: Uint8Array): Promise<void> {
+export async function makeFactoryDevice(
+  disk: SimulatedDisk,
+  images: Images,
+  factoryRoot: Uint8Array,
+  kind = EMULATED,
+): Promise<void> {
   for (const [component, bytes] of Object.entries(images)) {
     for (const slot of ['a', 'b']) await disk.place(`${DEVICE}/board/slots/${slot}/${component}.img`, bytes);
   }
   await disk.place(`${DEVICE}/factory/root.json`, factoryRoot);
-  await disk.makeDirectory(`${DEVICE}/board`);
-  await disk.syncDirectory(DEVICE);
-  const env = { order: ['a', 'b'], trial: null } as const;
-  for (let copies = 0; copies < 2; copies += 1) await writeBootEnv(disk, DEVICE, env);
+  await kind.makeFactory(disk, DEVICE);
 }
 
 export class SimulatedDevice {
-  readonly disk: Disk;
+  /** What the agent has of the disk; the bootloader has its own. */
+  disk: Disk;
   readonly directory: string;
   readonly source: MemorySource;
   readonly clock = new SimulatedClock();
@@ -64,18 +60,20 @@ export class SimulatedDevice {
   healthy: (slot: Slot) => boolean = () => true;
   serverReachable: () => boolean = () => true;
   /** Called at every boot, once the bootloader has chosen. */
-  onBoot: (facts: EmulatedBootFacts) => void = () => {};
+  onBoot: (facts: BootFacts) => void = () => {};
   offline = false;
   trialServerWaitMs = 60_000;
   boots = 0;
+  readonly machine: Machine;
   /** Boot ids never repeat, also when a disk goes on under another device. */
   static #lives = 0;
 
   /** `directory` is the DEVICE folder; its state and factory folders stand beneath it. */
-  constructor(disk: Disk, source: MemorySource, directory = DEVICE) {
+  constructor(disk: Disk, source: MemorySource, directory = DEVICE, kind: MachineKind = EMULATED) {
     this.disk = disk;
     this.directory = directory;
     this.source = source;
+    this.machine = kind.start(disk, directory);
     SimulatedDevice.#lives += 1;
   }
 
@@ -97,7 +95,7 @@ export class SimulatedDevice {
   }
 
   ports(): EnginePorts {
-    const board = new EmulatedBoard(this.disk, this.directory);
+    const { board } = this.machine;
     return {
       disk: this.disk,
       board,
@@ -116,15 +114,11 @@ export class SimulatedDevice {
     };
   }
 
-  /** The bootloader, as scripts/emulator does it. */
-  async boot(): Promise<EmulatedBootFacts> {
-    const env = (await readBootEnv(this.disk, this.directory)) ?? FACTORY_BOOT_ENV;
-    const choice = chooseBoot(env);
-    if (choice.env !== env) await writeBootEnv(this.disk, this.directory, choice.env);
+  /** Power on: the bootloader's work, up to the start of userspace. */
+  async boot(): Promise<BootFacts> {
     this.boots += 1;
-    const facts = { bootId: `boot-${SimulatedDevice.#lives}-${this.boots}`, slot: choice.slot, trial: choice.trial };
-    await writeDurably(this.disk, emulatedPaths(this.directory).booted, encodeBooted(facts));
-    await this.disk.remove(emulatedPaths(this.directory).rebootRequest);
+    const bootId = `boot-${SimulatedDevice.#lives}-${this.boots}`;
+    const facts = { bootId, ...(await this.machine.powerOn(bootId)) };
     this.onBoot(facts);
     return facts;
   }

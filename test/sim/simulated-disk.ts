@@ -1,53 +1,51 @@
 /**
  * A disk in memory that gives exactly what platform/disk.ts promises, and nothing more: a power cut drops what was not
  * synced, takes back names whose folder was not synced, tears writes in sectors, and keeps later writes while losing
- * earlier ones. Seeded, so that every failure replays.
+ * earlier ones. Seeded, so that every failure replays. docs/SIMULATION.md says what it promises, and why.
  *
  * A cut does not stop the program under test: after every operation, `afterOperation` may ask for `cut(...)`, the disk as
- * a reboot would find it, and go on. One run thus yields every cut.
+ * a reboot would find it, and go on. One run thus yields every cut. `fault` makes single calls fail as a dying disk does.
  */
-
 import { DIRECT_ALIGNMENT_BYTES } from '../../platform/aligned-memory.ts';
 import type { Disk, DiskFile, OpenMode } from '../../platform/disk.ts';
 import { FileTooLarge } from '../../platform/disk.ts';
+import { FileContent } from './file-content.ts';
+import {
+  applyNames,
+  applyWrite,
+  type CutPolicy,
+  cutFile,
+  type FileNode,
+  type FolderNode,
+  folderNode,
+  type NameChange,
+  type Node,
+  survivingNames,
+} from './power-cut.ts';
 
-const SECTOR_BYTES = 512;
-
-type PendingWrite =
-  | { readonly kind: 'write'; readonly bytes: Uint8Array; readonly position: number }
-  | { readonly kind: 'truncate'; readonly lengthBytes: number };
-
-interface FileNode {
-  readonly kind: 'file';
-  live: Uint8Array;
-  durable: Uint8Array;
-  pending: PendingWrite[];
-}
-
-/** One change of a folder: names set (to a node) or removed. A rename is one change. */
-type NameChange = readonly (readonly [name: string, node: Node | undefined])[];
-
-interface FolderNode {
-  readonly kind: 'folder';
-  readonly live: Map<string, Node>;
-  durable: Map<string, Node>;
-  pending: NameChange[];
-}
-
-type Node = FileNode | FolderNode;
-
-export type CutPolicy =
-  /** Everything that was not synced is gone. */
-  | 'drop'
-  /** Everything is there: the process died, the power did not. */
-  | 'keep'
-  /** Any part of it is there, in any order, torn. */
-  | 'random';
+export type { CutPolicy } from './power-cut.ts';
+export { seededRandom } from './power-cut.ts';
 
 export interface DiskOperation {
   /** Counts up from 1. */
   readonly number: number;
+  readonly kind: 'create' | 'write' | 'truncate' | 'sync' | 'rename' | 'remove' | 'mkdir' | 'syncdir';
+  readonly path: string;
   readonly text: string;
+}
+
+/** Everything that is asked of the disk, also what changes nothing. */
+export interface DiskCall {
+  /** Counts up from 1. */
+  readonly number: number;
+  readonly kind: DiskOperation['kind'] | 'open' | 'read' | 'list';
+  readonly path: string;
+}
+
+/** How a call fails. With `keepBytes`, a write puts so many of its bytes there before it does. */
+export interface DiskFault {
+  readonly code: 'EIO' | 'ENOSPC' | 'EROFS';
+  readonly keepBytes?: number;
 }
 
 export class SimulatedDisk implements Disk {
@@ -56,17 +54,21 @@ export class SimulatedDisk implements Disk {
   afterOperation: (operation: DiskOperation) => void = () => {};
   /** Syncs for which this says yes do nothing: how a test takes an fsync away. */
   ignoresSync: (operation: DiskOperation) => boolean = () => false;
+  /** Asked before every call: how, if at all, it fails. */
+  fault: (call: DiskCall) => DiskFault | undefined = () => undefined;
   operations = 0;
+  calls = 0;
   /** What this disk does when it is asked to be read or written past the page cache. */
   direct: 'done' | 'refused-at-open' | 'refused-at-transfer' = 'done';
 
-  constructor(root: FolderNode = folder()) {
+  constructor(root: FolderNode = folderNode('journalled')) {
     this.#root = root;
   }
 
   // --- Disk ------------------------------------------------------------------------------------------------------
 
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
+    this.call(mode === 'create' ? 'create' : 'open', path);
     const { parent, name } = this.#parentOf(path);
     const found = parent.live.get(name);
     if (found?.kind === 'folder') throw systemError('EISDIR', path);
@@ -76,10 +78,10 @@ export class SimulatedDisk implements Disk {
       if (direct && this.direct === 'refused-at-open') throw systemError('EINVAL', path);
       return new SimulatedFile(this, path, found, direct);
     }
-    const node = found ?? { kind: 'file', live: EMPTY, durable: EMPTY, pending: [] };
+    const node = found ?? { kind: 'file', live: FileContent.EMPTY, durable: FileContent.EMPTY, pending: [] };
     if (found === undefined) this.#name(parent, [[name, node]]);
     else if (node.live.length > 0) applyWrite(node, { kind: 'truncate', lengthBytes: 0 });
-    this.operation(`create ${path}`);
+    this.operation('create', path);
     return new SimulatedFile(this, path, node);
   }
 
@@ -88,41 +90,47 @@ export class SimulatedDisk implements Disk {
     if (node === undefined) return undefined;
     if (node.kind === 'folder') throw systemError('EISDIR', path);
     if (node.live.length > capBytes) throw new FileTooLarge(path, node.live.length, capBytes);
-    return node.live.slice();
+    this.call('read', path);
+    return node.live.bytes.slice();
   }
 
   async rename(from: string, to: string): Promise<void> {
+    this.call('rename', from);
     const source = this.#parentOf(from);
     const target = this.#parentOf(to);
     const node = source.parent.live.get(source.name);
     if (node === undefined) throw systemError('ENOENT', from);
     if (source.parent === target.parent) {
       this.#name(source.parent, [
-        [source.name, undefined],
         [target.name, node],
+        [source.name, undefined],
       ]);
     } else {
       this.#name(target.parent, [[target.name, node]]);
       this.#name(source.parent, [[source.name, undefined]]);
     }
-    this.operation(`rename ${from} ${to}`);
+    this.operation('rename', from, ` ${to}`);
   }
 
   async remove(path: string): Promise<void> {
     const { parent, name } = this.#parentOf(path);
     if (!parent.live.has(name)) return;
+    this.call('remove', path);
     this.#name(parent, [[name, undefined]]);
-    this.operation(`remove ${path}`);
+    this.operation('remove', path);
   }
 
   async makeDirectory(path: string): Promise<void> {
     let parent = this.#root;
+    let made = '';
     for (const name of parts(path)) {
+      made = `${made}/${name}`;
       let node = parent.live.get(name);
       if (node === undefined) {
-        node = folder();
+        this.call('mkdir', made);
+        node = folderNode(parent.names);
         this.#name(parent, [[name, node]]);
-        this.operation(`mkdir ${path}`);
+        this.operation('mkdir', made);
       }
       if (node.kind === 'file') throw systemError('ENOTDIR', path);
       parent = node;
@@ -133,6 +141,7 @@ export class SimulatedDisk implements Disk {
     const node = this.#find(path);
     if (node === undefined) return [];
     if (node.kind === 'file') throw systemError('ENOTDIR', path);
+    this.call('list', path);
     return [...node.live.keys()].sort();
   }
 
@@ -140,7 +149,8 @@ export class SimulatedDisk implements Disk {
     const node = this.#find(path);
     if (node === undefined) throw systemError('ENOENT', path);
     if (node.kind === 'file') throw systemError('ENOTDIR', path);
-    this.operation(`syncdir ${path}`, () => {
+    this.call('syncdir', path);
+    this.operation('syncdir', path, '', () => {
       node.durable = new Map(node.live);
       node.pending = [];
     });
@@ -148,10 +158,18 @@ export class SimulatedDisk implements Disk {
 
   // --- the simulation --------------------------------------------------------------------------------------------
 
+  /** Counts a call, and throws what `fault` wants; a fault that keeps bytes is the caller's to throw. */
+  call(kind: DiskCall['kind'], path: string): DiskFault | undefined {
+    this.calls += 1;
+    const fault = this.fault({ number: this.calls, kind, path });
+    if (fault !== undefined && fault.keepBytes === undefined) throw systemError(fault.code, path);
+    return fault;
+  }
+
   /** Counts an operation. A sync is given as `effect`, and skipped when this disk ignores it. */
-  operation(text: string, effect?: () => void): void {
+  operation(kind: DiskOperation['kind'], path: string, more = '', effect?: () => void): void {
     this.operations += 1;
-    const operation = { number: this.operations, text };
+    const operation = { number: this.operations, kind, path, text: `${kind} ${path}${more}` };
     if (effect !== undefined && !this.ignoresSync(operation)) effect();
     this.afterOperation(operation);
   }
@@ -162,7 +180,7 @@ export class SimulatedDisk implements Disk {
     const survives = (node: Node): Node => {
       const copied = copies.get(node);
       if (copied !== undefined) return copied;
-      const copy = node.kind === 'file' ? cutFile(node, policy, random) : folder();
+      const copy = node.kind === 'file' ? cutFile(node, policy, random) : folderNode(node.names);
       copies.set(node, copy);
       if (node.kind === 'folder' && copy.kind === 'folder') {
         for (const [name, child] of survivingNames(node, policy, random)) copy.live.set(name, survives(child));
@@ -177,9 +195,9 @@ export class SimulatedDisk implements Disk {
     return found;
   }
 
-  /** The content of every file, by path: for invariants. */
-  contents(): Map<string, Uint8Array> {
-    const found = new Map<string, Uint8Array>();
+  /** Every file's content, by path. The same content is the same object, also in disks that were cut off. */
+  files(): Map<string, FileContent> {
+    const found = new Map<string, FileContent>();
     const walk = (node: FolderNode, prefix: string): void => {
       for (const [name, child] of node.live) {
         if (child.kind === 'file') found.set(`${prefix}/${name}`, child.live);
@@ -188,6 +206,42 @@ export class SimulatedDisk implements Disk {
     };
     walk(this.#root, '');
     return found;
+  }
+
+  /** Every folder, also those that hold nothing. */
+  folders(): string[] {
+    const found: string[] = [];
+    const walk = (node: FolderNode, prefix: string): void => {
+      for (const [name, child] of node.live) {
+        if (child.kind === 'file') continue;
+        found.push(`${prefix}/${name}`);
+        walk(child, `${prefix}/${name}`);
+      }
+    };
+    walk(this.#root, '');
+    return found;
+  }
+
+  /** The content of every file, by path: for invariants. */
+  contents(): Map<string, Uint8Array> {
+    return new Map([...this.files()].map(([path, content]) => [path, content.bytes]));
+  }
+
+  /** One file's content without a call counted: what an observer sees. */
+  contentOf(path: string): FileContent | undefined {
+    const node = this.#find(path);
+    return node?.kind === 'file' ? node.live : undefined;
+  }
+
+  /** What a power cut that loses everything unsynced would leave of one file. */
+  durableContentOf(path: string): FileContent | undefined {
+    let node: Node = this.#root;
+    for (const name of parts(path)) {
+      const child: Node | undefined = node.kind === 'folder' ? node.durable.get(name) : undefined;
+      if (child === undefined) return undefined;
+      node = child;
+    }
+    return node.kind === 'file' ? node.durable : undefined;
   }
 
   /** Puts a file there, whole and durable, as a factory does. */
@@ -202,9 +256,27 @@ export class SimulatedDisk implements Disk {
     }
   }
 
+  /** Other bytes where the file's stood, without anybody having written them. */
+  rot(path: string, bytes: Uint8Array): void {
+    const node = this.#find(path);
+    if (node?.kind !== 'file') throw systemError('ENOENT', path);
+    node.live = FileContent.EMPTY.written(bytes, 0);
+    node.durable = node.live;
+  }
+
+  /** From here on the folder keeps its names as FAT does, with all beneath it. It is made, durably. */
+  async mountFat(path: string): Promise<void> {
+    await this.makeDirectory(path);
+    await this.syncDirectory('/');
+    const node = this.#find(path);
+    if (node?.kind === 'folder') node.names = 'unordered';
+  }
+
   #name(parent: FolderNode, change: NameChange): void {
     applyNames(parent.live, change);
-    parent.pending.push(change);
+    // FAT has no journal: each name is an entry of its own, written back when it pleases the cache.
+    if (parent.names === 'unordered') parent.pending.push(...change.map((one) => [one]));
+    else parent.pending.push(change);
   }
 
   #find(path: string): Node | undefined {
@@ -242,25 +314,29 @@ class SimulatedFile implements DiskFile {
   }
 
   async read(length: number, position: number): Promise<Uint8Array> {
-    return this.#node.live.slice(position, position + length);
+    this.#disk.call('read', this.#path);
+    return this.#node.live.read(length, position);
   }
 
   async readInto(into: Uint8Array, position: number): Promise<number> {
     this.#demandAligned(into, position);
-    const found = this.#node.live.subarray(position, position + into.length);
-    into.set(found);
-    return found.length;
+    this.#disk.call('read', this.#path);
+    return this.#node.live.readInto(into, position);
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
     this.#demandAligned(bytes, position);
-    applyWrite(this.#node, { kind: 'write', bytes: bytes.slice(), position });
-    this.#disk.operation(`write ${this.#path} ${bytes.length}@${position}`);
+    const fault = this.#disk.call('write', this.#path);
+    const kept = bytes.slice(0, fault?.keepBytes ?? bytes.length);
+    applyWrite(this.#node, { kind: 'write', bytes: kept, position });
+    this.#disk.operation('write', this.#path, ` ${kept.length}@${position}${this.#direct ? ' direct' : ''}`);
+    if (fault !== undefined) throw systemError(fault.code, this.#path);
   }
 
   async truncate(lengthBytes: number): Promise<void> {
+    this.#disk.call('truncate', this.#path);
     applyWrite(this.#node, { kind: 'truncate', lengthBytes });
-    this.#disk.operation(`truncate ${this.#path} ${lengthBytes}`);
+    this.#disk.operation('truncate', this.#path, ` ${lengthBytes}`);
   }
 
   async sizeBytes(): Promise<number> {
@@ -268,7 +344,8 @@ class SimulatedFile implements DiskFile {
   }
 
   async sync(): Promise<void> {
-    this.#disk.operation(`sync ${this.#path}`, () => {
+    this.#disk.call('sync', this.#path);
+    this.#disk.operation('sync', this.#path, '', () => {
       this.#node.durable = this.#node.live;
       this.#node.pending = [];
     });
@@ -284,88 +361,10 @@ class SimulatedFile implements DiskFile {
   }
 }
 
-const EMPTY = new Uint8Array(0);
-
-function folder(): FolderNode {
-  return { kind: 'folder', live: new Map(), durable: new Map(), pending: [] };
-}
-
 function parts(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.');
 }
 
-function applyNames(names: Map<string, Node>, change: NameChange): void {
-  for (const [name, node] of change) {
-    if (node === undefined) names.delete(name);
-    else names.set(name, node);
-  }
-}
-
-function applyWrite(node: FileNode, write: PendingWrite): void {
-  node.live = written(node.live, write);
-  node.pending.push(write);
-}
-
-/** A new array: older ones are shared with disks that were cut off earlier. */
-function written(content: Uint8Array, write: PendingWrite): Uint8Array {
-  if (write.kind === 'truncate') {
-    const cut = new Uint8Array(write.lengthBytes);
-    cut.set(content.subarray(0, write.lengthBytes));
-    return cut;
-  }
-  const grown = new Uint8Array(Math.max(content.length, write.position + write.bytes.length));
-  grown.set(content);
-  grown.set(write.bytes, write.position);
-  return grown;
-}
-
-function survivingNames(node: FolderNode, policy: CutPolicy, random: () => number): Map<string, Node> {
-  if (policy === 'keep') return node.live;
-  const names = new Map(node.durable);
-  if (policy === 'drop') return names;
-  // A journalling file system keeps the order of names in a folder; what it had not committed is gone.
-  const kept = Math.floor(random() * (node.pending.length + 1));
-  for (const change of node.pending.slice(0, kept)) applyNames(names, change);
-  return names;
-}
-
-function cutFile(node: FileNode, policy: CutPolicy, random: () => number): FileNode {
-  let content = policy === 'keep' ? node.live : node.durable;
-  if (policy === 'random') {
-    for (const write of node.pending) {
-      const chance = random();
-      if (chance < 0.4) content = written(content, write);
-      else if (chance < 0.8) content = torn(content, write, random);
-    }
-  }
-  return { kind: 'file', live: content, durable: content, pending: [] };
-}
-
-/** Some sectors of a write arrive, others do not; the size may have changed all the same. */
-function torn(content: Uint8Array, write: PendingWrite, random: () => number): Uint8Array {
-  if (write.kind === 'truncate') return content;
-  let result = content;
-  for (let at = 0; at < write.bytes.length; at += SECTOR_BYTES) {
-    if (random() < 0.5) continue;
-    const sector = write.bytes.subarray(at, at + SECTOR_BYTES);
-    result = written(result, { kind: 'write', bytes: sector, position: write.position + at });
-    // A megabyte has many sectors; past a few, more tears tell nothing new.
-    if (at > 16 * SECTOR_BYTES) break;
-  }
-  return result;
-}
-
 function systemError(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code, path });
-}
-
-/** Numbers in [0, 1) from a seed (mulberry32): the same seed, the same numbers. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

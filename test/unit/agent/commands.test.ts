@@ -185,7 +185,7 @@ describe('bad input ends in one message with code, place, cure and exit status, 
   });
 
   it('a data directory that another agent works with', async () => {
-    const held = await holdDataDirectory(join(device, 'data'));
+    const held = holdDataDirectory(join(device, 'data'));
     const ended = await agent('run', '--config', config);
     held.close();
     expect(ended).toMatchObject({ status: 5, stderr: expect.stringContaining('[agent-running]') });

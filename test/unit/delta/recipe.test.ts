@@ -230,7 +230,7 @@ describe('a damaged or hostile recipe', () => {
     const recipe = pair.recipe.slice();
     const view = new DataView(recipe.buffer);
     // The literals of the second block's pack: entry 1, stream 6.
-    const at = RECIPE_HEADER_BYTES + 76 + 4 + 6 * 9 + 5;
+    const at = RECIPE_HEADER_BYTES + 85 + 4 + 6 * 9 + 5;
     view.setUint32(at, view.getUint32(at) - 1);
     const outcomes = await produce({ ...pair, recipe }, reader(OLD));
     expect(outcomes?.map((outcome) => (outcome.made ? 'made' : outcome.why))).toEqual([

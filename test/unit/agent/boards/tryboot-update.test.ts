@@ -1,8 +1,7 @@
 /** The update engine on tryboot: one attempt, a flag that the firmware forgets, and what boot recovery makes of it. */
 import { describe, expect, it } from 'vitest';
 import { encodeAutoboot, TrybootBoard } from '../../../../agent/boards/tryboot.ts';
-import type { EnginePorts, Slot } from '../../../../agent/core/ports.ts';
-import type { EmulatedBootFacts } from '../../../../platform/emulated-boot-env.ts';
+import type { BootFacts, EnginePorts, Slot } from '../../../../agent/core/ports.ts';
 import { MemorySource, TestMaker } from '../../../sim/release-fixture.ts';
 import { DEVICE, makeFactoryDevice, SimulatedDevice } from '../../../sim/simulated-device.ts';
 import { SimulatedDisk } from '../../../sim/simulated-disk.ts';
@@ -42,7 +41,7 @@ class SimulatedPi extends SimulatedDevice {
     return { ...super.ports(), board, health: { check } };
   }
 
-  override async boot(): Promise<EmulatedBootFacts> {
+  override async boot(): Promise<BootFacts> {
     const { partition, tryboot } = this.firmware.boot((await this.#disk.readFile(AUTOBOOT, 4096)) ?? new Uint8Array());
     const slot = partition === PARTITIONS.b ? 'b' : 'a';
     if (slot === this.dead) return this.boot();

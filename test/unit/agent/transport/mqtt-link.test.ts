@@ -7,7 +7,6 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { silentLog } from '../../../../agent/log.ts';
 import { systemClock, systemRandom } from '../../../../agent/system-clock.ts';
 import { MqttLink } from '../../../../agent/transport/mqtt-link.ts';
-import { PacketGuard } from '../../../../agent/transport/packet-guard.ts';
 import { hintTopic, presenceTopic, statusTopic } from '../../../../protocol/mqtt-topics.ts';
 import { authority, deviceCertificate, type IssuedCertificate, serverCertificate } from '../test-authority.ts';
 
@@ -182,22 +181,5 @@ describe('the MQTT link', () => {
     await until(() => !link.connected);
     expect(seen.hints).toBe(0);
     await until(() => link.connected);
-  });
-});
-
-describe('the packet guard', () => {
-  it('allows packets up to its cap however they are cut, and no longer one', () => {
-    const packet = (length: number) =>
-      Buffer.concat([Buffer.from([0x30, (length & 0x7f) | 0x80, length >> 7]), Buffer.alloc(length)]);
-    const stream = Buffer.concat([packet(200), Buffer.from([0xd0, 0]), packet(1000)]);
-    for (const step of [1, 2, 3, 7, stream.length]) {
-      const guard = new PacketGuard(1000);
-      for (let at = 0; at < stream.length; at += step) expect(guard.allows(stream.subarray(at, at + step))).toBe(true);
-      expect(guard.allows(packet(1001))).toBe(false);
-    }
-  });
-
-  it('refuses a length that does not end', () => {
-    expect(new PacketGuard(2 ** 30).allows(Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 0x01]))).toBe(false);
   });
 });

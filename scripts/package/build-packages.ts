@@ -1,0 +1,55 @@
+/** The four packages, or some of them, from this checkout: bundle, licences, bill of materials, Node, .deb. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import packageJson from '../../package.json' with { type: 'json' };
+import { BUNDLES, buildBundle } from '../build.ts';
+import { needProgram, runProgram } from '../programs.ts';
+import { bundledPackages, bytesByPackage, Metafile } from './bundled-packages.ts';
+import { decodeEpoch, type PackageFacts, packageOf, type Variant } from './contents.ts';
+import { type BuiltDeb, buildDeb } from './deb.ts';
+import { type Architecture, nodeRuntime } from './node-runtime.ts';
+
+export interface Wanted {
+  readonly variant: Variant;
+  readonly architecture: Architecture;
+}
+
+export interface BuiltPackage extends Wanted, BuiltDeb {}
+
+export type Materials = Omit<PackageFacts, 'variant' | 'architecture' | 'runtime'>;
+
+/** Builds the agent's bundle, and reads what every package of it has. */
+export async function gather(root: string, maintainer: string, epochText: string | undefined): Promise<Materials> {
+  await buildBundle('agent');
+  const output = BUNDLES.agent.outfile;
+  const metafile = v.parse(Metafile, JSON.parse(await readFile(join(root, 'build/agent.meta.json'), 'utf8')));
+  return {
+    version: packageJson.version,
+    maintainer,
+    bundle: await readFile(join(root, output)),
+    usage: (await needProgram(process.execPath, [join(root, output), '--help'])).stdout,
+    ownBytes: bytesByPackage(metafile, output).get('') ?? 0,
+    packages: await bundledPackages(root, metafile, output),
+    sourceDateEpoch: decodeEpoch(epochText ?? (await dateOfCommit(root))),
+  };
+}
+
+/** Archives of the sources without their history are dated 1980, as zip files are. */
+async function dateOfCommit(root: string): Promise<string> {
+  const git = await runProgram('git', ['log', '-1', '--format=%ct'], { cwd: root }).catch(() => undefined);
+  return git?.status === 0 && git.stdout.trim() !== '' ? git.stdout.trim() : '315532800';
+}
+
+export async function buildPackage(
+  root: string,
+  materials: Materials,
+  { variant, architecture }: Wanted,
+  folder: string,
+): Promise<BuiltPackage> {
+  const withNode = variant === 'holdfast-agent-node';
+  const runtime = withNode ? await nodeRuntime(root, join(root, 'build/node'), architecture) : undefined;
+  const facts = await packageOf(root, { ...materials, variant, architecture, runtime });
+  const built = await buildDeb(facts, join(folder, `${variant}_${materials.version}_${architecture}.deb`));
+  return { variant, architecture, ...built };
+}

@@ -9,8 +9,8 @@ const PACKAGE = '@noble/ed25519';
 const verdicts = new Map<string, unknown>();
 
 /**
- * The real function, asked once for the same arguments. Named in the module that stands in for the package, below.
- * @public
+ * The real function, asked once for the same arguments.
+ * @public imported by the module that the hook makes
  */
 export function onceEach<T>(verify: (...given: readonly unknown[]) => T): (...given: readonly unknown[]) => T {
   return (...given) => {

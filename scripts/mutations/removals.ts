@@ -218,8 +218,8 @@ const IMAGES = [
     [
       {
         name: 'the digest check of a block',
-        find: 'if (equalBytes(digest, signed)) return accept(bytes);',
-        replace: 'return accept(bytes);',
+        find: 'if (equalBytes(digest, signed)) return accept(markVerified(bytes));',
+        replace: 'return accept(markVerified(bytes));',
       },
       {
         name: 'the size check of a block',

@@ -20,7 +20,7 @@ import type { Removal } from './mutations/removal.ts';
 import { REMOVALS } from './mutations/removals.ts';
 
 /** Without a check some tests wait for what never comes. */
-const HANG_MS = 20_000;
+const HANG_MS = 60_000;
 /** Copies of the tree, each with one removal under way. */
 const LANES = 2;
 /** build/ keeps what other commands made, whole Debian roots among it. */

@@ -170,7 +170,7 @@ async function main(): Promise<number> {
     });
   }
   const chosen = choose(values.only);
-  const removals = chosen.filter((_, index) => index % every === 0);
+  const removals = chosen.filter((_, index) => index % every === every - 1);
   const gone = await textsGone(chosen);
   const copies = await Promise.all(Array.from({ length: LANES }, copyTree));
   try {

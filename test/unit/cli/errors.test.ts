@@ -419,7 +419,7 @@ describe('the command line', () => {
     expect(((await stat(at('profile.json'))).mode & 0o777).toString(8)).toBe('600');
     expect(JSON.parse(await readFile(at('profile.json'), 'utf8')).token).toBe('hf1_lasting-token');
     const list = await runHoldfast(['release', 'list', '--json'], { home });
-    expect(documentOf(list)).toEqual({ ok: true, releases: [], transport: [] });
+    expect(documentOf(list)).toEqual({ ok: true, releases: [] });
     expect(list.stderr).toContain('REHEARSAL');
     const push = await runHoldfast(['dev', 'push', 'boot.img', '--device', 'cam-0001', '--json'], { home });
     failed(push, 'lab-only', 4);

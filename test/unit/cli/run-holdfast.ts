@@ -21,7 +21,13 @@ export interface RunWishes {
 export async function runHoldfast(args: readonly string[], wishes: RunWishes): Promise<Run> {
   const child = spawn(join(PROJECT, 'node_modules/.bin/node'), [join(PROJECT, 'cli/main.ts'), ...args], {
     cwd: wishes.cwd ?? wishes.home,
-    env: { PATH: process.env.PATH, HOME: wishes.home, HOLDFAST_HOME: wishes.home, ...wishes.env },
+    env: {
+      PATH: process.env.PATH,
+      HOME: wishes.home,
+      HOLDFAST_HOME: wishes.home,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      ...wishes.env,
+    },
   });
   let stdout = '';
   let stderr = '';

@@ -78,12 +78,16 @@ export class Adopter {
     if (this.#live) await this.#must('start', UNIT);
   }
 
-  /** Returns what was left, and why. */
-  async undo({ unit, files, directories }: Adoption): Promise<string[]> {
+  /** Returns what was left, and why. Without a record there may still be one that was being written. */
+  async undo(standing: Adoption | undefined): Promise<string[]> {
     const left: string[] = [];
+    await this.#disk.remove(`${this.#recordPath}.new`);
+    if (standing === undefined) return left;
+    const { unit, files, directories } = standing;
     if (this.#live && !unit.active) await this.#must('stop', UNIT);
     if (!unit.enabled) await this.#must('disable', UNIT);
     for (const { path, text } of files.toReversed()) {
+      await this.#disk.remove(`${path}.new`);
       const now = await this.#text(path);
       if (now === text) await removeDurably(this.#disk, path);
       else if (now !== undefined) left.push(`${path}: changed since`);

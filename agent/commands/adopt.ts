@@ -20,7 +20,7 @@ export async function adoptCommand(options: CommandOptions): Promise<number> {
   };
   const adopter = new Adopter(nodeDisk, join(dirname(options.config), 'adopted.json'), live);
   const standing = await adopter.standing();
-  if (options.undo) return undone(options, standing === undefined ? [] : await adopter.undo(standing));
+  if (options.undo) return undone(options, await adopter.undo(standing));
   const found = await survey(places, nodeDisk, options.answers);
   // What an earlier run recorded is what this one finishes.
   const plan = standing ?? (found.plan && { ...found.plan, unit: await adopter.unitNow() });

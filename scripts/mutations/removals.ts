@@ -1,5 +1,8 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
+
 import { DELTA } from './delta.ts';
+import { IDLE } from './idle.ts';
+import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -215,8 +218,8 @@ const IMAGES = [
     [
       {
         name: 'the digest check of a block',
-        find: 'if (equalBytes(digest, signed)) return accept(bytes);',
-        replace: 'return accept(bytes);',
+        find: 'if (equalBytes(digest, signed)) return accept(markVerified(bytes));',
+        replace: 'return accept(markVerified(bytes));',
       },
       {
         name: 'the size check of a block',
@@ -526,6 +529,7 @@ export const REMOVALS: readonly Removal[] = [
   ...LOCAL,
   ...BOARDS,
   ...SAFETY,
+  ...PACKAGING,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,
@@ -534,6 +538,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SLOTS,
   ...WIRE,
   ...DELTA,
+  ...IDLE,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

@@ -45,9 +45,12 @@ export interface BundledPackage {
   readonly dependencies: readonly string[];
 }
 
-/** `node_modules/mqtt/build/lib/client.js` → `node_modules/mqtt`; undefined for our own files. */
+/**
+ * `node_modules/mqtt/build/lib/client.js` → `node_modules/mqtt`, the innermost one; undefined for our own files. A linked
+ * node_modules has its real place before it.
+ */
 function packageFolder(input: string): string | undefined {
-  return /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+  return /(?:^|\/)(node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+)/.exec(input)?.[1];
 }
 
 /** Bytes by package folder, and of our own files under ''. Node's own modules are names, and count as ours. */

@@ -118,7 +118,7 @@ async function maintainerScripts(root: string): Promise<Record<string, string>> 
 
 async function lintianOverrides(root: string, variant: Variant): Promise<PackagedFile[]> {
   const lines = (await readFile(join(root, 'scripts/package/debian/lintian-overrides'), 'utf8')).split('\n');
-  const forAll = lines.filter((line) => variant.endsWith('-node') || !line.includes('usr/lib/holdfast/node'));
+  const forAll = lines.filter((line) => variant.endsWith('-node') || !line.includes('[usr/lib/holdfast/'));
   const bytes = forAll.map((line) => (/^[a-z]/.test(line) ? `${variant}: ${line}` : line)).join('\n');
   return [{ path: `/usr/share/lintian/overrides/${variant}`, mode: 0o644, content: { bytes } }];
 }

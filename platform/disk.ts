@@ -52,6 +52,8 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Makes a folder and those above it (default 0o700); no error when it is there. */
   makeDirectory(path: string, permissions?: number): Promise<void>;
+  /** Removes an empty folder. ENOTEMPTY when it holds something, ENOENT when there is none. */
+  removeDirectory(path: string): Promise<void>;
   /** Names in a folder, sorted; empty when there is none. */
   list(path: string): Promise<string[]>;
   /** fsync of the folder: names made, renamed or removed in it are on the medium once this returns. */
@@ -153,6 +155,8 @@ export const nodeDisk: Disk = {
   async makeDirectory(path, permissions = 0o700) {
     await fs.mkdir(path, { recursive: true, mode: permissions });
   },
+
+  removeDirectory: (path) => fs.rmdir(path),
 
   async list(path) {
     try {

@@ -7,7 +7,6 @@
  * is left and said.
  * May not: change a login, a firewall, a boot setting, or anything that is not in the record.
  */
-import { rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import type { Disk } from '../../platform/disk.ts';
@@ -107,7 +106,7 @@ export class Adopter {
 
   async #removeEmpty(path: string): Promise<boolean> {
     try {
-      await rmdir(path);
+      await this.#disk.removeDirectory(path);
       await this.#disk.syncDirectory(dirname(path));
     } catch (error) {
       const code = systemErrorCode(error);

@@ -29,7 +29,7 @@ export { seededRandom } from './power-cut.ts';
 export interface DiskOperation {
   /** Counts up from 1. */
   readonly number: number;
-  readonly kind: 'create' | 'write' | 'truncate' | 'sync' | 'rename' | 'remove' | 'mkdir' | 'syncdir';
+  readonly kind: 'create' | 'write' | 'truncate' | 'sync' | 'rename' | 'remove' | 'mkdir' | 'rmdir' | 'syncdir';
   readonly path: string;
   readonly text: string;
 }
@@ -135,6 +135,17 @@ export class SimulatedDisk implements Disk {
       if (node.kind === 'file') throw systemError('ENOTDIR', path);
       parent = node;
     }
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    const { parent, name } = this.#parentOf(path);
+    const node = parent.live.get(name);
+    if (node === undefined) throw systemError('ENOENT', path);
+    if (node.kind === 'file') throw systemError('ENOTDIR', path);
+    if (node.live.size > 0) throw systemError('ENOTEMPTY', path);
+    this.call('rmdir', path);
+    this.#name(parent, [[name, undefined]]);
+    this.operation('rmdir', path);
   }
 
   async list(path: string): Promise<string[]> {

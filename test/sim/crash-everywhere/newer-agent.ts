@@ -48,6 +48,7 @@ export class NewerAgentDisk implements Disk {
   rename = (from: string, to: string) => this.#disk.rename(from, to);
   remove = (path: string) => this.#disk.remove(path);
   makeDirectory = (path: string, permissions?: number) => this.#disk.makeDirectory(path, permissions);
+  removeDirectory = (path: string) => this.#disk.removeDirectory(path);
   list = (path: string) => this.#disk.list(path);
   syncDirectory = (path: string) => this.#disk.syncDirectory(path);
 

@@ -3,6 +3,7 @@
  * and any part of it torn. Also where the names of a folder are kept as FAT keeps them.
  */
 
+import { Adopter, type Adoption } from '../../../agent/adopt/adoption.ts';
 import { rewriteInPlace } from '../../../agent/boards/machine.ts';
 import { DurableReporter } from '../../../agent/reports/durable-reporter.ts';
 import { DiskMetadataStore } from '../../../agent/storage/metadata-store.ts';
@@ -98,6 +99,36 @@ async function metadataWord(disk: SimulatedDisk): Promise<string> {
   const word = isNew() ? 'new' : 'whole';
   await refreshFrom(disk, metadataAt(1));
   return isNew() ? word : 'not new after another refresh';
+}
+
+const ADOPTION: Adoption = {
+  format: 'holdfast-adoption-1',
+  directories: [
+    { path: '/etc/holdfast', mode: 0o755 },
+    { path: '/data/holdfast', mode: 0o700 },
+  ],
+  files: [{ path: '/etc/holdfast/agent.json', text: '{}' }],
+  unit: { enabled: false, active: false },
+};
+
+/** Its systemd always does as it is told. */
+function adopter(disk: Disk): Adopter {
+  return new Adopter(disk, '/data/adoption', false, async () => ({ status: 0, stdout: '', said: '' }));
+}
+
+async function takeBack(disk: Disk): Promise<void> {
+  await adopter(disk).undo(await adopter(disk).standing());
+}
+
+/** From any point, taking back again leaves nothing. */
+async function adoptionWord(disk: SimulatedDisk): Promise<string> {
+  const left = () => [
+    ...[...disk.files().keys()].filter((path) => !path.endsWith('/keep')),
+    ...disk.folders().filter((path) => path.endsWith('/holdfast')),
+  ];
+  const word = left().length === 0 ? 'nothing left' : 'in part';
+  await takeBack(disk);
+  return left().length === 0 ? word : `left behind after another try: ${left().join(', ')}`;
 }
 
 const event = (detail: string) => ({ kind: 'notice', code: 'told', detail }) as const;
@@ -234,6 +265,19 @@ export const STORE_SCENARIOS: readonly StoreScenario[] = [
     observe: reportsWord,
     during: ['none', 'report-queue-damaged'],
     after: 'report-queue-damaged',
+  },
+  {
+    name: 'an adoption, taken back',
+    madeOfOthers: true,
+    prepare: async (disk) => {
+      await disk.place('/etc/keep', text('keep'));
+      await disk.place('/data/keep', text('keep'));
+      await adopter(disk).adopt(ADOPTION);
+    },
+    act: takeBack,
+    observe: adoptionWord,
+    during: ['in part', 'nothing left'],
+    after: 'nothing left',
   },
 ];
 

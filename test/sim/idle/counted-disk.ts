@@ -3,7 +3,7 @@ import type { Disk, DiskFile, OpenMode } from '../../../platform/disk.ts';
 import { nodeDisk } from '../../../platform/disk.ts';
 
 export class CountedDisk implements Disk {
-  /** One word per change: `create`, `write`, `truncate`, `sync`, `rename`, `remove`, `make-directory`, `sync-directory`. */
+  /** One word per change: `create`, `write`, `truncate`, `sync`, `rename`, `remove`, `make-directory`, `remove-directory`, `sync-directory`. */
   readonly changes: string[] = [];
 
   async open(path: string, mode: OpenMode, permissions?: number): Promise<DiskFile> {
@@ -37,6 +37,10 @@ export class CountedDisk implements Disk {
   makeDirectory(path: string, permissions?: number): Promise<void> {
     this.changes.push('make-directory');
     return nodeDisk.makeDirectory(path, permissions);
+  }
+  removeDirectory(path: string): Promise<void> {
+    this.changes.push('remove-directory');
+    return nodeDisk.removeDirectory(path);
   }
   list(path: string): Promise<string[]> {
     return nodeDisk.list(path);

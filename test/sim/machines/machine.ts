@@ -54,6 +54,7 @@ export class DiskWithProc implements Disk {
   rename = (from: string, to: string) => this.#of(from).rename(from, to);
   remove = (path: string) => this.#of(path).remove(path);
   makeDirectory = (path: string, permissions?: number) => this.#of(path).makeDirectory(path, permissions);
+  removeDirectory = (path: string) => this.#of(path).removeDirectory(path);
   list = (path: string) => this.#of(path).list(path);
   syncDirectory = (path: string) => this.#of(path).syncDirectory(path);
 

@@ -58,6 +58,10 @@ function until(cutAt: number): { disk: Disk; run: RunProgram; taken: () => numbe
       step();
       return nodeDisk.makeDirectory(path, permissions);
     },
+    removeDirectory: async (path) => {
+      step();
+      return nodeDisk.removeDirectory(path);
+    },
     syncDirectory: async (path) => {
       step();
       return nodeDisk.syncDirectory(path);

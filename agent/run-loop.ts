@@ -116,8 +116,9 @@ export class RunLoop {
     while (!signal.aborted) {
       this.#liveness.heard('conversation', SILENCE_MS);
       const pauseMs = await this.#exchangeOrPause(signal);
-      await this.#showStatus();
+      // First, so that the status is there when MQTT is.
       if (this.#device.identity !== undefined && !signal.aborted) this.#startMqtt();
+      await this.#showStatus();
       if (pauseMs > KEPT_CONNECTION_MS) this.#device.servers.closeIdle();
       this.#liveness.heard('conversation', pauseMs + SILENCE_MS);
       await this.#watchdog.turn();

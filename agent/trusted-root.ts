@@ -12,7 +12,7 @@ import { DiskMetadataStore } from './storage/metadata-store.ts';
 /** Throws a Fault when there is none that can be read, or when it is of another environment than this device. */
 export async function readTrustedRoot(disk: Disk, log: Log, config: AgentConfig): Promise<Root> {
   const { dataDirectory: stateDirectory, factoryRoot: factoryRootPath } = config;
-  const store = await DiskMetadataStore.open({ disk, log, stateDirectory, factoryRootPath });
+  const store = DiskMetadataStore.reading({ disk, log, stateDirectory, factoryRootPath });
   // What the store keeps was verified and is checksummed: what cannot be decoded is the factory's file.
   return rootOfDevice((await store.read('root')) ?? new Uint8Array(), config);
 }

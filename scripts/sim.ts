@@ -13,17 +13,32 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import * as v from 'valibot';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
-import { PARTS, type PartResult } from '../test/sim/crash-everywhere/parts.ts';
-import type { Removed } from '../test/sim/crash-everywhere/removals.ts';
 import { endWithSignals, ROOT, runNode } from './gate/run-program.ts';
 
-const PART_NAMES = PARTS.map(({ name }) => name);
 const LANES = 2;
 /** A guard against a hang: far above the longest part. */
 const HANG_MS = 12 * 3600 * 1000;
 const MAIN = join(ROOT, 'test/sim/crash-everywhere/main.ts');
+
+/** What main.ts answers. The counts are those of docs/SIMULATION.md. */
+const PartResult = v.object({
+  operations: v.number(),
+  cuts: v.number(),
+  disks: v.number(),
+  pairs: v.number(),
+  possiblePairs: v.number(),
+  recoveries: v.number(),
+  faults: v.number(),
+  /** Empty when nothing went wrong. */
+  failure: v.string(),
+  replay: v.string(),
+});
+type PartResult = v.InferOutput<typeof PartResult>;
+const PartNames = v.array(v.string());
+const RemovedList = v.array(v.object({ what: v.string(), noticedBy: v.string() }));
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -60,9 +75,10 @@ async function runPart(name: string, { seed, share, cut, trouble }: Settings): P
   const words = [name, '--seed', seed, '--share', share];
   if (cut !== undefined) words.push('--cut', cut);
   if (trouble !== undefined) words.push('--trouble', trouble);
-  const result = (await runMain(words, (line) => {
+  const answer = await runMain(words, (line) => {
     if (!line.startsWith('{')) print(`       ${name}: ${line}`);
-  })) as PartResult;
+  });
+  const result = v.parse(PartResult, answer);
   return { name, seconds: (performance.now() - startMs) / 1000, result };
 }
 
@@ -116,9 +132,10 @@ async function campaign(names: readonly string[], settings: Settings, json: stri
 }
 
 async function removals(seed: string, json: string | undefined): Promise<number> {
-  const list = (await runMain(['removals', '--seed', seed], (line) => {
+  const answer = await runMain(['removals', '--seed', seed], (line) => {
     if (!line.startsWith('[')) print(line);
-  })) as Removed[];
+  });
+  const list = v.parse(RemovedList, answer);
   const unnoticed = list.filter(({ noticedBy }) => noticedBy === '');
   print(`${list.length} taken away, one at a time: ${list.length - unnoticed.length} noticed, ${unnoticed.length} not`);
   if (json !== undefined) {
@@ -153,10 +170,11 @@ async function main(): Promise<number> {
   if (!/^\d{1,9}$/.test(seed)) throw wrongUsage('a seed is a whole number, 0 or more', seed);
   if (!(Number(share) > 0 && Number(share) <= 1)) throw wrongUsage('a share is more than 0 and at most 1', share);
   if (cut !== undefined && !/^\d+(,\d+)?$/.test(cut)) throw wrongUsage('a cut is N, or N,M', cut);
-  const unknown = values.only.find((name) => !PART_NAMES.includes(name));
-  if (unknown !== undefined) throw wrongUsage(`no such part; there are ${PART_NAMES.join(' | ')}`, unknown);
   if (values.removals) return removals(seed, json);
-  const names = values.all ? PART_NAMES : values.only;
+  const parts = v.parse(PartNames, await runMain(['parts'], () => {}));
+  const unknown = values.only.find((name) => !parts.includes(name));
+  if (unknown !== undefined) throw wrongUsage(`no such part; there are ${parts.join(' | ')}`, unknown);
+  const names = values.all ? parts : values.only;
   return names.length > 0 ? campaign(names, { seed, share, cut, trouble }, json) : suites(seed, json);
 }
 

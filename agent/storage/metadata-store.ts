@@ -37,6 +37,11 @@ export class DiskMetadataStore implements MetadataStore {
     return store;
   }
 
+  /** For who only asks, as at every poll: makes no folder and syncs none. */
+  static reading(facts: MetadataStoreFacts): Pick<DiskMetadataStore, 'read'> {
+    return new DiskMetadataStore(facts);
+  }
+
   private constructor(facts: MetadataStoreFacts) {
     this.#facts = facts;
     this.#directory = `${facts.stateDirectory}/metadata`;

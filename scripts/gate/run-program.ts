@@ -24,7 +24,7 @@ export interface ProgramOptions {
   readonly onLine?: (line: string) => void;
 }
 
-const HANG_MS = 10 * 60_000;
+const HANG_MS = 15 * 60_000;
 /** How long a group may take to end after SIGTERM. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 50;

@@ -1,6 +1,7 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 
 import { DELTA } from './delta.ts';
+import { IDLE } from './idle.ts';
 import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
@@ -217,8 +218,8 @@ const IMAGES = [
     [
       {
         name: 'the digest check of a block',
-        find: 'if (equalBytes(digest, signed)) return accept(bytes);',
-        replace: 'return accept(bytes);',
+        find: 'if (equalBytes(digest, signed)) return accept(markVerified(bytes));',
+        replace: 'return accept(markVerified(bytes));',
       },
       {
         name: 'the size check of a block',
@@ -246,6 +247,61 @@ const IMAGES = [
         name: 'the fsync of an image before it counts as written',
         find: 'await file.sync();\n    await onSynced(map.count);',
         replace: 'await onSynced(map.count);',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/slot-writer.ts',
+    ['test/sim/crash-everywhere.test.ts'],
+    [
+      {
+        name: 'writing over a block of the slot that cannot be read',
+        find: "if (systemErrorCode(error) === 'EIO') return 0;",
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/effects/trial.ts',
+    ['test/sim/crash-everywhere.test.ts'],
+    [
+      {
+        name: 'the order: confirm, then raise the counters',
+        find: '  await x.ports.board.confirmSlot(x.booted.slot);\n',
+        replace: '  await raiseCounters(x);\n  await x.ports.board.confirmSlot(x.booted.slot);\n',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/storage/state-record.ts',
+    ['test/unit/agent/storage/state-record.test.ts'],
+    [
+      {
+        name: 'writing both copies of what must not fall back',
+        find: 'if (this.#twice || current === undefined)',
+        replace: 'if (current === undefined)',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/storage/metadata-store.ts',
+    ['test/unit/agent/storage/metadata-store.test.ts'],
+    [
+      {
+        name: 'taking a metadata file with a bad block for none',
+        find: "if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return 'unusable';",
+        replace: "if (error instanceof FileTooLarge) return 'unusable';",
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/reports/durable-reporter.ts',
+    ['test/unit/agent/reports/durable-reporter.test.ts'],
+    [
+      {
+        name: 'setting aside a report queue with a bad block',
+        find: "if (error instanceof FileTooLarge || systemErrorCode(error) === 'EIO') return new Uint8Array();",
+        replace: 'if (error instanceof FileTooLarge) return new Uint8Array();',
       },
     ],
   ),
@@ -482,6 +538,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SLOTS,
   ...WIRE,
   ...DELTA,
+  ...IDLE,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,
 ];

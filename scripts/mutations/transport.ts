@@ -36,11 +36,6 @@ export const TRANSPORT = [
   ]),
   ...inFile('agent/blocks/recipe-way.ts', FETCHING, [
     {
-      name: 'the doubt about what a power cut left of a recipe',
-      find: "if (outcome.why === 'recipe-malformed' && this.#spool?.isResumed === true && !this.#distrusted) {",
-      replace: 'if (this.#distrusted) {',
-    },
-    {
       name: 'that a recipe cut off is asked for again, and not given up',
       find: "if (outcome.why === 'recipe-unreachable' && cause instanceof SourceUnreachable) throw cause;",
       replace: '',

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { AGENT_BUNDLE_CAP_BYTES } from '../../scripts/build.ts';
 import { Process } from '../../scripts/demo/processes.ts';
-import { anonymousMb, medianOf, type Ratio, type Row, residentMb, rowOf, timeProgram } from './measure.ts';
+import { anonymousMb, type Findings, medianOf, type Row, residentMb, rowOf, timeProgram } from './measure.ts';
 import { benchVerification } from './release-verification.ts';
 import { startAgent, startLabServer } from './running-fleet.ts';
 
@@ -16,11 +16,6 @@ const SERVER_START_AIM_MS = 1500;
 const SERVER_MEMORY_AIM_MB = 130;
 /** Long enough for enrolment, first poll, MQTT and a garbage collection or two. */
 const SETTLE_MS = 8000;
-
-export interface Findings {
-  readonly rows: Row[];
-  readonly ratios: Ratio[];
-}
 
 export async function benchAgent(
   projectRoot: string,

@@ -1,235 +1,264 @@
 /**
- * `npm run bench -- install`: a whole installation onto a loop device (or a file, where there are none), beside what the
- * machine's own programs need to move the same bytes. In turn, so that a busy minute of the machine falls on all.
+ * `npm run bench -- install`: whole and delta installations of one image onto a loop device, side by side with others'
+ * programs; the same again as on a device with a slow card and without SHA instructions; and of an image four times as
+ * large. In turn, so that a busy minute of the machine falls on all.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { build } from 'esbuild';
-import { nodeDisk } from '../../platform/disk.ts';
-import { writeDurably } from '../../platform/durable-file.ts';
-import { emulatedPaths, encodeBooted, writeBootEnv } from '../../platform/emulated-boot-env.ts';
-import { EXIT, Fault } from '../../platform/fault.ts';
-import { BUNDLES } from '../../scripts/build.ts';
-import { needProgram, runProgram } from '../../scripts/programs.ts';
-import { NOW_UNIX_S, TestMaker } from '../sim/release-fixture.ts';
-import type { Findings } from './agent-bench.ts';
-import { medianOf, type Row, rowOf } from './measure.ts';
+import { createReadStream, createWriteStream, existsSync } from 'node:fs';
+import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { finished, pipeline } from 'node:stream/promises';
+import { packBlocks } from '../../update-server/transport/pack-image.ts';
+import { type AgentReleases, hashFile, makeAgentReleases, TRAVELS } from './agent-release.ts';
+import { AGENT_NAMES, agentSubject, bundleInstaller } from './agent-subject.ts';
+import { ourRecipe } from './delta-bench.ts';
+import type { ImagePair } from './image-pair.ts';
+import { madeOnce } from './made.ts';
+import { type Absent, type Findings, medianOf, type Ratio, type Row, ratioOf, rowOf } from './measure.ts';
+import { plainPrograms } from './peers/plain-programs.ts';
+import { raucSubject } from './peers/rauc.ts';
+import { makeSigningKey } from './peers/signing-key.ts';
+import { type InstallSubject, isMissing, type MissingSubject } from './peers/subject.ts';
+import { swupdateSubject } from './peers/swupdate.ts';
+import { proveMask, SHA_MASK } from './sha-mask.ts';
+import { Slot } from './slot.ts';
+import type { Usage } from './usage.ts';
+import { capped, findWriteCap, proveCap } from './write-cap.ts';
 
-const MIB = 1024 * 1024;
-const MEMORY_AIM_MB = 80;
-
-interface Measured {
-  readonly wallS: number[];
-  readonly cpuS: number[];
-  readonly peakMb: number[];
+export interface InstallBenchOptions {
+  readonly projectRoot: string;
+  readonly folder: string;
+  readonly pairs: readonly ImagePair[];
+  readonly runs: number;
+  readonly progress: (line: string) => void;
 }
 
-interface Bench {
-  readonly directory: string;
-  readonly image: string;
-  readonly slot: string;
-  readonly sizeBytes: number;
-  readonly digest: string;
-  readonly action: string;
-  readonly program: string;
-  readonly factoryRoot: Uint8Array;
+interface Measured extends Usage {
+  readonly writtenMb: number | undefined;
 }
+type Results = ReadonlyMap<string, readonly Measured[]>;
 
-export async function benchInstall(
-  directory: string,
-  imageMib: number,
-  runs: number,
-  progress: (line: string) => void,
-): Promise<Findings> {
-  const place = await mkdtemp(join(directory, 'holdfast-install-'));
-  const slot = await makeSlot(place, imageMib);
+export async function benchInstall(options: InstallBenchOptions): Promise<Findings> {
+  const pair = options.pairs.find(({ name }) => name === 'rebuilt');
+  if (pair === undefined) throw new Error('there is no rebuilt pair to install');
+  const place = await mkdtemp(join(options.folder, 'run-'));
+  const slot = await Slot.make(place, (await stat(pair.newPath)).size);
   try {
-    progress(`an image of ${imageMib} MiB of this machine's own files, and a release of it`);
-    const bench = await prepare(place, slot.path, imageMib);
-    const found = new Map<string, Measured>();
-    for (let run = 0; run < runs; run += 1) {
-      progress(`run ${run + 1} of ${runs}`);
-      for (const [name, command] of await commandsOf(bench, run)) {
-        await clearSlot(bench);
-        const into = found.get(name) ?? { wallS: [], cpuS: [], peakMb: [] };
-        found.set(name, into);
-        await measure(command, bench.directory, into);
-        if (name.startsWith('agent') || name.startsWith('dd')) await needImage(bench, name);
-      }
-    }
-    return findingsOf(found, slot.isLoop ? 'loop device' : 'file');
+    const program = await bundleInstaller(place);
+    const { releases, subjects } = await contestants(place, program, pair, slot, options);
+    const parts = [
+      await benchFast(slot, releases, subjects, options),
+      await benchSlow(slot, releases, subjects, options),
+      await benchLarge(place, program, pair, options),
+    ];
+    return {
+      rows: parts.flatMap(({ rows }) => rows),
+      ratios: parts.flatMap(({ ratios }) => ratios),
+      absent: parts.flatMap(({ absent }) => absent ?? []),
+    };
   } finally {
-    await slot.close();
+    slot.close();
     await rm(place, { recursive: true, force: true });
   }
 }
 
-async function makeSlot(place: string, imageMib: number) {
-  const file = join(place, 'slot');
-  await needProgram('fallocate', ['-l', `${imageMib}M`, file]);
-  const loop = await runProgram('losetup', ['--find', '--show', '--direct-io=on', file]).catch(() => undefined);
-  if (loop?.status !== 0) return { path: file, isLoop: false, close: async () => {} };
-  const path = loop.stdout.trim();
-  return { path, isLoop: true, close: async () => void (await runProgram('losetup', ['-d', path])) };
-}
+type Subjects = readonly (InstallSubject | MissingSubject)[];
 
-async function prepare(directory: string, slot: string, imageMib: number): Promise<Bench> {
-  const image = join(directory, 'image');
-  // Programs, libraries and documents: it compresses as a root filesystem does.
-  await needProgram('sh', ['-c', `tar -C / -cf - usr 2>/dev/null | head -c ${imageMib * MIB} > "$0"`, image]);
-  const rootfs = new Uint8Array(await readFile(image));
-  if (rootfs.length !== imageMib * MIB) throw tooSmall(rootfs.length);
-  await needProgram('zstd', ['-q', '-3', '-f', image, '-o', `${image}.zst`]);
-  const maker = new TestMaker();
-  const action = maker.release({ sequence: 2, version: '2.0.0', images: { rootfs } });
-  for (const [name, bytes] of maker.metadata) await place(join(directory, 'release/metadata', name), bytes);
-  for (const [path, bytes] of maker.files) await place(join(directory, 'release/targets', path), bytes);
-  const program = join(directory, 'install-agent.mjs');
-  await build({
-    ...BUNDLES.agent,
-    plugins: [...BUNDLES.agent.plugins],
-    entryPoints: ['test/bench/install-agent.ts'],
-    outfile: program,
-  });
-  return {
-    directory,
-    image,
-    slot,
-    sizeBytes: rootfs.length,
-    digest: createHash('sha256').update(rootfs).digest('hex'),
-    action: JSON.stringify({ ...action, nowUnixMs: NOW_UNIX_S * 1000 }),
-    program,
-    factoryRoot: maker.factoryRoot,
-  };
-}
-
-const tooSmall = (found: number): Fault =>
-  new Fault({
-    code: 'image-too-small',
-    what: `/usr has only ${Math.floor(found / MIB)} MiB to make an image of`,
-    cure: 'Give a smaller --image-mib.',
-    exitStatus: EXIT.environment,
-  });
-
-async function place(path: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, bytes);
-}
-
-type Command = readonly [file: string, ...args: string[]];
-
-async function commandsOf(bench: Bench, run: number): Promise<[string, Command][]> {
-  const { image, slot, program, directory, action } = bench;
-  const device = await makeDevice(bench, run);
-  const node = process.execPath;
-  return [
-    ['agent: verify, write, read back', [node, program, device, join(directory, 'release'), action]],
-    ['dd bs=1M conv=fsync', ['dd', `if=${image}`, `of=${slot}`, 'bs=1M', 'conv=fsync,notrunc', 'status=none']],
-    [
-      'dd bs=1M oflag=direct',
-      ['dd', `if=${image}`, `of=${slot}`, 'bs=1M', 'oflag=direct', 'conv=notrunc', 'status=none'],
-    ],
-    ['sha256sum', ['sha256sum', image]],
-    ['zstd -d (-3), to nothing', ['zstd', '-q', '-d', '-f', `${image}.zst`, '-o', '/dev/null']],
-  ];
-}
-
-/** A fresh device, so that no run finds what another has journaled. Its slot b is the loop device. */
-async function makeDevice(bench: Bench, run: number): Promise<string> {
-  const device = join(bench.directory, `device-${run}`);
-  for (const folder of ['board/slots/a', 'board/slots/b', 'factory', 'data']) {
-    await mkdir(join(device, folder), { recursive: true });
+async function contestants(
+  place: string,
+  program: string,
+  pair: ImagePair,
+  slot: Slot,
+  options: InstallBenchOptions,
+): Promise<{ readonly releases: AgentReleases; readonly subjects: Subjects }> {
+  const { progress } = options;
+  progress('bundles and releases of one image');
+  const files = { old: pair.oldPath, fresh: pair.newPath };
+  const packed = await packedImage(pair.newPath, options);
+  const recipe = await ourRecipe(pair, options);
+  const releases = await makeAgentReleases(join(place, 'releases'), { ...files, packed, recipe });
+  const key = await makeSigningKey(place);
+  const subjects: (InstallSubject | MissingSubject)[] = [];
+  for (const travel of TRAVELS) subjects.push(await agentSubject(place, program, releases, slot.path, travel));
+  for (const wish of [
+    { format: 'plain', compressor: 'zstd' },
+    { format: 'plain', compressor: 'gzip' },
+    { format: 'verity', compressor: 'zstd' },
+  ] as const) {
+    subjects.push(await raucSubject(place, pair.newPath, slot.path, key, wish));
   }
-  await writeDurably(nodeDisk, join(device, 'factory/root.json'), bench.factoryRoot);
-  await writeBootEnv(nodeDisk, device, { order: ['a', 'b'], trial: null });
-  await writeDurably(
-    nodeDisk,
-    emulatedPaths(device).booted,
-    encodeBooted({ bootId: 'boot-1', slot: 'a', trial: false }),
-  );
-  await symlink(bench.slot, join(device, 'board/slots/b/rootfs.img'));
-  return device;
+  subjects.push(await swupdateSubject(place, pair.newPath, slot.path, key, 'zstd'));
+  subjects.push(await swupdateSubject(place, pair.newPath, slot.path, key, 'none'));
+  subjects.push(...(await plainPrograms(place, pair.newPath, slot.path)));
+  return { releases, subjects };
 }
 
-async function clearSlot({ slot, sizeBytes }: Bench): Promise<void> {
-  const count = `count=${sizeBytes / MIB}`;
-  await needProgram('dd', [
-    'if=/dev/zero',
-    `of=${slot}`,
-    'bs=1M',
-    count,
-    'oflag=direct',
-    'conv=notrunc,fsync',
-    'status=none',
-  ]);
+async function packedImage(path: string, { folder, progress }: InstallBenchOptions): Promise<string> {
+  const { sha256, sizeBytes } = await hashFile(path);
+  const made = await madeOnce(join(folder, 'made/packed', String(sizeBytes)), { sha256 }, async (into) => {
+    progress(`packing blocks of ${path}`);
+    const begunMs = performance.now();
+    await packBlocks({
+      coding: 'zstd',
+      imagePath: path,
+      imageSha256: sha256,
+      outPath: join(into, 'blocks'),
+      onProgress: () => undefined,
+    });
+    return { wallS: (performance.now() - begunMs) / 1000, cpuS: 0, peakMb: 0 };
+  });
+  return join(made.folder, 'blocks');
 }
 
-async function measure(command: Command, directory: string, into: Measured): Promise<void> {
-  const said = join(directory, 'time');
-  await needProgram('/usr/bin/time', ['-o', said, '-f', '%e %U %S %M', ...command]);
-  const [wallS = 0, userS = 0, systemS = 0, peakKb = 0] = (await readFile(said, 'utf8')).trim().split(' ').map(Number);
-  into.wallS.push(wallS);
-  into.cpuS.push(userS + systemS);
-  into.peakMb.push((peakKb * 1024) / 1e6);
+interface Round {
+  readonly group: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly around: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-/** A program that did not write the image was not measured doing so. */
-async function needImage({ slot, sizeBytes, digest }: Bench, name: string): Promise<void> {
-  const hash = createHash('sha256');
-  const piece = Buffer.alloc(MIB);
-  const file = openSync(slot, 'r');
-  try {
-    for (let at = 0; at < sizeBytes; ) {
-      const got = readSync(file, piece, 0, Math.min(piece.length, sizeBytes - at), at);
-      if (got === 0) break;
-      hash.update(piece.subarray(0, got));
-      at += got;
+async function benchFast(
+  slot: Slot,
+  releases: AgentReleases,
+  subjects: Subjects,
+  options: InstallBenchOptions,
+): Promise<Findings> {
+  const round: Round = { group: `install to a ${slot.kind}`, env: {}, around: (work) => work() };
+  const results = await measureRound(round, slot, releases, subjects, options);
+  return { ...tableOf(round.group, results, subjects), ratios: ratiosOf(results) };
+}
+
+/** As a Raspberry Pi 4 with an SD card: writing capped, SHA instructions hidden. */
+async function benchSlow(
+  slot: Slot,
+  releases: AgentReleases,
+  subjects: Subjects,
+  options: InstallBenchOptions,
+): Promise<Findings> {
+  const group = 'install, 25 MB/s to write, no SHA instructions';
+  const cap = slot.isLoop ? findWriteCap() : { why: 'the slot is a file: this machine has no loop device' };
+  const mask = await proveMask(options.runs);
+  if ('why' in cap) {
+    return { rows: mask, ratios: [], absent: subjects.map(({ name }) => ({ group, subject: name, why: cap.why })) };
+  }
+  options.progress('proving the cap on writing');
+  const proof = [...mask, ...(await proveCap(slot, cap.files, options.runs))];
+  const round: Round = { group, env: SHA_MASK, around: (work) => capped(slot, cap.files, work) };
+  const results = await measureRound(round, slot, releases, subjects, options);
+  const found = tableOf(group, results, subjects);
+  const ratios = ratiosOf(results).map((ratio) => ({ ...ratio, name: `slow card: ${ratio.name}` }));
+  return { ...found, rows: [...proof, ...found.rows], ratios };
+}
+
+async function measureRound(
+  round: Round,
+  slot: Slot,
+  { fresh }: AgentReleases,
+  subjects: Subjects,
+  { runs, progress }: InstallBenchOptions,
+): Promise<Results> {
+  const results = new Map<string, Measured[]>();
+  for (let run = 1; run <= runs; run += 1) {
+    for (const subject of subjects) {
+      if (isMissing(subject)) continue;
+      if (subject.writes) await slot.clear();
+      const before = slot.writtenBytes();
+      const usage = await round.around(() => subject.run(round.env));
+      const after = slot.writtenBytes();
+      const writtenMb = before === undefined || after === undefined ? undefined : (after - before) / 1e6;
+      // A program that did not write the image was not measured doing so.
+      if (subject.writes && slot.digest(fresh.sizeBytes) !== fresh.sha256) {
+        throw new Error(`${subject.name} left something else in the slot than the image`);
+      }
+      results.set(subject.name, [...(results.get(subject.name) ?? []), { ...usage, writtenMb }]);
+      progress(`${round.group}, run ${run} of ${runs}: ${subject.name}: ${usage.wallS} s`);
     }
+  }
+  return results;
+}
+
+function tableOf(group: string, results: Results, subjects: Subjects): { rows: Row[]; absent: Absent[] } {
+  const rows = [...results].flatMap(([subject, found]) => {
+    const written = found.flatMap(({ writtenMb }) => writtenMb ?? []);
+    return [
+      rowOf(
+        `${group}: wall`,
+        subject,
+        found.map(({ wallS }) => wallS),
+        's',
+      ),
+      rowOf(
+        `${group}: CPU`,
+        subject,
+        found.map(({ cpuS }) => cpuS),
+        's',
+      ),
+      rowOf(
+        `${group}: peak memory`,
+        subject,
+        found.map(({ peakMb }) => peakMb),
+        'MB',
+      ),
+      ...(written.length === 0 ? [] : [rowOf(`${group}: written`, subject, written, 'MB')]),
+    ];
+  });
+  const absent = subjects.flatMap((one) => (isMissing(one) ? [{ group, subject: one.name, why: one.why }] : []));
+  return { rows, absent };
+}
+
+const MEMORY_AIM_MB = 80;
+const WALL_AIM = 0.8;
+const CPU_AIM = 0.7;
+
+/** Against whichever of rauc's bundles was the faster one, each figure for itself. */
+function ratiosOf(results: Results): Ratio[] {
+  const median = (subject: string, of: 'wallS' | 'cpuS' | 'peakMb'): number =>
+    medianOf((results.get(subject) ?? []).map((found) => found[of]));
+  const ratios: Ratio[] = [];
+  const raucs = [...results.keys()].filter((name) => name.startsWith('rauc '));
+  for (const travel of TRAVELS) {
+    const ours = AGENT_NAMES[travel];
+    if (!results.has(ours)) continue;
+    if (raucs.length > 0 && travel !== 'delta') {
+      const best = (of: 'wallS' | 'cpuS'): number => Math.min(...raucs.map((name) => median(name, of)));
+      ratios.push(ratioOf(`${ours}: wall / rauc's best`, median(ours, 'wallS') / best('wallS'), WALL_AIM));
+      ratios.push(ratioOf(`${ours}: CPU / rauc's best`, median(ours, 'cpuS') / best('cpuS'), CPU_AIM));
+    }
+    ratios.push(ratioOf(`${ours}: peak MB`, median(ours, 'peakMb'), MEMORY_AIM_MB));
+  }
+  return ratios;
+}
+
+/** Four images in one: memory may not grow with it, nor CPU faster than it. */
+async function benchLarge(
+  place: string,
+  program: string,
+  pair: ImagePair,
+  options: InstallBenchOptions,
+): Promise<Findings> {
+  const large = join(options.folder, 'large.img');
+  if (!existsSync(large)) {
+    options.progress('making an image of 2 GiB of the others');
+    const out = createWriteStream(`${large}.part`);
+    for (const path of [pair.newPath, pair.oldPath, pair.newPath, pair.oldPath]) {
+      await pipeline(createReadStream(path), out, { end: false });
+    }
+    await finished(out.end());
+    await rename(`${large}.part`, large);
+  }
+  const slot = await Slot.make(place, (await stat(large)).size);
+  try {
+    const packed = await packedImage(large, options);
+    const releases = await makeAgentReleases(join(place, 'large'), { old: pair.oldPath, fresh: large, packed });
+    const subjects: (InstallSubject | MissingSubject)[] = [];
+    for (const travel of ['raw', 'packed'] as const) {
+      subjects.push(await agentSubject(place, program, releases, slot.path, travel));
+    }
+    const round: Round = { group: 'install an image of 2 GiB', env: {}, around: (work) => work() };
+    const results = await measureRound(round, slot, releases, subjects, options);
+    const ratios = [...results].map(([subject, found]) =>
+      ratioOf(`2 GiB: ${subject}: peak MB`, medianOf(found.map(({ peakMb }) => peakMb)), MEMORY_AIM_MB),
+    );
+    return { ...tableOf(round.group, results, subjects), ratios };
   } finally {
-    closeSync(file);
+    slot.close();
   }
-  if (hash.digest('hex') !== digest) throw new Error(`${name} left something else in the slot than the image`);
-}
-
-function findingsOf(found: ReadonlyMap<string, Measured>, where: string): Findings {
-  const rows: Row[] = [];
-  for (const [subject, { wallS, cpuS, peakMb }] of found) {
-    rows.push(rowOf(`install to a ${where}: wall`, subject, wallS, 's'));
-    rows.push(rowOf(`install to a ${where}: CPU`, subject, cpuS, 's'));
-    rows.push(rowOf(`install to a ${where}: peak memory`, subject, peakMb, 'MB'));
-  }
-  const median = (subject: string, of: keyof Measured): number => medianOf(found.get(subject)?.[of] ?? []);
-  const agent = 'agent: verify, write, read back';
-  const ratio = (name: string, value: number, aim: string, met: boolean) => ({
-    name,
-    value: Math.round(value * 100) / 100,
-    aim,
-    met,
-  });
-  const peak = median(agent, 'peakMb');
-  const against = (other: string, of: 'wallS' | 'cpuS') => median(agent, of) / median(other, of);
-  return {
-    rows,
-    ratios: [
-      ratio('agent, peak memory in MB', peak, `<= ${MEMORY_AIM_MB}`, peak <= MEMORY_AIM_MB),
-      ratio('agent / dd conv=fsync, wall', against('dd bs=1M conv=fsync', 'wallS'), 'for comparison', true),
-      ratio('agent / dd oflag=direct, wall', against('dd bs=1M oflag=direct', 'wallS'), 'for comparison', true),
-      ratio('agent / sha256sum, CPU', against('sha256sum', 'cpuS'), 'for comparison', true),
-    ],
-  };
-}
-
-/** The programs that this benchmark stands beside; a Fault names the one that is missing. */
-export function needPeers(): void {
-  const missing = ['/usr/bin/time', '/usr/bin/zstd'].find((file) => !existsSync(file));
-  if (missing === undefined) return;
-  throw new Fault({
-    code: 'program-missing',
-    what: 'a program to measure with is missing',
-    where: missing,
-    cure: 'Install the packages time and zstd.',
-    exitStatus: EXIT.environment,
-  });
 }

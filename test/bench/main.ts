@@ -1,24 +1,29 @@
 /**
  *   npm run bench -- agent [--runs N] [--json FILE] [--write]
- *   npm run bench -- install [--runs N] [--image-mib N] [--directory DIR] [--json FILE] [--write]
- *   npm run bench -- delta [--images FOLDER] [--install-peers] [--json FILE] [--write]
+ *   npm run bench -- install [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
+ *   npm run bench -- delta [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
  *
- * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios };
+ * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios, absent };
  * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
+ * `install` measures installations and deltas, `delta` the second alone. Image pairs and deltas are made once, in the
+ * folder of `--images`; a run that was broken off finds there what was made.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import packageJson from '../../package.json' with { type: 'json' };
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
+import { endPrograms } from '../../scripts/programs.ts';
 import { benchAgent } from './agent-bench.ts';
 import { benchDelta } from './delta-bench.ts';
-import { benchInstall, needPeers } from './install-bench.ts';
-import { type BenchReport, describeMachine, type Row } from './measure.ts';
+import { imagePairs, upgradedPackages } from './image-pair.ts';
+import { benchInstall } from './install-bench.ts';
+import { type BenchReport, describeMachine, type Findings } from './measure.ts';
+import { demandMeasuring, installPeers, peerVersions } from './peers/packages.ts';
+import { headOf, longTable, ratioTable, sideBySide } from './tables.ts';
 
 const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
@@ -27,52 +32,90 @@ const MARKS = {
   install: ['<!-- install: begin -->', '<!-- install: end -->'],
   delta: ['<!-- measured delta: begin -->', '<!-- measured delta: end -->'],
 } as const;
-type BenchName = keyof typeof MARKS;
+type Section = keyof typeof MARKS;
+/** A median of fewer runs says little. */
+const LEAST_RUNS = 5;
+
+interface Wish {
+  readonly runs: number;
+  readonly images: string;
+  readonly installPeers: boolean;
+}
+
+const progress = (line: string): void =>
+  void process.stderr.write(`  ${new Date().toISOString().slice(11, 19)} ${line}\n`);
+
+const BENCHES: Readonly<Record<Section, (wish: Wish) => Promise<Partial<Record<Section, Findings>>>>> = {
+  agent: async ({ runs }) => ({ agent: await benchAgent(projectRoot, runs, progress) }),
+  install: async (wish) => {
+    const options = await besidePeers(wish);
+    return { install: await benchInstall(options), delta: await benchDelta(options) };
+  },
+  delta: async (wish) => ({ delta: await benchDelta(await besidePeers(wish)) }),
+};
+
+async function besidePeers({ runs, images: folder, installPeers: wanted }: Wish) {
+  if (wanted) await installPeers();
+  demandMeasuring();
+  return { projectRoot, folder, pairs: await imagePairs(folder, progress), runs, progress };
+}
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      runs: { type: 'string', default: '9' },
+      runs: { type: 'string' },
       json: { type: 'string' },
       write: { type: 'boolean', default: false },
-      'image-mib': { type: 'string', default: '512' },
-      directory: { type: 'string', default: tmpdir() },
-      images: { type: 'string', default: join(projectRoot, 'build/delta-images') },
+      images: { type: 'string', default: join(projectRoot, 'build/bench-images') },
       'install-peers': { type: 'boolean', default: false },
     },
   });
-  const runs = Number(values.runs);
   const name = (['agent', 'install', 'delta'] as const).find((known) => known === positionals.join());
-  const imageMib = Number(values['image-mib']);
-  if (name === undefined || !isCount(runs) || !isCount(imageMib)) {
+  const runs = Number(values.runs ?? (name === 'agent' ? 9 : LEAST_RUNS));
+  if (name === undefined || !Number.isSafeInteger(runs) || runs < LEAST_RUNS) {
     throw new Fault({
       code: 'usage',
-      what: 'no such benchmark',
-      where: positionals.join(' ') || '(none)',
+      what: `no such benchmark, or fewer than ${LEAST_RUNS} runs`,
+      where: [...positionals, ...(values.runs === undefined ? [] : ['--runs', values.runs])].join(' ') || '(none)',
       cure: 'Use: npm run bench -- agent|install|delta [--runs N] [--json FILE] [--write].',
       exitStatus: EXIT.usage,
     });
   }
-  const progress = (line: string): void => void process.stderr.write(`  ${line}\n`);
   if (name !== 'delta') demandBundles();
-  if (name === 'install') needPeers();
-  const benches = {
-    agent: () => benchAgent(projectRoot, runs, progress),
-    install: () => benchInstall(values.directory, imageMib, runs, progress),
-    delta: () => benchDelta({ projectRoot, folder: values.images, installPeers: values['install-peers'], progress }),
-  };
-  const findings = await benches[name]();
+  const begunMs = performance.now();
+  const parts = await BENCHES[name]({ runs, images: values.images, installPeers: values['install-peers'] });
+  const versions = { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 };
+  const facts = { machine: describeMachine(), versions: { ...versions, ...(await factsOf(name, values.images)) } };
+  const found = Object.values(parts);
   const report: BenchReport = {
-    machine: describeMachine(),
-    versions: { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 },
-    ...findings,
+    ...facts,
+    rows: found.flatMap(({ rows }) => rows),
+    ratios: found.flatMap(({ ratios }) => ratios),
+    absent: found.flatMap(({ absent }) => absent ?? []),
   };
-  const tables = tablesOf(report);
-  process.stdout.write(`${tables}\n`);
+  for (const [section, findings] of Object.entries(parts) as [Section, Findings][]) {
+    const text = textOf(section, { ...facts, ...findings });
+    process.stdout.write(`${text}\n\n`);
+    if (values.write) await writeDocument(text, section);
+  }
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(report, null, 2)}\n`);
-  if (values.write) await writeDocument(tables, name);
+  progress(`all in all ${Math.round((performance.now() - begunMs) / 60_000)} minutes`);
   return EXIT.ok;
+}
+
+async function factsOf(name: Section, images: string): Promise<Record<string, string>> {
+  if (name === 'agent') return {};
+  const upgraded = upgradedPackages(images);
+  return {
+    ...(await peerVersions()),
+    ...(upgraded === undefined ? {} : { 'packages upgraded between the images:': String(upgraded) }),
+  };
+}
+
+function textOf(section: Section, report: BenchReport): string {
+  const table = section === 'agent' ? longTable(report.rows) : sideBySide(report.rows, report.absent);
+  return [headOf(report), '', ratioTable(report.ratios), '', table].join('\n');
 }
 
 function demandBundles(): void {
@@ -93,29 +136,7 @@ function demandBundles(): void {
   }
 }
 
-function tablesOf({ machine, versions, rows, ratios }: BenchReport): string {
-  const line = (row: Row): string =>
-    `| ${row.name} | ${row.subject} | ${number(row.median)} | ${number(row.min)} | ${number(row.max)} | ${row.unit} | ${row.runs} |`;
-  return [
-    `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryMb} MB, ${machine.system}; Node ${versions.node}, Holdfast ${versions.holdfast}.`,
-    '',
-    '| | value | aim | met |',
-    '| --- | --: | --: | --- |',
-    ...ratios.map(({ name, value, aim, met }) => `| ${name} | ${number(value)} | ${aim} | ${met ? 'yes' : '**no**'} |`),
-    '',
-    '| | of | median | least | most | unit | runs |',
-    '| --- | --- | --: | --: | --: | --- | --: |',
-    ...rows.map(line),
-  ].join('\n');
-}
-
-function number(value: number): string {
-  return value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Math.round(value * 100) / 100);
-}
-
-const isCount = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
-
-async function writeDocument(tables: string, name: BenchName): Promise<void> {
+async function writeDocument(tables: string, name: Section): Promise<void> {
   const [BEGIN, END] = MARKS[name];
   const text = await readFile(DOCUMENT, 'utf8');
   const [before] = text.split(BEGIN);
@@ -124,6 +145,8 @@ async function writeDocument(tables: string, name: BenchName): Promise<void> {
   await writeFile(DOCUMENT, `${before}${BEGIN}\n${tables}\n${END}${after}`);
 }
 
+// A loop device, a cap on writing and a folder of some GiB would stay behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void endPrograms());
 process.exitCode = await main().catch((error: unknown) =>
   reportFailure('bench', error, { json: false, debug: process.argv.includes('--debug') }),
 );

@@ -23,6 +23,25 @@ export interface Ratio {
   readonly met: boolean;
 }
 
+/** What one part of a benchmark found; `absent` could not be measured on this machine. */
+export interface Findings {
+  readonly rows: Row[];
+  readonly ratios: Ratio[];
+  readonly absent?: readonly Absent[];
+}
+
+/** What could not be measured here, and why: it stands in the table, so that nobody takes it for forgotten. */
+export interface Absent {
+  readonly group: string;
+  readonly subject: string;
+  readonly why: string;
+}
+
+/** Met at the aim and below it, judged before rounding. */
+export function ratioOf(name: string, value: number, aim: number): Ratio {
+  return { name, value: Math.round(value * 1000) / 1000, aim: `<= ${aim}`, met: value <= aim };
+}
+
 /** What `--json` writes (DESIGN, section 6). */
 export interface BenchReport {
   readonly machine: {
@@ -34,6 +53,7 @@ export interface BenchReport {
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
   readonly ratios: readonly Ratio[];
+  readonly absent?: readonly Absent[];
 }
 
 export function describeMachine(): BenchReport['machine'] {

@@ -54,6 +54,14 @@ export function testKey(name: string): TestKey {
   return { publicKey: new Uint8Array(spki.subarray(-32)), privateKey };
 }
 
+/** An image that lies elsewhere, and is too large to hold: what is signed about it. */
+export interface HashedImage {
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  /** Encoded. */
+  readonly blockMap: Uint8Array;
+}
+
 export interface ReleaseWish {
   readonly sequence: number;
   readonly version: string;
@@ -61,7 +69,7 @@ export interface ReleaseWish {
   readonly hardwareClass?: string;
   readonly channel?: string;
   readonly buildUnixS?: number;
-  readonly images: Readonly<Record<string, Uint8Array>>;
+  readonly images: Readonly<Record<string, Uint8Array | HashedImage>>;
   readonly author?: TestKey;
   /** Signs, says this, after TUF's part was made: TUF and SUIT disagree. */
   readonly alterManifest?: (description: ManifestDescription) => ManifestDescription;
@@ -180,16 +188,16 @@ export class TestMaker {
     return { ...ids, releasePath, sequence, version, deadlineUnixMs: (NOW_UNIX_S + DAY_S) * 1000 };
   }
 
-  #addImage(folder: string, component: string, bytes: Uint8Array, wish: ReleaseWish) {
-    const digests: Uint8Array[] = [];
-    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) digests.push(sha256(bytes.subarray(at, at + BLOCK_BYTES)));
+  #addImage(folder: string, component: string, bytes: Uint8Array | HashedImage, wish: ReleaseWish) {
+    const { sizeBytes, sha256: found, blockMap: map } = bytes instanceof Uint8Array ? hashImage(bytes) : bytes;
     const blockMap = `${folder}/${component}.blocks`;
-    this.#add(blockMap, encodeBlockMap(makeBlockMap(bytes.length, digests)), { holdfast: { kind: 'block-map' } });
+    this.#add(blockMap, map, { holdfast: { kind: 'block-map' } });
     const image = `${folder}/${component}.img`;
-    const digest = wish.signDigest?.[component] ?? sha256Hex(bytes);
-    this.#list(image, bytes.length, digest, { holdfast: { kind: 'image' } });
-    this.files.set(consistentPath(image, digest), wish.serveImage?.[component] ?? bytes);
-    return { component, sizeBytes: bytes.length, sha256: digest, image, blockMap };
+    const digest = wish.signDigest?.[component] ?? found;
+    this.#list(image, sizeBytes, digest, { holdfast: { kind: 'image' } });
+    const served = wish.serveImage?.[component] ?? (bytes instanceof Uint8Array ? bytes : undefined);
+    if (served !== undefined) this.files.set(consistentPath(image, digest), served);
+    return { component, sizeBytes, sha256: digest, image, blockMap };
   }
 
   #add(path: string, bytes: Uint8Array, custom: TargetFile['custom'] & object, served = bytes): void {
@@ -200,6 +208,13 @@ export class TestMaker {
   #list(path: string, length: number, digest: string, custom: TargetFile['custom'] & object): void {
     this.#listed = { ...this.#listed, [path]: { length, hashes: { sha256: digest }, custom } };
   }
+}
+
+function hashImage(bytes: Uint8Array): HashedImage {
+  const digests: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += BLOCK_BYTES) digests.push(sha256(bytes.subarray(at, at + BLOCK_BYTES)));
+  const blockMap = encodeBlockMap(makeBlockMap(bytes.length, digests));
+  return { sizeBytes: bytes.length, sha256: sha256Hex(bytes), blockMap };
 }
 
 function authorOf(key: TestKey, hardwareClasses: readonly string[]) {

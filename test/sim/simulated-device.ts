@@ -61,6 +61,8 @@ export class SimulatedDevice {
   serverReachable: () => boolean = () => true;
   /** Called at every boot, once the bootloader has chosen. */
   onBoot: (facts: BootFacts) => void = () => {};
+  /** Called when the engine rests with work owed, before the pause. */
+  onPause: () => void = () => {};
   offline = false;
   trialServerWaitMs = 60_000;
   boots = 0;
@@ -139,8 +141,9 @@ export class SimulatedDevice {
     for (let turn = 0; turn < 50; turn += 1) {
       await engine.offer(offer);
       const rest = await engine.run();
-      if (rest.rest === 'retry') await this.clock.sleep(rest.afterMs);
-      else return rest;
+      if (rest.rest !== 'retry') return rest;
+      this.onPause();
+      await this.clock.sleep(rest.afterMs);
     }
     throw new Error('still retrying after 50 turns');
   }

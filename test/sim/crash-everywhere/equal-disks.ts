@@ -7,19 +7,23 @@
  * - a copy, or a metadata file, that does not check out: damaged is damaged, and it is written over;
  * - a block of a slot that belongs to no release: it is judged by its digest alone, and written over;
  * - NAME.new: never read, always emptied first (`readNever` holds the code to it);
+ * - the history of decisions: appended for support, and nothing hangs on it (agent/storage/history.ts; `readNever` too);
  * - the names of boots, which are compared with one another only: renamed in order; when a state began: only reported.
  */
 import { createHash } from 'node:crypto';
+import { HISTORY_FILE, OLDER_HISTORY_FILE } from '../../../protocol/history-file.ts';
 import { BLOCK_BYTES } from '../../../trust/blocks.ts';
 import { sha256Hex } from '../../../trust/crypto.ts';
 import type { FileContent } from '../file-content.ts';
 import { decodeEnvironmentCopy } from '../machines/u-boot.ts';
+import { STATE } from '../simulated-device.ts';
 import type { DiskCall, SimulatedDisk } from '../simulated-disk.ts';
 import { copyIn, digestOf } from './durable-records.ts';
 import type { World } from './world.ts';
 
 const RECORD = /^(.*\/(?:journal|counters|slots|quarantine|boot-env|record|last-number))\.[01]$/;
 const ENVIRONMENT = /^(\/environment\/copy)-[01]$/;
+const HISTORY = [HISTORY_FILE, OLDER_HISTORY_FILE].map((name) => `${STATE}/${name}`);
 const TEXT_BYTES = 2048;
 
 interface FileKey {
@@ -69,6 +73,7 @@ export class DiskKeys {
 
   #fileKey(path: string, content: FileContent): FileKey {
     if (path.endsWith('.new')) return { text: 'left over' };
+    if (HISTORY.includes(path)) return { text: 'some' };
     if (RECORD.test(path)) {
       const copy = copyIn(content);
       if (copy === undefined) return { text: 'damaged' };
@@ -103,5 +108,6 @@ function metadataKey(content: FileContent): string {
 
 /** For `fault`: nothing reads what `keyOf` leaves out. */
 export function readNever({ kind, path }: DiskCall): undefined {
-  if ((kind === 'read' || kind === 'open') && path.endsWith('.new')) throw new Error(`${path} was read`);
+  const leftOver = (kind === 'read' || kind === 'open') && path.endsWith('.new');
+  if (leftOver || (kind === 'read' && HISTORY.includes(path))) throw new Error(`${path} was read`);
 }

@@ -3,8 +3,10 @@
  *
  *   node main.ts PART --seed N --share S [--cut N[,M]] [--trouble NAME]
  *   node main.ts removals --seed N
+ *   node main.ts parts
  *
- * Progress goes to stderr, one line each; stdout is one line of JSON, a PartResult or the list of what was removed.
+ * Progress goes to stderr, one line each; stdout is one line of JSON: a PartResult, the list of what was
+ * removed, or the names of the parts.
  */
 import './signatures-once.ts';
 import { parseArgs } from 'node:util';
@@ -27,7 +29,8 @@ const seed = Number(values.seed);
 const progress = (line: string): void => void process.stderr.write(`${line}\n`);
 const answer = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 
-if (name === 'removals') {
+if (name === 'parts') answer(PARTS.map((part) => part.name));
+else if (name === 'removals') {
   const told = ({ what, noticedBy }: { what: string; noticedBy: string }) =>
     progress(`${noticedBy === '' ? 'FAIL' : 'ok  '} without ${what}: ${noticedBy || 'nobody noticed'}`);
   answer(await tryRemovals(seed, told));

@@ -128,6 +128,7 @@ export const SCENARIOS: readonly Scenario[] = [
   update('first-start', EMULATED, [idle(['a', 'b'], 1)], { wants: [] }),
   update('damaged-records', EMULATED, [idle(['b'], 2, { floor: 1 }), idle(['b', 'a'], 2, { floor: 1 })], {
     prepare: damagedRecords,
+    expectsDamage: true,
   }),
   update('source-lost-between-blocks', EMULATED, [idle(['b', 'a'], 2)], { fullBlock: true, arrange: losesItsSource }),
   // Killed at any operation, and started again in the same boot.
@@ -161,6 +162,7 @@ export const SCENARIOS: readonly Scenario[] = [
           kind: EMULATED,
           ends: [idle(['b', 'a'], 3)],
           arrange: newerAgentInRelease2(),
+          expectsDamage: true,
           wants: [3],
           prepare: backInTheOldSlot,
           belowFloor: true,

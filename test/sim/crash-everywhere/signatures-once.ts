@@ -8,7 +8,10 @@ import { registerHooks } from 'node:module';
 const PACKAGE = '@noble/ed25519';
 const verdicts = new Map<string, unknown>();
 
-/** The real function, asked once for the same arguments. */
+/**
+ * The real function, asked once for the same arguments.
+ * @public imported by the module that the hook makes
+ */
 export function onceEach<T>(verify: (...given: readonly unknown[]) => T): (...given: readonly unknown[]) => T {
   return (...given) => {
     const hash = createHash('sha256');

@@ -22,12 +22,6 @@ const MOST_STARTS = 12;
 /** Pauses after failures that the trouble lasts. */
 const TURNS = 4;
 
-export interface TroubleCounts {
-  /** Calls, files, fetches: where a trouble could be. */
-  places: number;
-  faults: number;
-}
-
 /** One trouble, to be told and replayed by its name. */
 export interface Trouble {
   readonly name: string;

@@ -40,6 +40,8 @@ export interface World {
   readonly policies?: readonly CutPolicy[];
   /** `agent`: after a cut the agent starts again, in the same boot; else the machine does. */
   readonly restarts?: 'machine' | 'agent';
+  /** The agent finds records that it cannot use. */
+  readonly expectsDamage?: boolean;
   /** The device begins below its floor: that, and what follows from it, is no rule broken. */
   readonly belowFloor?: boolean;
   /** What befalls a device after a cut, before it can recover; another disk. */
@@ -96,6 +98,7 @@ export async function factoryDisk(world: World): Promise<SimulatedDisk> {
 
 export function deviceOn(disk: SimulatedDisk, world: World): WatchedDevice {
   const device = new WatchedDevice(disk, new MemorySource(world.maker), DEVICE, world.kind);
+  device.expectsDamage = world.expectsDamage === true;
   world.arrange?.(device, world, disk);
   return device;
 }

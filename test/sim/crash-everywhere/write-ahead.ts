@@ -5,7 +5,7 @@
  * May not: change what the device does.
  */
 import { RECOVERY_RULES } from '../../../agent/core/boot-recovery.ts';
-import type { Effect } from '../../../agent/core/install-machine.ts';
+import { type Effect, INSTALL_MACHINE } from '../../../agent/core/install-machine.ts';
 import type { Board, BootFacts, EnginePorts } from '../../../agent/core/ports.ts';
 import type { InstallJournal } from '../../../agent/storage/journal.ts';
 import type { ReportEvent } from '../../../protocol/device-api.ts';
@@ -42,6 +42,8 @@ export class WatchedDevice extends SimulatedDevice {
   readonly #watched: SimulatedDisk;
   /** What went against the rule. */
   readonly broken: string[] = [];
+  /** The agent may find a record of which no copy can be used. */
+  expectsDamage = false;
   /** The agent of this boot has written its journal: its records are loaded. */
   #atWork = false;
   /** Which rule of boot recovery this start went by. */
@@ -50,6 +52,7 @@ export class WatchedDevice extends SimulatedDevice {
   constructor(disk: SimulatedDisk, source: MemorySource, directory: string, kind: MachineKind) {
     super(disk, source, directory, kind);
     this.#watched = disk;
+    this.onPause = () => this.#checkPause();
   }
 
   /** To be called after each of the disk's operations. */
@@ -130,6 +133,14 @@ export class WatchedDevice extends SimulatedDevice {
     );
   }
 
+  /** A source that is away: the journal says what is left to do, and no more. */
+  #checkPause(): void {
+    const journal = this.#journal();
+    const left = journal === undefined ? undefined : INSTALL_MACHINE[journal.state]['source-away']?.effects;
+    if (left === undefined || left.join() === journal?.owed.join()) return;
+    this.broken.push(`pauses with ${left} left to do, and the durable journal owes ${journal?.owed}`);
+  }
+
   /** What boot recovery decided is durable before anything is told of it. */
   #checkRecovery(journal: InstallJournal | undefined): void {
     const gives = RECOVERY_RULES.find(({ name }) => name === this.#rule)?.gives;
@@ -147,6 +158,9 @@ export class WatchedDevice extends SimulatedDevice {
     if (effects !== undefined) this.#mustOwe(`report ${event.kind}`, effects);
     if (event.kind === 'state' && journal?.state !== event.state) {
       this.broken.push(`reported state ${event.state} before it is durable: the journal says ${journal?.state}`);
+    }
+    if (event.kind === 'notice' && event.code.endsWith('-damaged') && !this.expectsDamage) {
+      this.broken.push(`found a record that it cannot use: ${event.detail}`);
     }
     if (event.kind === 'booted') this.#checkRecovery(journal);
     if (event.kind !== 'progress') return;

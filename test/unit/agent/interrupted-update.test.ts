@@ -3,8 +3,10 @@
  * came to the device is counted by the proxy that cuts.
  */
 import { createHash, randomBytes, randomFillSync } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { ClientRequest } from 'node:http';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import { type AddressInfo, connect, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -29,6 +31,8 @@ import { authority, serverCertificate } from './test-authority.ts';
 const MIB = 1024 * 1024;
 const IMAGE_BYTES = 192 * MIB;
 const CUTS = 100;
+/** At most (RFC 8446 §5.2). */
+const TLS_RECORD_BYTES = 16_384 + 256;
 /** Restarts lose what was in flight, so they are counted apart. */
 const RESTARTS = 5;
 
@@ -76,8 +80,16 @@ interface BreakingNetwork {
   cuts: number;
 }
 
+/** `reset`: by RST, in the middle of whatever is under way; what had not left the proxy's machine is lost with it. */
+type Breaking = 'end' | 'reset';
+
 /** Passes everything on, until so many bytes have gone to the device: then every connection breaks at once. */
-async function breakingNetwork(to: number, betweenCutsBytes: number, maxCuts: number): Promise<BreakingNetwork> {
+async function breakingNetwork(
+  to: number,
+  betweenCutsBytes: number,
+  maxCuts: number,
+  how: Breaking,
+): Promise<BreakingNetwork> {
   const network = { port: 0, receivedBytes: 0, cuts: 0 };
   let untilCut = betweenCutsBytes;
   const open = new Set<Socket>();
@@ -106,7 +118,8 @@ async function breakingNetwork(to: number, betweenCutsBytes: number, maxCuts: nu
       // Odd distances: a cut falls anywhere in a block.
       untilCut = betweenCutsBytes - 50_000 + ((network.cuts * 7919) % 100_000);
       // What was counted is delivered: a loss between the two would say nothing of the agent.
-      for (const socket of devices) socket.end(() => socket.destroy());
+      if (how === 'end') for (const socket of devices) socket.end(() => socket.destroy());
+      else for (const socket of devices) socket.resetAndDestroy();
       for (const socket of open) if (!devices.has(socket)) socket.destroy();
     });
   });
@@ -115,6 +128,22 @@ async function breakingNetwork(to: number, betweenCutsBytes: number, maxCuts: nu
   closing.push(() => server.close());
   network.port = (server.address() as AddressInfo).port;
   return network;
+}
+
+/**
+ * What the device's own sockets read, decrypted. After a reset nobody else can say it: part of what the proxy wrote never
+ * left its kernel. Of a record that was cut nothing is counted, so that each cut may hide one of them.
+ */
+function countReadBytes(): () => number {
+  const sockets = new Set<Socket>();
+  const onStart = (message: unknown): void => {
+    const { request } = message as { readonly request: ClientRequest };
+    if (request.socket === null) request.once('socket', (socket) => sockets.add(socket));
+    else sockets.add(request.socket);
+  };
+  subscribe('http.client.request.start', onStart);
+  closing.push(() => unsubscribe('http.client.request.start', onStart));
+  return () => [...sockets].reduce((sum, socket) => sum + socket.bytesRead, 0);
 }
 
 /** Metadata from memory, images over the network. */
@@ -141,7 +170,7 @@ function packableImage(): Uint8Array {
   return image;
 }
 
-async function interruptedUpdate(cuts: number, restartEvery: number, isPacked = false) {
+async function interruptedUpdate(cuts: number, restartEvery: number, isPacked = false, how: Breaking = 'end') {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-cuts-'));
   closing.push(() => void rm(directory, { recursive: true, force: true }));
   const maker = new TestMaker();
@@ -150,7 +179,7 @@ async function interruptedUpdate(cuts: number, restartEvery: number, isPacked = 
   const onceBytes = [...packed.values()][0]?.length ?? IMAGE_BYTES;
   const action = maker.release({ sequence: 2, version: '2.0.0', images: { rootfs } });
   const files = await serveFiles(maker, packed);
-  const network = await breakingNetwork(files.port, Math.floor((onceBytes * 0.98) / (cuts + 1)), cuts);
+  const network = await breakingNetwork(files.port, Math.floor((onceBytes * 0.98) / (cuts + 1)), cuts, how);
   const channel = new HttpsChannel({
     url: `https://localhost:${network.port}`,
     anchors: [files.anchor],
@@ -196,6 +225,16 @@ describe('an update over a network that breaks', { timeout: 300_000 }, () => {
     expect(onceBytes).toBeLessThan(IMAGE_BYTES * 0.7);
     console.log(`${CUTS} cuts, packed: ${((network.receivedBytes / onceBytes - 1) * 100).toFixed(2)} % more than once`);
     expect(network.receivedBytes).toBeLessThan(onceBytes * 1.03);
+  });
+
+  it(`ends right after ${CUTS} resets in the middle, having fetched at most 3 % more than once`, async () => {
+    const readBytes = countReadBytes();
+    const { network, onceBytes } = await interruptedUpdate(CUTS, 0, true, 'reset');
+    const fetchedBytes = readBytes() + CUTS * TLS_RECORD_BYTES;
+    expect(network.cuts).toBe(CUTS);
+    console.log(`${CUTS} resets: at most ${((fetchedBytes / onceBytes - 1) * 100).toFixed(2)} % more than once`);
+    expect(fetchedBytes).toBeGreaterThan(onceBytes);
+    expect(fetchedBytes).toBeLessThan(onceBytes * 1.03);
   });
 
   it('loses with a restart only the blocks that were in flight', async () => {

@@ -3,7 +3,7 @@
  * folder of executables in front of PATH, so that the agent starts a real process and reads what it prints. Only what the
  * program answers is made up.
  */
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -27,9 +27,11 @@ export class ProgramsOnPath {
     await chmod(path, 0o755);
   }
 
-  /** A file that the scripts read. */
-  say(name: string, text: string): Promise<void> {
-    return writeFile(join(this.directory, name), text);
+  /** A file that the scripts read: the old one or the new one, never half of it. */
+  async say(name: string, text: string): Promise<void> {
+    const path = join(this.directory, name);
+    await writeFile(`${path}.new`, text);
+    await rename(`${path}.new`, path);
   }
 
   async remove(): Promise<void> {

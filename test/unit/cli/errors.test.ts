@@ -407,7 +407,7 @@ describe('the command line', () => {
       else if (url.endsWith('/whoami'))
         sendJson(response, 200, { name: 'anna', role: 'admin', serverVersion: '0.1.0', environment: 'rehearsal' });
       else if (url.endsWith('/1.root.json')) response.writeHead(200).end(root);
-      else if (url.endsWith('/releases')) sendJson(response, 200, { releases: [] });
+      else if (url.endsWith('/releases')) sendJson(response, 200, { releases: [], transport: [] });
       else sendJson(response, 404, { ok: false, code: 'path-unknown', what: 'no', cure: 'none' });
     });
     const run = await runHoldfast(['login', '--server', server.url, '--ca', 'ca.pem', '--name', 'anna'], {
@@ -419,7 +419,7 @@ describe('the command line', () => {
     expect(((await stat(at('profile.json'))).mode & 0o777).toString(8)).toBe('600');
     expect(JSON.parse(await readFile(at('profile.json'), 'utf8')).token).toBe('hf1_lasting-token');
     const list = await runHoldfast(['release', 'list', '--json'], { home });
-    expect(documentOf(list)).toEqual({ ok: true, releases: [] });
+    expect(documentOf(list)).toEqual({ ok: true, releases: [], transport: [] });
     expect(list.stderr).toContain('REHEARSAL');
     const push = await runHoldfast(['dev', 'push', 'boot.img', '--device', 'cam-0001', '--json'], { home });
     failed(push, 'lab-only', 4);

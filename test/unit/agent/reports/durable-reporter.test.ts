@@ -7,6 +7,7 @@ import { DurableReporter } from '../../../../agent/reports/durable-reporter.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import type { Report, ReportEvent } from '../../../../protocol/device-api.ts';
 import { accept, refuse } from '../../../../trust/refusal.ts';
+import { SimulatedDisk } from '../../../sim/simulated-disk.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -96,6 +97,15 @@ describe('the reporter', () => {
     expect(kept).toHaveLength(1);
     expect(kept[0]).toMatchObject({ reportSequence: 4, event: { kind: 'notice', code: 'report-queue-damaged' } });
     expect(await readdir(join(directory, 'reports'))).toContain('queue.damaged');
+  });
+
+  it('starts when a bad block lies in the queue, and sets it aside as any damaged one', async () => {
+    const disk = new SimulatedDisk();
+    await disk.place('/data/reports/queue', new Uint8Array(300));
+    disk.fault = ({ kind, path }) => (kind === 'read' && path === '/data/reports/queue' ? { code: 'EIO' } : undefined);
+    const reporter = await DurableReporter.open({ disk, clock, log: silentLog, bootId: 'boot-1' }, '/data/reports');
+    expect(reporter.waiting).toBe(1);
+    expect([...disk.contents().keys()]).toContain('/data/reports/queue.damaged');
   });
 
   it('gives the number again when the power went between number and queue: nobody has seen it', async () => {

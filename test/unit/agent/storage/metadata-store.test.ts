@@ -51,6 +51,17 @@ describe('the metadata store', () => {
     expect(warned).toMatchObject([{ code: 'metadata-damaged', path: '/device/data/metadata/root.json' }]);
   });
 
+  it('takes a file with a bad block for none, and writes another in its place', async () => {
+    const { store, disk } = await open();
+    await store.write('timestamp', bytes('first'));
+    disk.fault = ({ kind, path }) =>
+      kind === 'read' && path.endsWith('/timestamp.json') ? { code: 'EIO' } : undefined;
+    expect(await store.read('timestamp')).toBeUndefined();
+    await store.write('timestamp', bytes('second'));
+    disk.fault = () => undefined;
+    expect(await store.read('timestamp')).toEqual(bytes('second'));
+  });
+
   it('does not read more than a file of that kind may have', async () => {
     const { store, disk } = await open();
     await disk.place('/device/data/metadata/timestamp.json', new Uint8Array(17 * 1024));

@@ -26,13 +26,24 @@ describe('a record of the agent', () => {
     }
   });
 
-  it('falls back to the value before when the newest copy is damaged', async () => {
+  it('does not lower a counter when either copy is damaged after a raise', async () => {
+    for (const copy of [0, 1]) {
+      const disk = await dataDisk();
+      const record = countersRecord(disk, '/data');
+      await record.write(COUNTERS);
+      await record.write({ ...COUNTERS, installedSequence: 4 });
+      await disk.place(`/data/counters.${copy}`, new Uint8Array(40));
+      expect(await record.read()).toMatchObject({ value: { ...COUNTERS, installedSequence: 4 }, damagedCopies: 1 });
+    }
+  });
+
+  it('falls back to the journal before when the newest copy is damaged', async () => {
     const disk = await dataDisk();
-    const record = countersRecord(disk, '/data');
-    await record.write(COUNTERS);
-    await record.write({ ...COUNTERS, installedSequence: 4 });
-    await disk.place('/data/counters.0', new Uint8Array(40));
-    expect(await record.read()).toMatchObject({ value: COUNTERS, damagedCopies: 1 });
+    const record = journalRecord(disk, '/data');
+    await record.write(FIRST_JOURNAL);
+    await record.write({ ...FIRST_JOURNAL, state: 'checking' });
+    await disk.place('/data/journal.0', new Uint8Array(40));
+    expect(await record.read()).toMatchObject({ value: FIRST_JOURNAL, damagedCopies: 1 });
   });
 
   it('names its file when both copies are damaged', async () => {

@@ -1,7 +1,7 @@
 import { connect } from 'node:tls';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEVICE_BODY_CAP_BYTES, DEVICE_PATHS, ErrorAnswer } from '../../../../protocol/device-api.ts';
+import { DEVICE_BODY_CAP_BYTES, DEVICE_PATHS, ErrorAnswer, PROTOCOL_VERSION } from '../../../../protocol/device-api.ts';
 import { sha256Hex } from '../../../../trust/crypto.ts';
 import { type Answer, makeDeviceKey, poll, Testbed, type TestDevice } from '../testbed.ts';
 
@@ -109,7 +109,10 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 describe('a poll', () => {
   test('is stored and answered', async () => {
     const answer = await device.send('POST', DEVICE_PATHS.poll, poll);
-    expect(answer).toMatchObject({ status: 200, body: { protocol: 1, pollAfterMs: 1234, action: null, requests: [] } });
+    expect(answer).toMatchObject({
+      status: 200,
+      body: { protocol: PROTOCOL_VERSION, pollAfterMs: 1234, action: null, requests: [] },
+    });
     const found = await bed.store.findDevice('cam-0001', { nowUnixMs: bed.clock.now, onlineWindowMs: 60_000 });
     expect(found?.device).toMatchObject({ channel: 'stable', installed: { sequence: 1 }, bootedSlot: 'a' });
   });

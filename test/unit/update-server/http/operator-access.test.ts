@@ -30,6 +30,7 @@ const ROUTES: readonly (readonly [Method, string, Operation])[] = [
   ['GET', '/api/v1/metadata/:name', 'metadata.read'],
   ['PUT', '/api/v1/artifacts/:sha256', 'artifacts.write'],
   ['HEAD', '/api/v1/artifacts/:sha256', 'artifacts.read'],
+  ['GET', '/api/v1/artifacts/:sha256', 'artifacts.download'],
   ['GET', '/api/v1/rollouts', 'rollouts.read'],
   ['POST', '/api/v1/rollouts', 'rollouts.start'],
   ['GET', '/api/v1/rollouts/:rolloutId', 'rollouts.read'],

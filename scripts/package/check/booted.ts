@@ -46,7 +46,9 @@ exit 0
 /** Runs outside it, as the system's own last service. */
 const OUTSIDE = `#!/bin/sh
 for i in $(seq 60); do [ -e ${STATE}/status.json ] && break; sleep 1; done
-{ systemctl show -p ActiveState,SubState,NRestarts holdfast-agent; holdfast-agent status --config /etc/holdfast/agent.json; } > /outside.txt 2>&1
+# A container's boot id is laid over the kernel's, and the sandbox lays it bare: ask as the agent sees it.
+see="nsenter --mount --target $(systemctl show -p MainPID --value holdfast-agent)"
+{ systemctl show -p ActiveState,SubState,NRestarts holdfast-agent; $see holdfast-agent status --config /etc/holdfast/agent.json; } > /outside.txt 2>&1
 touch ${STATE}/ask-reboot
 systemctl --no-block restart holdfast-agent
 `;

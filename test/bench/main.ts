@@ -1,5 +1,6 @@
 /**
  *   npm run bench -- agent [--runs N] [--json FILE] [--write]
+ *   npm run bench -- idle [--json FILE] [--write]
  *   npm run bench -- install [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
  *   npm run bench -- delta [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
  *
@@ -19,6 +20,7 @@ import { EXIT, Fault } from '../../platform/fault.ts';
 import { endPrograms } from '../../scripts/programs.ts';
 import { benchAgent } from './agent-bench.ts';
 import { benchDelta } from './delta-bench.ts';
+import { benchIdle } from './idle-bench.ts';
 import { imagePairs, upgradedPackages } from './image-pair.ts';
 import { benchInstall } from './install-bench.ts';
 import { type BenchReport, describeMachine, type Findings } from './measure.ts';
@@ -29,6 +31,7 @@ const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const DOCUMENT = join(projectRoot, 'docs/BENCHMARKS.md');
 const MARKS = {
   agent: ['<!-- measured: begin -->', '<!-- measured: end -->'],
+  idle: ['<!-- idle: begin -->', '<!-- idle: end -->'],
   install: ['<!-- install: begin -->', '<!-- install: end -->'],
   delta: ['<!-- measured delta: begin -->', '<!-- measured delta: end -->'],
 } as const;
@@ -47,6 +50,7 @@ const progress = (line: string): void =>
 
 const BENCHES: Readonly<Record<Section, (wish: Wish) => Promise<Partial<Record<Section, Findings>>>>> = {
   agent: async ({ runs }) => ({ agent: await benchAgent(projectRoot, runs, progress) }),
+  idle: async () => ({ idle: await benchIdle(projectRoot, progress) }),
   install: async (wish) => {
     const options = await besidePeers(wish);
     return { install: await benchInstall(options), delta: await benchDelta(options) };
@@ -71,14 +75,14 @@ async function main(): Promise<number> {
       'install-peers': { type: 'boolean', default: false },
     },
   });
-  const name = (['agent', 'install', 'delta'] as const).find((known) => known === positionals.join());
+  const name = (['agent', 'idle', 'install', 'delta'] as const).find((known) => known === positionals.join());
   const runs = Number(values.runs ?? (name === 'agent' ? 9 : LEAST_RUNS));
   if (name === undefined || !Number.isSafeInteger(runs) || runs < LEAST_RUNS) {
     throw new Fault({
       code: 'usage',
       what: `no such benchmark, or fewer than ${LEAST_RUNS} runs`,
       where: [...positionals, ...(values.runs === undefined ? [] : ['--runs', values.runs])].join(' ') || '(none)',
-      cure: 'Use: npm run bench -- agent|install|delta [--runs N] [--json FILE] [--write].',
+      cure: 'Use: npm run bench -- agent|idle|install|delta [--runs N] [--json FILE] [--write].',
       exitStatus: EXIT.usage,
     });
   }
@@ -105,7 +109,7 @@ async function main(): Promise<number> {
 }
 
 async function factsOf(name: Section, images: string): Promise<Record<string, string>> {
-  if (name === 'agent') return {};
+  if (name === 'agent' || name === 'idle') return {};
   const upgraded = upgradedPackages(images);
   return {
     ...(await peerVersions()),
@@ -114,8 +118,10 @@ async function factsOf(name: Section, images: string): Promise<Record<string, st
 }
 
 function textOf(section: Section, report: BenchReport): string {
-  const table = section === 'agent' ? longTable(report.rows) : sideBySide(report.rows, report.absent);
-  return [headOf(report), '', ratioTable(report.ratios), '', table].join('\n');
+  const table =
+    section === 'agent' || section === 'idle' ? longTable(report.rows) : sideBySide(report.rows, report.absent);
+  const aims = report.ratios.length === 0 ? [] : [ratioTable(report.ratios), ''];
+  return [headOf(report), '', ...aims, table].join('\n');
 }
 
 function demandBundles(): void {

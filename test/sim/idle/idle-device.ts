@@ -20,6 +20,9 @@ const HOUR_MS = 3600_000;
 /** Conversation, work, keep-alive: who sleeps when all is quiet. */
 const STRANDS = 3;
 
+/** Of the event loop: half a minute and more of them, when nothing gets on. */
+const TURNS_MOST = 20_000_000;
+
 export interface IdleHour {
   readonly wakeUps: number;
   readonly diskChanges: readonly string[];
@@ -62,12 +65,13 @@ const running = loop.run(stop.signal);
 
 /** The broker's connection alone is left, all strands sleep, and what was sent was answered. */
 async function quiet(written: number, read: number): Promise<Connection> {
-  for (;;) {
+  for (let turns = 0; turns < TURNS_MOST; turns += 1) {
     await turn();
     const [connection] = connections.values();
     if (connection === undefined || connections.size !== 1 || clock.sleepers !== STRANDS) continue;
     if (connection.bytesWritten === written || connection.bytesRead > read) return connection;
   }
+  throw new Error(`never quiet: ${connections.size} connections, ${clock.sleepers} strands asleep`);
 }
 
 const day: IdleHour[] = [];

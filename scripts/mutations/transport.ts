@@ -40,6 +40,16 @@ export const TRANSPORT = [
       find: "if (outcome.why === 'recipe-unreachable' && cause instanceof SourceUnreachable) throw cause;",
       replace: '',
     },
+    {
+      name: 'the doubt about the packs of a recipe that a power cut may have torn',
+      find: "outcome.why === 'recipe-malformed' && this",
+      replace: "outcome.why === 'recipe-unreachable' && this",
+    },
+    {
+      name: 'the doubt about the index of a recipe that a power cut may have torn',
+      find: '      if (resumed) return this.#open();\n',
+      replace: '',
+    },
   ]),
   ...inFile('agent/blocks/patience.ts', FETCHING, [
     { name: 'the end of patience', find: 'this.#leftMs -= laterMs - nowMs;', replace: '' },

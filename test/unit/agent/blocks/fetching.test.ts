@@ -8,7 +8,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { InstallMemory } from '../../../../agent/block-memory.ts';
 import { SPOOL_HEAD_BYTES } from '../../../../agent/blocks/recipe-spool.ts';
 import { UpdateEngine } from '../../../../agent/update-engine.ts';
-import { RECIPE_HEADER_BYTES } from '../../../../delta/format.ts';
+import { decodeRecipeHeader, indexEndBytes, RECIPE_HEADER_BYTES } from '../../../../delta/format.ts';
 import type { Disk, DiskFile } from '../../../../platform/disk.ts';
 import type { Action } from '../../../../protocol/device-api.ts';
 import { encodePackedIndex, PIECE_INDEX_HEADER_BYTES, transportPaths } from '../../../../protocol/image-transport.ts';
@@ -92,6 +92,12 @@ async function update({ disk, device, action }: World): Promise<string> {
 
 function notices({ events }: SimulatedDevice, code: string): string[] {
   return events.flatMap((event) => (event.kind === 'notice' && event.code === code ? [event.detail] : []));
+}
+
+function endOfIndex(): number {
+  const header = decodeRecipeHeader(recipe.subarray(0, RECIPE_HEADER_BYTES));
+  if (!header.ok) throw new Error(header.detail);
+  return indexEndBytes(header.value);
 }
 
 const wholeBlocks = ({ source }: World): number => source.ranges.length;
@@ -178,12 +184,15 @@ describe('an update whose source has a recipe', () => {
     }
   });
 
-  it('does not believe what a power cut left of a recipe', async () => {
+  it.each([
+    ['its index', () => RECIPE_HEADER_BYTES],
+    ['its packs', () => endOfIndex()],
+  ])('does not believe what a power cut left of a recipe: %s', async (_, from) => {
     const world = await makeWorld();
     const spool = `${DEVICE}/data/transport/${NEW}-${sha256Hex(OLD)}-${recipe.length}.recipe`;
     await world.disk.makeDirectory(`${DEVICE}/data/transport`);
     const torn = recipe.slice();
-    torn.fill(0, recipe.length - 3000);
+    torn.fill(0xff, from());
     await world.disk.place(spool, torn);
     await update(world);
     expect(wholeBlocks(world)).toBe(0);

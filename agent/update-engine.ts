@@ -5,8 +5,8 @@
  * wants is looked at between any two effects and between blocks.
  * May not: talk to a server (main polls and hands offers in); decide (core/ does).
  *
- * Crash behaviour: a cut anywhere leaves a journal from which boot recovery goes on; test/sim/update.test.ts cuts at
- * every disk operation.
+ * Crash behaviour: a cut anywhere leaves a journal from which boot recovery goes on; test/sim/crash-everywhere
+ * cuts at every disk operation.
  */
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
 import { errorText, Fault } from '../platform/fault.ts';

@@ -241,7 +241,7 @@ const IMAGES = [
   ),
   ...inFile(
     'agent/slot-writer.ts',
-    ['test/sim/update.test.ts'],
+    ['test/sim/crash-everywhere.test.ts'],
     [
       {
         name: 'the fsync of an image before it counts as written',
@@ -321,7 +321,7 @@ const IMAGES = [
 const SLOTS = [
   ...inFile(
     'agent/core/install-machine.ts',
-    ['test/sim/update.test.ts'],
+    ['test/sim/crash-everywhere.test.ts'],
     [
       {
         name: 'taking a slot out of the boot order before its first byte',

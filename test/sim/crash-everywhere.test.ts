@@ -1,5 +1,5 @@
 /**
- * A sample of the campaign (`npm run sim -- --all` runs all of it): of eleven parts every operation cut, a share of the
+ * A sample of the campaign (`npm run sim -- --all` runs all of it): of fourteen parts every operation cut, a share of the
  * pairs and of the faults. Each part in a process of its own, as the campaign runs it.
  */
 import { execFile } from 'node:child_process';
@@ -20,6 +20,8 @@ const SAMPLED = PARTS.map(({ name }) => name).filter((name) =>
   [
     'stores',
     'good-update',
+    'good-update-from-a-recipe',
+    'good-update-without-direct-writes',
     'floor-raising-update',
     'rollback',
     'newer-agent-rolled-back',
@@ -49,7 +51,7 @@ describe.concurrent('cut everywhere', { timeout: 10 * MINUTE_MS }, () => {
 });
 
 it('every part that is sampled is one of the campaign', () => {
-  expect(SAMPLED).toHaveLength(12);
+  expect(SAMPLED).toHaveLength(14);
 });
 
 describe('what is taken away', () => {

@@ -1,6 +1,6 @@
 /**
  * The life of a device, at random: releases good and bad and forged, offers called off and replaced, a source that goes
- * away, a server that is lost, power cuts. Whatever comes, the same rules hold as in update.test.ts; and once the world
+ * away, a server that is lost, power cuts. Whatever comes, the same rules hold as in crash-everywhere/; and once the world
  * is kind again, the device takes the newest good release.
  */
 import { describe, expect, it } from 'vitest';

@@ -6,6 +6,7 @@ import { EMULATED } from '../machines/emulated.ts';
 import { COMPONENTS, type MachineKind } from '../machines/machine.ts';
 import { TRYBOOT } from '../machines/tryboot.ts';
 import { U_BOOT } from '../machines/u-boot.ts';
+import { MemoryTransport } from '../memory-transport.ts';
 import { DEVICE, STATE } from '../simulated-device.ts';
 import type { SimulatedDisk } from '../simulated-disk.ts';
 import { releaseIn } from './durable-records.ts';
@@ -69,6 +70,29 @@ async function damagedRecords(disk: SimulatedDisk): Promise<void> {
   }
 }
 
+/**
+ * Every block is made from the running slot and a recipe; a block that is fetched after all is an error, whatever was cut:
+ * what a cut leaves of a recipe is fetched again.
+ */
+function fromARecipe(): Pick<World, 'prepare' | 'arrange'> {
+  const transport = new MemoryTransport();
+  return {
+    prepare: async (_, { releases }) => {
+      if (transport.files.size > 0) return;
+      const old = releases.get(1) ?? {};
+      for (const [component, image] of Object.entries(releases.get(2) ?? {})) {
+        await transport.addRecipe(old[component] ?? new Uint8Array(0), image);
+      }
+    },
+    arrange: ({ source }) => {
+      source.transport = transport;
+      source.beforeRange = (path) => {
+        throw new Error(`${path} was fetched as it is, beside a recipe`);
+      };
+    },
+  };
+}
+
 /** The source goes away once, when the second block of an image is asked for. */
 const losesItsSource: NonNullable<World['arrange']> = (device) => {
   let lost = false;
@@ -125,6 +149,7 @@ export const SCENARIOS: readonly Scenario[] = [
   update('good-update', EMULATED, [idle(['b', 'a'], 2)], { fullBlock: true }),
   update('good-update-into-an-empty-slot', EMULATED, [idle(['b', 'a'], 2)], { prepare: emptySlotB }),
   update('good-update-without-direct-writes', EMULATED, [idle(['b', 'a'], 2)], { direct: 'refused-at-transfer' }),
+  update('good-update-from-a-recipe', EMULATED, [idle(['b', 'a'], 2)], { fullBlock: true, ...fromARecipe() }),
   update('first-start', EMULATED, [idle(['a', 'b'], 1)], { wants: [] }),
   update('damaged-records', EMULATED, [idle(['b'], 2, { floor: 1 }), idle(['b', 'a'], 2, { floor: 1 })], {
     prepare: damagedRecords,

@@ -74,6 +74,8 @@ export function makeWorld(
   const maker = new TestMaker();
   const images = (sequence: number) => imagesOf(sequence, rest.fullBlock === true);
   const releases = new Map([[1, images(1)]]);
+  // The factory's release is published too: what a device runs is known to whoever makes recipes.
+  maker.release({ sequence: 1, version: '1.0.0', images: images(1) });
   const updates: Action[] = [];
   for (const [key, wish] of Object.entries(wishes)) {
     const sequence = Number(key);

@@ -6,7 +6,7 @@
  */
 import { RECOVERY_RULES } from '../../../agent/core/boot-recovery.ts';
 import { type Effect, INSTALL_MACHINE } from '../../../agent/core/install-machine.ts';
-import type { Board, BootFacts, EnginePorts } from '../../../agent/core/ports.ts';
+import type { Board, BootFacts, EnginePorts, ImageTransport } from '../../../agent/core/ports.ts';
 import type { InstallJournal } from '../../../agent/storage/journal.ts';
 import type { ReportEvent } from '../../../protocol/device-api.ts';
 import type { MachineKind } from '../machines/machine.ts';
@@ -72,6 +72,7 @@ export class WatchedDevice extends SimulatedDevice {
   override ports(): EnginePorts {
     const ports = super.ports();
     const { source, health, server, reporter, log } = ports;
+    const { transport } = source;
     return {
       ...ports,
       log: {
@@ -88,6 +89,7 @@ export class WatchedDevice extends SimulatedDevice {
         fetchTarget: (path, cap) => this.#owing(`fetch ${path}`, ['obtain'], () => source.fetchTarget(path, cap)),
         fetchRange: (path, from, length, into) =>
           this.#owing(`fetch ${path}`, ['fill-slot'], () => source.fetchRange(path, from, length, into)),
+        ...(transport === undefined ? {} : { transport: this.#watchTransport(transport) }),
       },
       health: { check: () => this.#owing('health checks', ['judge-trial'], () => health.check()) },
       server: {
@@ -98,6 +100,20 @@ export class WatchedDevice extends SimulatedDevice {
           this.#checkReport(event);
           return reporter.record(event);
         },
+      },
+    };
+  }
+
+  #watchTransport(transport: ImageTransport): ImageTransport {
+    const owes = (path: string) => this.#mustOwe(`fetch ${path}`, ['fill-slot']);
+    return {
+      read: (path, offset, into) => {
+        owes(path);
+        return transport.read(path, offset, into);
+      },
+      askPieces: (path, runs, capBytes) => {
+        owes(path);
+        return transport.askPieces(path, runs, capBytes);
       },
     };
   }

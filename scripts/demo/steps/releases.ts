@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import type { RolloutView } from '../../../protocol/operator-api.ts';
 import { makeDemoImages, PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import { startProgress } from '../../progress.ts';
+import { bytesFetched } from '../bytes-fetched.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
 import { sayCommand, sayFact } from '../terminal.ts';
@@ -135,6 +136,23 @@ export async function devicesOn(run: DemoRun, deviceIds: readonly string[], vers
   return there;
 }
 
+/** What the devices say they fetched for the update that they took last; the rest was made from what they had. */
+async function sayBytesFetched(run: DemoRun): Promise<void> {
+  const sums = { fetched: 0, images: 0 };
+  let told = 0;
+  for (const deviceId of run.deviceIds) {
+    const { history } = await run.words.device(deviceId);
+    const found = bytesFetched(history.map(({ text }) => text));
+    if (found === undefined) continue;
+    told += 1;
+    sums.fetched += found.fetched;
+    sums.images += found.images;
+  }
+  run.check(told === run.deviceIds.length, `${told} devices say what they fetched`);
+  const percent = ((100 * sums.fetched) / Math.max(sums.images, 1)).toFixed(1);
+  sayFact(`fetched ${sums.fetched} of ${sums.images} bytes of images in all: ${percent} %`);
+}
+
 export async function goodRelease(run: DemoRun): Promise<string> {
   const releasePath = await publish(run, { version: '2.0.0', sequence: 2 });
   const rollout = await followRollout(run, await startRollout(run, releasePath, DEMO_WAVES), 'rollout of 2.0.0');
@@ -153,6 +171,7 @@ export async function goodRelease(run: DemoRun): Promise<string> {
     there.length === run.deviceIds.length,
     `${there.length} devices say themselves: 2.0.0, out of the slot that was booted`,
   );
+  await sayBytesFetched(run);
   return releasePath;
 }
 

@@ -63,9 +63,9 @@ function enter(state: InstallState, effects: Recovery['effects'], reason = '', q
 
 // biome-ignore format: one rule, one line
 export const RECOVERY_RULES: readonly RecoveryRule[] = [
-  // On trial: judged, finished, or sent back.
+  // On trial: judged, finished, or sent back. Sealing begins after the confirmation: a card that lost it is told again.
   { name: 'trial-begins',         booted: 'target', onTrial: true,  flag: '*', journal: ['armed', 'trial'], belowFloor: '*', gives: enter('trial', ['judge-trial']) },
-  { name: 'trial-passed',         booted: 'target', onTrial: true,  flag: '*', journal: ['confirming'],     belowFloor: '*', gives: enter('confirming', ['confirm-slot']) },
+  { name: 'trial-passed',         booted: 'target', onTrial: true,  flag: '*', journal: ['confirming', 'sealing'], belowFloor: '*', gives: enter('confirming', ['confirm-slot']) },
   { name: 'trial-going-back',     booted: 'target', onTrial: true,  flag: '*', journal: ['rolling-back'],   belowFloor: '*', gives: enter('rolling-back', 'as-journaled') },
   { name: 'trial-not-owed',       booted: '*',      onTrial: true,  flag: '*', journal: '*',                belowFloor: '*', gives: enter('rolling-back', BACK, 'trial-not-owed') },
   // The new slot, and the bootloader holds it for permanent (only Confirming tells it so).

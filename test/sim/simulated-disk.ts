@@ -6,6 +6,7 @@
  * A cut does not stop the program under test: after every operation, `afterOperation` may ask for `cut(...)`, the disk as
  * a reboot would find it, and go on. One run thus yields every cut. `fault` makes single calls fail as a dying disk does.
  */
+import { dirname } from 'node:path';
 import { DIRECT_ALIGNMENT_BYTES } from '../../platform/aligned-memory.ts';
 import type { Disk, DiskFile, OpenMode } from '../../platform/disk.ts';
 import { FileTooLarge } from '../../platform/disk.ts';
@@ -113,6 +114,8 @@ export class SimulatedDisk implements Disk {
   }
 
   async remove(path: string): Promise<void> {
+    // As for the real one: what lies in a folder that is not there is gone already.
+    if (this.#find(dirname(path)) === undefined) return;
     const { parent, name } = this.#parentOf(path);
     if (!parent.live.has(name)) return;
     this.call('remove', path);

@@ -138,17 +138,17 @@ const flippedBits: TroublesOf = async (world) => {
 
 /** Each sync of state or flags that is acknowledged and lost, and the power cut at any later operation. */
 const lyingCache: TroublesOf = async (world) => {
-  const syncs: number[] = [];
+  const syncs: { readonly number: number; readonly path: string }[] = [];
   const first = await factoryDisk(world);
   first.ignoresSync = ({ number, path }) => {
-    if (!path.includes('/slots/')) syncs.push(number);
+    if (!path.includes('/slots/')) syncs.push({ number, path });
     return false;
   };
   await live(first, world);
   const keys = new DiskKeys(world);
   const seen = new Set<string>();
   const found: (readonly [Trouble, () => Promise<SimulatedDisk>])[] = [];
-  for (const lie of syncs) {
+  for (const { number: lie, path } of syncs) {
     const disk = await factoryDisk(world);
     disk.ignoresSync = ({ number }) => number === lie;
     await live(disk, world, ({ number, text }) => {
@@ -157,7 +157,8 @@ const lyingCache: TroublesOf = async (world) => {
       const key = keys.keyOf(cut);
       if (seen.has(key)) return;
       seen.add(key);
-      const trouble = { name: `sync ${lie} lied, cut ${number} (${text})`, begin: () => () => {} };
+      const name = `sync ${lie} lied, cut ${number} (${text})`;
+      const trouble = { name, begin: () => () => {}, mayFallBack: path.includes('/boot-env') };
       found.push([trouble, async () => cut.cut('keep')]);
     }).catch(() => {});
   }

@@ -315,7 +315,8 @@ export async function tryStore(
   const broken: string[] = [];
   const words = new Map<string, string>();
   for (const { at, found, allowed } of cuts) {
-    const key = [...found.files()].map(([path, content]) => `${path} ${digestOf(content)}`).join('\n');
+    const files = [...found.files()].map(([path, content]) => `${path} ${digestOf(content)}`);
+    const key = [...files, ...found.folders()].join('\n');
     const word = words.get(key) ?? (await scenario.observe(found).catch((error: unknown) => `an error: ${error}`));
     words.set(key, word);
     if (!allowed.includes(word)) broken.push(`${at}: found ${word}, allowed ${allowed.join(' or ')}`);

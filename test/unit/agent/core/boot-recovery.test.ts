@@ -41,6 +41,7 @@ const CASES: readonly Case[] = [
   { start: { ...TRIAL, journal: 'trial' },                            rule: 'trial-begins',         target: 'trial' },
   { start: { ...TRIAL, flag: 'spent', journal: 'trial' },             rule: 'trial-begins',         target: 'trial' },
   { start: { ...TRIAL, journal: 'confirming' },                       rule: 'trial-passed',         target: 'confirming' },
+  { start: { ...TRIAL, journal: 'sealing' },                          rule: 'trial-passed',         target: 'confirming' },
   { start: { ...TRIAL, journal: 'rolling-back' },                     rule: 'trial-going-back',     target: 'rolling-back' },
   { start: { ...TRIAL, journal: 'idle' },                             rule: 'trial-not-owed',       target: 'rolling-back', reason: 'trial-not-owed' },
   { start: { ...TRIAL, booted: 'other', journal: 'damaged' },         rule: 'trial-not-owed',       target: 'rolling-back', reason: 'trial-not-owed' },

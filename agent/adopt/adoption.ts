@@ -105,12 +105,14 @@ export class Adopter {
   }
 
   async #removeEmpty(path: string): Promise<boolean> {
-    try {
-      await this.#disk.removeDirectory(path);
-      await this.#disk.syncDirectory(dirname(path));
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code !== 'ENOENT') return code === 'ENOTEMPTY' ? false : Promise.reject(error);
+    // The sync also when the folder was gone already: the attempt that removed it may have been cut before.
+    for (const step of ['removeDirectory', 'syncDirectory'] as const) {
+      try {
+        await this.#disk[step](step === 'removeDirectory' ? path : dirname(path));
+      } catch (error) {
+        const code = systemErrorCode(error);
+        if (code !== 'ENOENT') return code === 'ENOTEMPTY' ? false : Promise.reject(error);
+      }
     }
     return true;
   }

@@ -85,6 +85,8 @@ export async function runTests(filters: string | readonly string[], options: Tes
       ],
       {
         directory: root,
+        // A loop that never lets a timer run is not ended by vitest.
+        ...(options.firstFailureWithinMs === undefined ? {} : { hangMs: 4 * options.firstFailureWithinMs }),
         environment: {
           // Whatever a test leaves behind goes when the run does.
           TMPDIR: directory,

@@ -230,8 +230,14 @@ describe('an update whose source has a recipe', () => {
     expect(world.device.clock.monotonicMs()).toBe(15_000);
 
     const never = await makeWorld();
-    never.transport.instead = (path) =>
-      path === PATHS.recipe ? { found: 'later', afterMs: 5_000, why: 'transport-in-preparation' } : undefined;
+    let askedAgain = 0;
+    never.transport.instead = (path) => {
+      if (path !== PATHS.recipe) return undefined;
+      askedAgain += 1;
+      // The clock is simulated: nothing else would end an endless wait.
+      if (askedAgain > 10_000) throw new Error('the agent waits without end');
+      return { found: 'later', afterMs: 5_000, why: 'transport-in-preparation' };
+    };
     const said = await update(never);
     expect(never.device.clock.monotonicMs()).toBe(20_000);
     expect(never.transport.bytesOf('/from/')).toBe(0);

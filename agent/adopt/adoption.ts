@@ -105,14 +105,17 @@ export class Adopter {
   }
 
   async #removeEmpty(path: string): Promise<boolean> {
-    // The sync also when the folder was gone already: the attempt that removed it may have been cut before.
-    for (const step of ['removeDirectory', 'syncDirectory'] as const) {
-      try {
-        await this.#disk[step](step === 'removeDirectory' ? path : dirname(path));
-      } catch (error) {
-        const code = systemErrorCode(error);
-        if (code !== 'ENOENT') return code === 'ENOTEMPTY' ? false : Promise.reject(error);
-      }
+    try {
+      await this.#disk.removeDirectory(path);
+    } catch (error) {
+      const code = systemErrorCode(error);
+      if (code !== 'ENOENT') return code === 'ENOTEMPTY' ? false : Promise.reject(error);
+    }
+    try {
+      // Also when the folder was gone already: the attempt that removed it may have been cut before this.
+      await this.#disk.syncDirectory(dirname(path));
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ENOENT') throw error;
     }
     return true;
   }

@@ -59,14 +59,11 @@ export class BlockMemory {
 export class InstallMemory {
   static #unused: InstallMemory | undefined;
   readonly blocks: readonly BlockMemory[];
-  /** A block of zeros; nobody writes to it. */
-  readonly zeros: Uint8Array;
 
   private constructor() {
-    const all = alignedMemory((BLOCKS_IN_FLIGHT + 1) * BLOCK_BYTES);
+    const all = alignedMemory(BLOCKS_IN_FLIGHT * BLOCK_BYTES);
     const block = (index: number): Uint8Array => all.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES);
     this.blocks = Array.from({ length: BLOCKS_IN_FLIGHT }, (_, index) => new BlockMemory(block(index)));
-    this.zeros = block(BLOCKS_IN_FLIGHT);
   }
 
   /** Runs `work` with the memory of this process, parts of cut transfers in it. */

@@ -184,7 +184,8 @@ class ImageRun {
     const begun = memory.partOf(this.#image.path) === index;
     if (!begun && (await this.#isThere(index, memory))) return accept(true);
     if (isZeroBlock(map, index, sizeBytes)) {
-      await file.write(this.#memory.zeros.subarray(0, sizeBytes), position);
+      memory.forget();
+      await file.write(memory.bytes.subarray(0, sizeBytes).fill(0), position);
       return accept(true);
     }
     const block = await this.#image.obtain({ index, memory, wantedBefore: this.#nextLookAt(index) });

@@ -5,7 +5,7 @@
  * Invariants: lengths come from an index that was checked against the image's signed size; a block that does not unpack
  * to exactly its size, or not to what the block map says, comes another way; what arrived when a transfer broke is kept.
  */
-import { canUnpack, unpackInto } from '../../delta/decode/streams.ts';
+import { canUnpack, releaseBytes, unpackInto } from '../../delta/decode/streams.ts';
 import {
   decodePackedIndex,
   type PackedCoding,
@@ -162,10 +162,12 @@ export class PackedWay implements BlockWay {
   /** That of a group that is used up; of one that nobody asked for lately; else fresh. */
   #memory(): Uint8Array {
     const idle = this.#groups.filter(({ users }) => users === 0);
-    const spent = idle.find(({ left }) => left.size === 0) ?? (idle.length >= SPARE_GROUPS ? idle[0] : undefined);
-    if (spent === undefined) return new Uint8Array(GROUP_BYTES);
-    this.#groups = this.#groups.filter((one) => one !== spent);
-    return spent.memory;
+    const spent = idle.filter(({ left }) => left.size === 0);
+    const taken = spent[0] ?? (idle.length >= SPARE_GROUPS ? idle[0] : undefined);
+    // Each lane needed one while blocks came alone; neighbours share one.
+    for (const { memory } of spent.slice(1)) releaseBytes(memory);
+    this.#groups = this.#groups.filter((one) => one !== taken && !spent.includes(one));
+    return taken?.memory ?? new Uint8Array(GROUP_BYTES);
   }
 
   #path(): string {

@@ -111,6 +111,9 @@ export class PiecesWay implements BlockWay {
   // --- a block of which nothing is known but what the running slot holds somewhere
 
   async #collect({ index, memory, wantedBefore }: WantedBlock): Promise<WayOutcome> {
+    // Asked first: without digests to look up, reading the whole running slot for a table would be for nothing.
+    const unknown = await this.#index.load(index, index + 1);
+    if (unknown !== undefined) return unknown;
     const table = await this.#openTable();
     if ('got' in table) return table;
     memory.forget();
@@ -119,9 +122,6 @@ export class PiecesWay implements BlockWay {
       const batch = await this.#gather(table, index, endBlock);
       if ('got' in batch) return batch;
       this.#batch = batch;
-    } else {
-      const unknown = await this.#index.load(index, index + 1);
-      if (unknown !== undefined) return unknown;
     }
     const block = memory.bytes.subarray(0, blockSizeBytes(this.#facts.map, index));
     for (const piece of piecesOf(this.#facts.map, index)) {

@@ -85,7 +85,7 @@ export class RecipeSpool implements RecipeReader {
   /** Rejects when the bytes do not come; `failure` says why. */
   async read(length: number, position: number): Promise<Uint8Array> {
     try {
-      if (position + length <= this.#head.length) return this.#head.subarray(position, position + length);
+      if (position + length <= this.#head.length) return this.#head.slice(position, position + length);
       if (this.#file !== undefined && position <= this.#keptBytes) {
         await this.#fetchUpTo(position + length);
         const bytes = await this.#readKept(length, position);
@@ -121,6 +121,7 @@ export class RecipeSpool implements RecipeReader {
       } finally {
         await this.#keep(bytes.subarray(0, into.received));
       }
+      if (this.#keptBytes >= this.totalBytes) this.#chunk = new Uint8Array(0);
     }
   }
 

@@ -1,6 +1,6 @@
 /**
  * Makes blocks of the new image from the old slot and a recipe, in any order, with the memory of one pack (at most
- * 8 MiB packed and 8 MiB plain), 4 MiB of old chunks and what the caller gives for the block.
+ * 8 MiB packed and 8 MiB plain), 2 MiB of old chunks and what the caller gives for the block.
  *
  * Invariants: a block is handed out only when it equals the signed block map; whatever is wrong with recipe or slot
  * concerns the blocks that need it and no other; nothing here throws for what recipe, source or slot contain.
@@ -23,6 +23,7 @@ import {
 import { DeflatedStreams, NotThatStream } from './deflated.ts';
 import { OldImage, type OldReader, OldSlotUnreadable, UNREADABLE_AT_MOST } from './old-image.ts';
 import { decodePack, type Pack, type PackPlace, type PackReader } from './pack.ts';
+import { releaseBytes } from './streams.ts';
 
 /** Why a block cannot be made here; the caller gets it another way. */
 export type CannotReason =
@@ -42,7 +43,7 @@ type Trouble = { readonly made: false; readonly why: CannotReason; readonly deta
 
 /** Ranges of the recipe: a file, or requests. Rejections make 'recipe-unreachable'. */
 export interface RecipeReader {
-  /** Exactly `length` bytes at `position`. */
+  /** Exactly `length` bytes at `position`, in memory that is the caller's, or in a part of what is not. */
   read(length: number, position: number): Promise<Uint8Array>;
 }
 
@@ -112,6 +113,8 @@ export class DeltaDecoder {
       return cannot('recipe-unreachable', error instanceof Error ? error.message : String(error));
     }
     const pack = decodePack(this.#parts.index, entry, packed);
+    // A part of something longer is somebody else's too.
+    if (packed.length === packed.buffer.byteLength) releaseBytes(packed);
     if (!pack.ok) return cannot('recipe-malformed', pack.detail);
     this.#pack = pack.value;
     return pack.value;

@@ -7,8 +7,8 @@
  */
 
 export const OLD_CHUNK_BYTES = 64 * 1024;
-/** 4 MiB: more than the sources of a 1 MiB block mostly are. */
-const CHUNKS_KEPT = 64;
+/** 2 MiB: more than the sources of a 1 MiB block mostly are. */
+const CHUNKS_KEPT = 32;
 
 /** A medium may take seconds for each. */
 export const UNREADABLE_AT_MOST = 4;

@@ -9,7 +9,6 @@
 import { BLOCK_BYTES } from '../../trust/blocks.ts';
 import {
   BLOCK_PUFFED_CAP_BYTES,
-  CODECS,
   DEFLATED_CAP_BYTES,
   type Decoding,
   INPUTS_AT_MOST,
@@ -37,6 +36,7 @@ export interface Pack {
   release(): void;
 }
 
+/** Nothing of the pack lies in `packed` afterwards. */
 export function decodePack(index: RecipeIndex, entry: PackEntry, packed: Uint8Array): Decoding<Pack> {
   if (packed.length !== entry.sizeBytes) return { ok: false, detail: `a pack of ${packed.length} bytes` };
   const streams: Partial<Record<StreamName, Uint8Array>> = {};
@@ -50,19 +50,11 @@ export function decodePack(index: RecipeIndex, entry: PackEntry, packed: Uint8Ar
   }
   const reader = new PackReader(streams as Streams, index.oldSizeBytes);
   try {
-    const release = (): void => releaseStreams(entry, streams);
+    const release = (): void => Object.values(streams).forEach(releaseBytes);
     return { ok: true, value: { entry, reader, places: checkAll(reader, index, entry), release } };
   } catch (error) {
     if (error instanceof WrongOperation) return { ok: false, detail: error.message };
     throw error;
-  }
-}
-
-function releaseStreams(entry: PackEntry, streams: Partial<Streams>): void {
-  for (const [place, name] of STREAMS.entries()) {
-    const bytes = streams[name];
-    // A stored stream lies in what the reader gave.
-    if (bytes !== undefined && entry.streams[place]?.codec !== CODECS.stored) releaseBytes(bytes);
   }
 }
 

@@ -50,10 +50,10 @@ export function unpackInto(compression: Compression, packed: Uint8Array, into: U
   return true;
 }
 
-/** One stream of a pack: exactly `entry.plainBytes` bytes; undefined also for an unknown codec. */
+/** One stream of a pack: exactly `entry.plainBytes` bytes, in memory of their own; undefined also for an unknown codec. */
 export function unpackStream(entry: StreamEntry, packed: Uint8Array): Uint8Array | undefined {
   const { codec, plainBytes } = entry;
-  if (codec === CODECS.stored) return packed.length === plainBytes ? packed : undefined;
+  if (codec === CODECS.stored) return packed.length === plainBytes ? packed.slice() : undefined;
   if (codec === CODECS.brotli) return unpack('brotli', packed, plainBytes);
   return codec === CODECS.zstd ? unpack('zstd', packed, plainBytes) : undefined;
 }

@@ -5,15 +5,12 @@ import { build } from 'esbuild';
 import { nodeDisk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
 import { emulatedPaths, encodeBooted, writeBootEnv } from '../../platform/emulated-boot-env.ts';
+import { AGENT_ENVIRONMENT, agentNodeFlags } from '../../scripts/agent-launcher.ts';
 import { BUNDLES } from '../../scripts/build.ts';
 import { NOW_UNIX_S } from '../sim/release-fixture.ts';
 import type { AgentReleases, Travel } from './agent-release.ts';
 import type { InstallSubject, MissingSubject } from './peers/subject.ts';
 import { measureProgram } from './usage.ts';
-
-/** As bin/holdfast-agent has it. */
-const NODE_FLAGS = ['--no-opt', '--no-maglev', '--no-sparkplug'] as const;
-const NODE_ENV = { MALLOC_ARENA_MAX: '1' } as const;
 
 export const AGENT_NAMES: Readonly<Record<Travel, string>> = {
   raw: 'agent, whole, not packed',
@@ -50,8 +47,8 @@ export async function agentSubject(
     writes: true,
     run: async (env) => {
       const device = await makeDevice(folder, releases, slot);
-      const command = [process.execPath, ...NODE_FLAGS, program, device, directory, action] as const;
-      const usage = await measureProgram(command, { env: { ...NODE_ENV, ...env } });
+      const command = [process.execPath, ...agentNodeFlags('.'), program, device, directory, action] as const;
+      const usage = await measureProgram(command, { env: { ...AGENT_ENVIRONMENT, ...env } });
       await rm(device, { recursive: true });
       return usage;
     },

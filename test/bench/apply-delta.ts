@@ -1,14 +1,16 @@
 /**
- * Applies a recipe in a process of its own, as a device would, so that its memory and CPU can be measured:
+ * Applies a recipe in a process of its own, started and compiled as the agent is, so that its memory and CPU can be measured:
  *
  *   node test/bench/apply-delta.ts OLD RECIPE BLOCKMAP IMAGE_BYTES OUT
  *
  * Prints one line of JSON: blocks made, CPU in seconds, peak memory in MB (10⁶ bytes).
  */
 import { open, readFile, stat } from 'node:fs/promises';
+import { compileHotCode } from '../../agent/hot-code.ts';
 import { DeltaDecoder, readRecipeIndex } from '../../delta/decode/decoder.ts';
 import { decodeBlockMap } from '../../trust/blocks.ts';
 
+compileHotCode();
 const [oldPath = '', recipePath = '', mapPath = '', sizeText = '', outPath = ''] = process.argv.slice(2);
 const map = decodeBlockMap(await readFile(mapPath), Number(sizeText));
 if (!map.ok) throw new Error(map.detail);

@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { AGENT_ENVIRONMENT, agentNodeFlags } from '../../scripts/agent-launcher.ts';
 import { runProgram } from '../../scripts/programs.ts';
 import { BlockMapBuilder, encodeBlockMap } from '../../trust/blocks.ts';
 import type { ImagePair } from './image-pair.ts';
@@ -38,9 +39,7 @@ const versionOf =
     return (stdout || stderr).split('\n')[0] ?? '';
   };
 
-/** Node, as the agent is started but for what only an idle agent needs. */
 const nodeOf = (...args: string[]): Command => [process.execPath, ...args];
-const NODE_ENV = { MALLOC_ARENA_MAX: '1' } as const;
 
 /** Bundled as the agent is, so that reading TypeScript is not measured. */
 async function bundle(projectRoot: string, name: string, folder: string): Promise<string> {
@@ -74,8 +73,16 @@ const holdfast = (projectRoot: string): DeltaSubject => ({
   async apply({ oldPath, newPath }, folder, out, scratch) {
     const applier = await bundle(projectRoot, 'apply-delta', scratch);
     const size = String((await stat(newPath)).size);
-    const command = nodeOf(applier, oldPath, join(folder, 'recipe'), join(folder, 'map'), size, out);
-    return measureProgram(command, { env: NODE_ENV });
+    const command = nodeOf(
+      ...agentNodeFlags(projectRoot),
+      applier,
+      oldPath,
+      join(folder, 'recipe'),
+      join(folder, 'map'),
+      size,
+      out,
+    );
+    return measureProgram(command, { env: AGENT_ENVIRONMENT });
   },
 });
 
@@ -123,7 +130,7 @@ const pieces = (projectRoot: string): DeltaSubject => ({
   async apply({ oldPath }, folder, out, scratch) {
     const applier = await bundle(projectRoot, 'apply-pieces', scratch);
     const delta = [join(folder, 'index.zst'), join(folder, 'pieces.zst')];
-    return measureProgram(nodeOf(applier, oldPath, ...delta, out), { env: NODE_ENV });
+    return measureProgram(nodeOf(applier, oldPath, ...delta, out), { env: AGENT_ENVIRONMENT });
   },
 });
 

@@ -10,6 +10,7 @@ import { Aedes } from 'aedes';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeDisk } from '../../platform/disk.ts';
 import { emulatedPaths, encodeBooted, FACTORY_BOOT_ENV, writeBootEnv } from '../../platform/emulated-boot-env.ts';
+import { agentNodeFlags } from '../../scripts/agent-launcher.ts';
 import { needProgram } from '../../scripts/programs.ts';
 import { authority, deviceCertificate, serverCertificate } from '../unit/agent/test-authority.ts';
 import type { IdleHour } from './idle/idle-device.ts';
@@ -18,7 +19,7 @@ import { TestMaker } from './release-fixture.ts';
 const HOURS = 24;
 const POLL_MS = 300_000;
 /** As bin/holdfast-agent starts it: V8's compilers go on filling the heap for days. */
-const AS_SHIPPED = ['--no-opt', '--no-maglev', '--no-sparkplug'];
+const AS_SHIPPED = agentNodeFlags(process.cwd());
 /** A hundred bytes kept by each of the 590 wake-ups between the second hour and the last would be as much. */
 const HEAP_TOLERANCE_BYTES = 64 * 1024;
 

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { arch, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { agentNodeFlags } from '../../agent-launcher.ts';
 import { needProgram, runProgram } from '../../programs.ts';
 import type { BuiltPackage } from '../build-packages.ts';
 import { buildDeb } from '../deb.ts';
@@ -37,7 +38,7 @@ export async function checkPackages(
     suites.push(await lintian(built, say), await unitFiles(root, folder, say));
     for (const one of built) {
       if (one.architecture === here) suites.push(...(await tryHere(root, cache, folder, files, one, say)));
-      else suites.push(await tryForeign(cache, folder, one, say));
+      else suites.push(await tryForeign(root, cache, folder, one, say));
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -116,6 +117,7 @@ async function nodePackage(root: string, folder: string, architecture: Architect
 
 /** Another machine's package: its agent runs in an emulated processor, on the libraries of that Debian. */
 async function tryForeign(
+  root: string,
   cache: string,
   folder: string,
   built: BuiltPackage,
@@ -138,8 +140,14 @@ async function tryForeign(
   const libraries = await debianRoot(cache, built.architecture, true);
   const machine = built.architecture === 'arm64' ? 'aarch64' : 'x86_64';
   const node = join(unpacked, 'usr/lib/holdfast/node');
-  const flags = ['--no-opt', '--no-maglev', '--no-sparkplug'];
-  const run = await runProgram(`qemu-${machine}-static`, ['-L', libraries, node, ...flags, bundle, '--version']);
+  const run = await runProgram(`qemu-${machine}-static`, [
+    '-L',
+    libraries,
+    node,
+    ...agentNodeFlags(root),
+    bundle,
+    '--version',
+  ]);
   const version = built.path.split('_')[1] ?? '';
   cases.check(
     `says its version on ${machine}`,

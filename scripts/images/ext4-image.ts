@@ -30,15 +30,19 @@ export interface Ext4Request {
   readonly outFile: string;
   readonly sizeBytes: number;
   readonly files: readonly ImageFile[];
+  /** `rootfs` unless given. */
+  readonly label?: string;
+  /** For what is written to on a device; an image of a slot is not. */
+  readonly journal?: boolean;
   /** A folder for passing files; made and removed. */
   readonly workDirectory: string;
   readonly onFile?: (written: number) => void;
 }
 
-const FEATURES = '^has_journal,^resize_inode,^orphan_file,extent,dir_index,metadata_csum';
+const FEATURES = '^resize_inode,^orphan_file,extent,dir_index,metadata_csum';
 
 export async function makeExt4Image(request: Ext4Request): Promise<void> {
-  const { outFile, sizeBytes, files, workDirectory } = request;
+  const { outFile, sizeBytes, files, workDirectory, label = 'rootfs', journal = false } = request;
   await mkdir(workDirectory, { recursive: true });
   await rm(outFile, { force: true });
   await writeFile(outFile, '');
@@ -60,12 +64,12 @@ export async function makeExt4Image(request: Ext4Request): Promise<void> {
       '-I',
       '256',
       '-L',
-      'rootfs',
+      label,
       '-U',
       FILE_SYSTEM_ID,
     ].concat([
       '-O',
-      FEATURES,
+      `${journal ? '' : '^'}has_journal,${FEATURES}`,
       '-E',
       `hash_seed=${FILE_SYSTEM_ID},root_owner=0:0,lazy_itable_init=0,nodiscard`,
       outFile,

@@ -24,8 +24,8 @@ import {
   survivingNames,
 } from './power-cut.ts';
 
+export { seededRandom } from '../../scripts/seeded-random.ts';
 export type { CutPolicy } from './power-cut.ts';
-export { seededRandom } from './power-cut.ts';
 
 export interface DiskOperation {
   /** Counts up from 1. */

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Makes this checkout ready to run, with nothing but Node 20 or newer and npm. Quiet when there is nothing to do.
 #
-#   sh scripts/setup.sh [--images] [--package-check] [--build]
+#   sh scripts/setup.sh [--images] [--package-check] [--qemu] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
 #   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
 #   --package-check   what `npm run package -- --check` tries packages with; likewise.
+#   --qemu     what `npm run qemu` boots emulated boards with; likewise.
 #   --build    dist/, when a source file is newer than it.
 #
 # Exit status: 0 ready, 2 wrong option, 5 this machine lacks something (the message says what, and the one command to run).
@@ -72,6 +73,17 @@ missing_for_package_check() {
   has openssl || printf ' openssl'
 }
 
+missing_for_qemu() {
+  has qemu-system-aarch64 || printf ' qemu-system-arm'
+  has qemu-img || printf ' qemu-utils'
+  [ -f /usr/lib/u-boot/qemu_arm64/u-boot.bin ] || printf ' u-boot-qemu'
+  has mkimage && has mkenvimage || printf ' u-boot-tools'
+  has depmod && has modprobe || printf ' kmod'
+  has cpio || printf ' cpio'
+  has sfdisk || printf ' fdisk'
+  [ -f /usr/share/keyrings/debian-archive-keyring.gpg ] || printf ' debian-archive-keyring'
+}
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 install_programs() { # the function that lists what is missing, what it is for
@@ -105,14 +117,16 @@ build() {
 
 want_images=no
 want_package_check=no
+want_qemu=no
 want_build=no
 for option in "$@"; do
   case $option in
     --images) want_images=yes ;;
     --package-check) want_package_check=yes ;;
+    --qemu) want_qemu=yes ;;
     --build) want_build=yes ;;
     *)
-      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--package-check] [--build]\n' "$option" >&2
+      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--package-check] [--qemu] [--build]\n' "$option" >&2
       exit 2
       ;;
   esac
@@ -122,4 +136,5 @@ packages_stand || check_node
 install_packages
 [ $want_images = no ] || install_programs missing_for_images 'make images'
 [ $want_package_check = no ] || install_programs missing_for_package_check 'try packages'
+[ $want_qemu = no ] || install_programs missing_for_qemu 'emulate boards'
 [ $want_build = no ] || build

@@ -1,0 +1,145 @@
+/**
+ * Debian packages of the device's architecture, fetched and verified by apt with lists, cache and configuration of its
+ * own: this machine's package lists and architectures stay as they are, and no root rights are needed.
+ *
+ * What was fetched once is used from then on, so that an image can be made again without a network; `refresh` asks the
+ * mirror what is new.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import { needProgram } from '../programs.ts';
+
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+/** What the lab is tested with; the kernel and its modules come from here, whatever Debian this machine has. */
+const SUITE = 'bookworm';
+const MIRROR = process.env.HOLDFAST_DEBIAN_MIRROR ?? 'http://deb.debian.org';
+
+export interface ForeignPackage {
+  readonly name: string;
+  readonly version: string;
+  /** The .deb. */
+  readonly path: string;
+  readonly sha256: string;
+}
+
+export class ForeignPackages {
+  readonly #folder: string;
+  readonly #architecture: string;
+  readonly #say: (line: string) => void;
+  #updated = false;
+
+  /** `folder` keeps lists and packages; made when it is not there. */
+  constructor(folder: string, architecture: string, say: (line: string) => void) {
+    this.#folder = folder;
+    this.#architecture = architecture;
+    this.#say = say;
+  }
+
+  /** The named packages, and nothing that they depend on. Those that lie there already are not asked for. */
+  async fetch(names: readonly string[]): Promise<ForeignPackage[]> {
+    const folder = join(this.#folder, 'packages');
+    await mkdir(folder, { recursive: true });
+    const missing = await this.#missing(folder, names);
+    if (missing.length > 0) {
+      await this.#update();
+      this.#say(`fetching ${missing.join(', ')} (${this.#architecture})`);
+      // apt gives its rights away for downloads, to a user that cannot reach every folder.
+      const options = ['-o', 'APT::Sandbox::User=root', 'download', ...missing];
+      await needProgram('apt-get', [...this.#configuration(), ...options], { cwd: folder });
+    }
+    const found: ForeignPackage[] = [];
+    for (const name of names) found.push(await this.#found(folder, name));
+    return found;
+  }
+
+  /** What a metapackage stands for now: the first package that it depends on whose name begins with `prefix`. */
+  async dependencyOf(metapackage: string, prefix: string): Promise<string> {
+    const note = join(this.#folder, `${metapackage}.depends`);
+    if (existsSync(note)) return (await readFile(note, 'utf8')).trim();
+    await this.#update();
+    const { stdout } = await needProgram('apt-cache', [...this.#configuration(), 'depends', metapackage]);
+    const name = stdout
+      .split('\n')
+      .map((line) => /^\s*Depends: (\S+)$/.exec(line)?.[1] ?? '')
+      .find((one) => one.startsWith(prefix));
+    if (name === undefined) {
+      throw new Fault({
+        code: 'package-unknown',
+        what: `${metapackage} depends on nothing that begins with ${prefix}`,
+        where: `${MIRROR}, ${SUITE}, ${this.#architecture}`,
+        cure: 'Look at `apt-cache depends` for its new name.',
+        exitStatus: EXIT.environment,
+      });
+    }
+    await writeFile(note, `${name}\n`);
+    return name;
+  }
+
+  /** Forgets what was fetched: the next fetch takes what the mirror has by then. */
+  async refresh(): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true });
+    this.#updated = false;
+  }
+
+  async #missing(folder: string, names: readonly string[]): Promise<string[]> {
+    const present = await readdir(folder);
+    return names.filter((name) => !present.some((file) => file.startsWith(`${name}_`)));
+  }
+
+  async #found(folder: string, name: string): Promise<ForeignPackage> {
+    const file = (await readdir(folder))
+      .filter((one) => one.startsWith(`${name}_`))
+      .sort()
+      .at(-1);
+    if (file === undefined) throw new Error(`apt-get download left no ${name}_*.deb in ${folder}`);
+    const path = join(folder, file);
+    const sha256 = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex');
+    return { name, version: decodeURIComponent(file.split('_')[1] ?? ''), path, sha256 };
+  }
+
+  async #update(): Promise<void> {
+    if (this.#updated) return;
+    for (const name of ['state/lists/partial', 'cache/archives/partial', 'etc']) {
+      await mkdir(join(this.#folder, name), { recursive: true });
+    }
+    if (!existsSync(KEYRING)) {
+      throw new Fault({
+        code: 'keyring-missing',
+        what: "Debian's keys are not here: nothing that a mirror sends could be verified",
+        where: KEYRING,
+        cure: 'apt-get install debian-archive-keyring',
+        exitStatus: EXIT.environment,
+      });
+    }
+    const from = (path: string, suite: string): string =>
+      `deb [signed-by=${KEYRING}] ${MIRROR}/${path} ${suite} main\n`;
+    await writeFile(join(this.#folder, 'state/status'), '');
+    await writeFile(
+      join(this.#folder, 'etc/sources.list'),
+      from('debian', SUITE) + from('debian-security', `${SUITE}-security`),
+    );
+    this.#say(`reading Debian's package lists (${SUITE}, ${this.#architecture})`);
+    await needProgram('apt-get', [...this.#configuration(), '-q', '-q', 'update']);
+    this.#updated = true;
+  }
+
+  #configuration(): string[] {
+    const at = (name: string): string => join(this.#folder, name);
+    const settings = {
+      'APT::Architecture': this.#architecture,
+      'APT::Architectures': this.#architecture,
+      'Dir::State': at('state'),
+      'Dir::State::status': at('state/status'),
+      'Dir::Cache': at('cache'),
+      'Dir::Etc::sourcelist': at('etc/sources.list'),
+      'Dir::Etc::sourceparts': '-',
+      'Dir::Etc::preferencesparts': '-',
+    };
+    return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+  }
+}

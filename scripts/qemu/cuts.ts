@@ -1,0 +1,92 @@
+/**
+ * Power cuts at moments that a seed chooses, spread over a whole update: from one saved state, each time let the device
+ * go on, end the emulator in the middle, and switch it on again. Whatever it was doing, it boots, and what it boots was
+ * signed.
+ */
+import { seededRandom } from '../seeded-random.ts';
+import type { ScenarioLab } from './scenario.ts';
+import { FACTORY_RELEASE } from './world.ts';
+
+export interface CutOptions {
+  readonly count: number;
+  readonly seed: number;
+  /** Every so many cuts the device is watched until it has the release. */
+  readonly settleEvery: number;
+}
+
+export interface Cut {
+  readonly number: number;
+  /** After the device went on from the saved state. */
+  readonly atMs: number;
+  /** The last thing that its agent or bootloader had said. */
+  readonly during: string;
+  readonly slot: string;
+  readonly version: string;
+  /** Of the slot that it booted, as this machine reads it from the disk. */
+  readonly signed: string | undefined;
+  readonly settled: boolean | undefined;
+}
+
+const SAVED = 'ready';
+const UPDATE_LIMIT_MS = 900_000;
+
+export async function cutPowerOften(
+  lab: ScenarioLab,
+  options: CutOptions,
+  onCut: (cut: Cut) => void,
+): Promise<readonly Cut[]> {
+  const guest = await lab.enrolled();
+  const release = await lab.publish('');
+  await lab.world.rollOut(release, [guest.id]);
+  await guest.machine.save(SAVED);
+  const lastMs = await measure(lab, release.version);
+  const random = seededRandom(options.seed);
+  const cuts: Cut[] = [];
+  for (let number = 1; number <= options.count; number += 1) {
+    // One in each of `count` equal parts of the update, so that few cuts cover all of it too.
+    const atMs = Math.round(((number - 1 + random()) / options.count) * lastMs);
+    await guest.powerOn({ from: SAVED });
+    await new Promise((resolve) => setTimeout(resolve, atMs));
+    const during = lastWords(guest.machine.serial.tail(40));
+    await guest.cutPower();
+    await guest.powerOn();
+    const boot = await guest.boots();
+    const slot = boot.slot === 'a' || boot.slot === 'b' ? boot.slot : undefined;
+    const signed = slot === undefined ? undefined : await lab.versionIn(guest, slot);
+    const watched = number % options.settleEvery === 0;
+    if (watched) await guest.settlesOn(release.version, UPDATE_LIMIT_MS);
+    await guest.cutPower();
+    const cut = { number, atMs, during, ...boot, signed, settled: watched ? true : undefined };
+    cuts.push(cut);
+    onCut(cut);
+    if (signed !== boot.version)
+      lab.check(
+        false,
+        `cut ${number} at ${atMs} ms: slot ${boot.slot} runs ${boot.version} and holds ${signed ?? 'what nobody signed'}`,
+      );
+  }
+  const good = cuts.filter(({ signed, version }) => signed === version);
+  lab.check(
+    good.length === cuts.length,
+    `${cuts.length} cuts: ${good.length} booted, from a slot that holds what was signed`,
+  );
+  const again = cuts.filter(({ version }) => version === FACTORY_RELEASE.version).length;
+  lab.check(true, `${again} booted ${FACTORY_RELEASE.version} again, ${cuts.length - again} booted ${release.version}`);
+  return cuts;
+}
+
+/** One update without a cut: how long it takes from the saved state until the release is confirmed. */
+async function measure(lab: ScenarioLab, version: string): Promise<number> {
+  const [guest] = lab.guests;
+  if (guest === undefined) throw new Error('there is no device');
+  const startedMs = performance.now();
+  await guest.settlesOn(version, UPDATE_LIMIT_MS);
+  const tookMs = performance.now() - startedMs;
+  lab.check(true, `an update without a cut takes ${Math.round(tookMs / 1000)} s here`);
+  await guest.cutPower();
+  return tookMs;
+}
+
+function lastWords(lines: readonly string[]): string {
+  return lines.findLast((line) => /^(lab: |holdfast: |\{|.*"msg")/.test(line))?.slice(0, 120) ?? '';
+}

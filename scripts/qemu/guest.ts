@@ -1,0 +1,166 @@
+/**
+ * One device of a run: its disk, the machine that it runs in now, and what it has said on its console since it was
+ * made. Power may be cut and given again; the timeline goes on.
+ */
+
+import { Machine, type MachineRequest, makeOverlay } from './machine.ts';
+import type { SerialLine } from './serial-log.ts';
+import type { DeviceOptions, World } from './world.ts';
+
+/** From power on to the agent's first line: some 20 s on a quiet machine, under emulation. */
+export const BOOT_LIMIT_MS = 300_000;
+const UPDATE_LIMIT_MS = 900_000;
+
+export interface TimelineEntry {
+  /** Since the device was first switched on. */
+  readonly atMs: number;
+  readonly what: string;
+}
+
+export interface BootSeen {
+  readonly slot: string;
+  readonly version: string;
+  readonly trial: boolean;
+}
+
+/** What a person watching the lab sees of a device. */
+export interface GuestView {
+  readonly id: string;
+  readonly stage: 'off' | 'bootloader' | 'kernel' | 'userspace' | 'agent';
+  readonly slot: string;
+  readonly version: string;
+  readonly last: string;
+}
+
+export interface GuestWatcher {
+  changed(view: GuestView): void;
+  line(id: string, text: string): void;
+}
+
+export class Guest {
+  readonly id: string;
+  readonly timeline: TimelineEntry[] = [];
+  readonly #world: World;
+  readonly #startedMs = performance.now();
+  readonly disk: string;
+  readonly #watcher: GuestWatcher;
+  #machine: Machine | undefined;
+  #view: GuestView;
+
+  private constructor(world: World, id: string, disk: string, watcher: GuestWatcher) {
+    this.#world = world;
+    this.id = id;
+    this.disk = disk;
+    this.#watcher = watcher;
+    this.#view = { id, stage: 'off', slot: '', version: '', last: '' };
+  }
+
+  /** From the factory, switched off. */
+  static async make(world: World, id: string, watcher: GuestWatcher, more: DeviceOptions = {}): Promise<Guest> {
+    const factory = await world.makeDevice(id, more);
+    const disk = world.path('devices', `${id}.qcow2`);
+    await makeOverlay(disk, factory, 'raw');
+    return new Guest(world, id, disk, watcher);
+  }
+
+  get serialFile(): string {
+    return this.#world.path('devices', `${this.id}.serial`);
+  }
+
+  get machine(): Machine {
+    if (this.#machine === undefined) throw new Error(`${this.id} is off`);
+    return this.#machine;
+  }
+
+  async powerOn(more: Pick<MachineRequest, 'from' | 'clock' | 'options'> = {}): Promise<void> {
+    this.note(more.from === undefined ? 'power on' : `goes on from ${more.from}`);
+    const onLine = ({ text }: SerialLine): void => this.#hear(text);
+    this.#machine = await Machine.start({
+      name: this.id,
+      disk: this.disk,
+      serialFile: this.serialFile,
+      onLine,
+      ...more,
+    });
+  }
+
+  async cutPower(): Promise<void> {
+    if (this.#machine === undefined) return;
+    await this.#machine.cutPower();
+    this.#machine = undefined;
+    this.note('power cut');
+    this.#show({ stage: 'off' });
+  }
+
+  note(what: string): void {
+    this.timeline.push({ atMs: Math.round(performance.now() - this.#startedMs), what });
+  }
+
+  /** The console's next line that matches. Throws with the last lines when none comes, or the machine is off. */
+  async hears(pattern: RegExp, limitMs: number): Promise<RegExpExecArray> {
+    const found = await this.machine.serial.waitFor(pattern, limitMs);
+    if (found !== undefined) return found;
+    const { complaints, isOn, serial } = this.machine;
+    const last = [...serial.tail(12), ...(complaints === '' ? [] : [`qemu: ${complaints}`])].join('\n    ');
+    const how = isOn ? `did not say ${pattern} within ${limitMs / 1000} s` : `went off before it said ${pattern}`;
+    throw new Error(`${this.id} ${how}; its last lines:\n    ${last}`);
+  }
+
+  /** The next boot that gets as far as userspace. */
+  async boots(limitMs = BOOT_LIMIT_MS): Promise<BootSeen> {
+    const [, version = '', slot = '', trial = ''] = await this.hears(
+      /^lab: userspace version=(\S+) slot=(\S+) trial=(\S+)/,
+      limitMs,
+    );
+    return { version, slot, trial: trial === '1' };
+  }
+
+  /** Waits until the server has heard from the device that it is idle with this version. Throws with what it said last. */
+  async settlesOn(version: string, limitMs = UPDATE_LIMIT_MS): Promise<void> {
+    const untilMs = performance.now() + limitMs;
+    let said = 'nothing';
+    while (performance.now() < untilMs) {
+      const { device, explanation } = await this.#world.words.device(this.id);
+      said = `${device.installed?.version ?? 'no version'}, ${device.state ?? 'no state'}, ${explanation.reason}`;
+      if (device.enrolment === 'enrolled' && device.installed?.version === version && device.state === 'idle') {
+        this.note(`the server says: ${version}, idle`);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    throw new Error(
+      `${this.id} did not come to rest on ${version} within ${limitMs / 1000} s; the server says: ${said}`,
+    );
+  }
+
+  #hear(text: string): void {
+    this.#watcher.line(this.id, text);
+    if (TELLING.test(text)) this.note(text);
+    const [, slot] = /^holdfast: slot (\w)/.exec(text) ?? [];
+    const [, version] = /^lab: userspace version=(\S+)/.exec(text) ?? [];
+    const last = eventOf(text);
+    if (last !== undefined) this.note(last);
+    if (/^U-Boot 20/.test(text)) this.#show({ stage: 'bootloader', slot: '', version: '', last: '' });
+    else if (slot !== undefined) this.#show({ slot });
+    else if (text === 'Starting kernel ...') this.#show({ stage: 'kernel' });
+    else if (version !== undefined) this.#show({ stage: 'userspace', version });
+    else if (last !== undefined) this.#show({ stage: 'agent', last });
+    else if (text.startsWith('lab: ')) this.#show({ last: text.slice(5) });
+  }
+
+  #show(change: Partial<GuestView>): void {
+    this.#view = { ...this.#view, ...change };
+    this.#watcher.changed(this.#view);
+  }
+}
+
+/** Lines of the console that make a timeline, besides what the agent says. */
+const TELLING = /^(holdfast: |lab: |U-Boot 20)|Kernel panic - not syncing/;
+
+/** What the agent says in its log, shortened; undefined for any other line. */
+function eventOf(text: string): string | undefined {
+  if (!text.startsWith('{"time"')) return undefined;
+  const message = /"message":"([^"]*)"/.exec(text)?.[1];
+  const event = /"(?:event|rule|kind)":"([^"]*)"/.exec(text)?.[1];
+  return message === undefined ? undefined : `agent: ${message}${event === undefined ? '' : ` (${event})`}`;
+}

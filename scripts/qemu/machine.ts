@@ -1,0 +1,143 @@
+/**
+ * One emulated board: QEMU's `virt` with a Cortex-A72, stock U-Boot, a disk, a network that leads to this machine's
+ * loopback and nowhere else, and a watchdog that resets. Power is cut by ending QEMU at once.
+ *
+ * Invariants: a disk is always an overlay of its own; what lies below it is never written. Nothing is ended but the
+ * process that was started here.
+ */
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import { needProgram } from '../programs.ts';
+import { Qmp } from './qmp.ts';
+import { type SerialLine, SerialLog } from './serial-log.ts';
+
+export const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
+const EMULATOR = 'qemu-system-aarch64';
+const MEMORY_MB = 512;
+
+export interface MachineRequest {
+  readonly name: string;
+  /** A qcow2 file (makeOverlay); written. */
+  readonly disk: string;
+  /** Its console is appended here. */
+  readonly serialFile: string;
+  readonly onLine: (line: SerialLine) => void;
+  /** A state that `save` made, to go on from. */
+  readonly from?: string;
+  /** What the board's clock says at power on, ISO 8601 in UTC; else the time it is. */
+  readonly clock?: string;
+  /** More of QEMU's options. */
+  readonly options?: readonly string[];
+}
+
+/** A disk that begins as `base` and keeps what is written for itself. */
+export async function makeOverlay(path: string, base: string, format: 'raw' | 'qcow2'): Promise<void> {
+  await rm(path, { force: true });
+  await needProgram('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', format, path]);
+}
+
+export class Machine {
+  readonly name: string;
+  readonly serial: SerialLog;
+  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
+  readonly #socket: string;
+  readonly #ended: Promise<unknown>;
+  #complaints = '';
+
+  private constructor(request: MachineRequest, child: ChildProcessByStdio<null, Readable, Readable>, socket: string) {
+    this.name = request.name;
+    this.#child = child;
+    this.#socket = socket;
+    this.serial = new SerialLog(child.stdout, request.serialFile, request.onLine);
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#complaints = (this.#complaints + text).slice(-4000);
+    });
+    this.#ended = once(child, 'exit');
+  }
+
+  /** Power on. */
+  static async start(request: MachineRequest): Promise<Machine> {
+    // A socket's path may have 107 bytes at most, and a run's folder can lie deep.
+    const socket = join(tmpdir(), `holdfast-qmp-${randomBytes(6).toString('hex')}`);
+    const child = spawn(EMULATOR, wordsOf(request, socket), { stdio: ['ignore', 'pipe', 'pipe'] });
+    await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(missing(error)))]);
+    return new Machine(request, child, socket);
+  }
+
+  get isOn(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** What QEMU itself said on its standard error. */
+  get complaints(): string {
+    return this.#complaints.trim();
+  }
+
+  /** Keeps memory and disk under a name, in the disk's file. */
+  async save(name: string): Promise<void> {
+    const qmp = await this.#qmp();
+    try {
+      await qmp.monitor(`savevm ${name}`);
+    } finally {
+      qmp.close();
+    }
+  }
+
+  /** A reset as by a button: memory is lost, the disk keeps what it was given. */
+  async reset(): Promise<void> {
+    const qmp = await this.#qmp();
+    try {
+      await qmp.command('system_reset');
+    } finally {
+      qmp.close();
+    }
+  }
+
+  /** The power is gone, in the middle of whatever was under way. Resolves when QEMU is. */
+  async cutPower(): Promise<void> {
+    if (this.isOn) this.#child.kill('SIGKILL');
+    await this.#ended;
+    await rm(this.#socket, { force: true });
+  }
+
+  async #qmp(): Promise<Qmp> {
+    return Qmp.connect(this.#socket);
+  }
+}
+
+function wordsOf({ disk, from, clock, options = [] }: MachineRequest, socket: string): string[] {
+  return [
+    ...['-machine', 'virt', '-cpu', 'cortex-a72', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(MEMORY_MB)],
+    ...['-nodefaults', '-display', 'none', '-bios', FIRMWARE],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-qmp', `unix:${socket},server=on,wait=off`],
+    ...['-drive', `file=${disk},if=none,id=disk,format=qcow2,cache=writeback`, '-device', 'virtio-blk-pci,drive=disk'],
+    // This machine's loopback is 10.0.2.2 there. The device has no other route.
+    ...['-netdev', 'user,id=net,ipv6=off', '-device', 'virtio-net-pci,netdev=net,romfile='],
+    ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
+    ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
+    ...(from === undefined ? [] : ['-loadvm', from]),
+    ...options,
+  ];
+}
+
+function missing(error: unknown): Fault {
+  return new Fault({
+    code: 'emulator-missing',
+    what: 'QEMU could not be started',
+    where: EMULATOR,
+    cure: 'npm run qemu -- --prepare',
+    exitStatus: EXIT.environment,
+    cause: error,
+  });
+}

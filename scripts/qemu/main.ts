@@ -1,0 +1,164 @@
+/**
+ * `npm run qemu`: emulated boards with a real kernel and a real bootloader, against the real server on this machine.
+ *
+ * Exit status: 0 when all was as it must be, 1 when not, 130 when it was interrupted, else that of the Fault.
+ */
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { reportFailure } from '../../platform/command-line.ts';
+import { EXIT, errorText } from '../../platform/fault.ts';
+import { secondsSince } from '../demo/patience.ts';
+import { bold, say, sayFact } from '../demo/terminal.ts';
+import { prepare } from '../device-image/prepare.ts';
+import { type Cut, cutPowerOften } from './cuts.ts';
+import { LiveTable } from './live-table.ts';
+import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
+import { writePage } from './page.ts';
+import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
+import { type Scenario, ScenarioLab } from './scenario.ts';
+import { SCENARIOS } from './scenarios.ts';
+import { World } from './world.ts';
+
+const SHORT_CUTS = 5;
+
+function chosen(options: QemuOptions): { scenarios: readonly Scenario[]; cuts: number } {
+  const unknown = options.scenarios.find((name) => SCENARIOS.every((one) => one.name !== name));
+  if (unknown !== undefined) {
+    throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+  }
+  if (options.scenarios.length > 0) {
+    return { scenarios: SCENARIOS.filter(({ name }) => options.scenarios.includes(name)), cuts: options.cuts ?? 0 };
+  }
+  // A campaign of cuts is asked for by itself.
+  if (options.cuts !== undefined && !options.all) return { scenarios: [], cuts: options.cuts };
+  return { scenarios: SCENARIOS.filter(({ short }) => short || options.all), cuts: options.cuts ?? SHORT_CUTS };
+}
+
+class LabRun {
+  readonly #options: QemuOptions;
+  readonly #world: World;
+  readonly #reports: ScenarioReport[] = [];
+  readonly #table: LiveTable;
+  #current: ScenarioLab | undefined;
+
+  constructor(options: QemuOptions, world: World, table: LiveTable) {
+    this.#options = options;
+    this.#table = table;
+    this.#world = world;
+  }
+
+  async conduct(scenarios: readonly Scenario[], cuts: number): Promise<LabReport> {
+    const startedMs = performance.now();
+    for (const scenario of scenarios) {
+      await this.#one(scenario.name, scenario.title, (lab) => scenario.run(lab));
+    }
+    if (cuts > 0) {
+      const { seed } = this.#options;
+      await this.#one('cuts', `${cuts} power cuts in the middle of an update, seed ${seed}`, async (lab) => {
+        const settleEvery = Math.max(1, Math.floor(cuts / 5));
+        await cutPowerOften(lab, { count: cuts, seed, settleEvery }, (cut) => {
+          this.#table.above(() => sayFact(describe(cut, cuts)));
+        });
+      });
+    }
+    const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
+    return { ok, seconds: secondsSince(startedMs), kernel: this.#world.base.kernel, scenarios: this.#reports };
+  }
+
+  async end(): Promise<void> {
+    await this.#current?.end();
+  }
+
+  async #one(name: string, title: string, work: (lab: ScenarioLab) => Promise<void>): Promise<void> {
+    say(`\n${bold(`${name}: ${title}`)}`);
+    const startedMs = performance.now();
+    const lab = new ScenarioLab(this.#world, name, this.#table);
+    this.#current = lab;
+    try {
+      await work(lab);
+    } catch (error) {
+      lab.check(false, errorText(error));
+    } finally {
+      await lab.end();
+      this.#table.clear();
+    }
+    this.#reports.push({
+      name,
+      title,
+      ok: lab.ok,
+      seconds: secondsSince(startedMs),
+      findings: lab.findings,
+      guests: lab.guests.map(({ id, timeline, serialFile }) => ({ id, timeline, serialFile })),
+    });
+  }
+}
+
+function describe({ number, atMs, during, version, slot }: Cut, count: number): string {
+  return `cut ${number} of ${count} after ${(atMs / 1000).toFixed(1)} s (${during}): boots ${version} from slot ${slot}`;
+}
+
+/** Disks, images and keys go; the report and the consoles stay. */
+async function tidy(directory: string): Promise<void> {
+  const kept = ['devices', 'report.html', 'report.json'];
+  for (const name of await readdir(directory)) {
+    if (!kept.includes(name)) await rm(join(directory, name), { recursive: true, force: true });
+  }
+  for (const name of await readdir(join(directory, 'devices'))) {
+    if (!name.endsWith('.serial')) await rm(join(directory, 'devices', name), { recursive: true, force: true });
+  }
+}
+
+const interrupted = (): Promise<void> =>
+  new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+
+async function main(): Promise<number> {
+  const options = readQemuOptions(process.argv.slice(2));
+  if (options === undefined) return EXIT.ok;
+  if (options.list) {
+    for (const { name, title, short } of SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
+    return EXIT.ok;
+  }
+  const { scenarios, cuts } = chosen(options);
+  const base = await prepare(sayFact);
+  if (options.prepare) {
+    say('The lab is ready. Next: npm run qemu');
+    return EXIT.ok;
+  }
+  const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
+  say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
+  const stop = interrupted();
+  const table = new LiveTable(options.console);
+  let world: World | undefined;
+  let run: LabRun | undefined;
+  let succeeded = false;
+  try {
+    world = await World.open(directory, base, (line) => table.above(() => sayFact(line)));
+    run = new LabRun(options, world, table);
+    const report = await Promise.race([run.conduct(scenarios, cuts), stop]);
+    if (report === undefined) return 130;
+    succeeded = report.ok;
+    const path = await writeReport(options.jsonFile ?? join(directory, 'report.json'), report);
+    const page = await writePage(join(directory, 'report.html'), report);
+    const failed = report.scenarios.filter(({ ok }) => !ok).map(({ name }) => name);
+    say(
+      `\n${report.scenarios.length - failed.length} of ${report.scenarios.length} as they must be, in ${report.seconds} s: ${page}, ${path}`,
+    );
+    if (failed.length > 0) say(`Not so: ${failed.join(', ')}. Consoles: ${join(directory, 'devices')}`);
+    return report.ok ? EXIT.ok : EXIT.bug;
+  } finally {
+    await run?.end();
+    await world?.close();
+    // Where something is to be looked at, everything stays.
+    if (succeeded && !options.keep) await tidy(directory);
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.exitCode = reportFailure('qemu', error, { json: false, debug: process.argv.includes('--debug') });
+}
+process.exit();

@@ -1,0 +1,85 @@
+/** What `npm run qemu` takes. */
+import { parseArgs } from 'node:util';
+import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+
+const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--seed N] [--keep] [--console] [--json FILE] [--dir FOLDER]
+  (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
+  --prepare         install and make what the lab needs, and run nothing
+  --scenario NAME   this one; give it once for each
+  --all             every scenario
+  --list            their names
+  --cuts N          so many power cuts in the middle of an update (5)
+  --seed N          which moments they fall on (1)
+  --keep            leave the run's folder, with disks and consoles
+  --console         print every line that devices say
+  --json FILE       where the report goes (report.json in the run's folder)
+  --dir FOLDER      where the run's folder is made (the system's temporary folder)`;
+
+export interface QemuOptions {
+  readonly prepare: boolean;
+  readonly scenarios: readonly string[];
+  readonly all: boolean;
+  readonly list: boolean;
+  /** Undefined: as the list has it. */
+  readonly cuts: number | undefined;
+  readonly seed: number;
+  readonly keep: boolean;
+  readonly console: boolean;
+  readonly jsonFile: string | undefined;
+  readonly parentDirectory: string | undefined;
+}
+
+export function usageFault(what: string): Fault {
+  return new Fault({ code: 'usage', what, cure: USAGE, exitStatus: EXIT.usage });
+}
+
+/** Undefined when help was asked for, and printed. */
+export function readQemuOptions(args: readonly string[]): QemuOptions | undefined {
+  const values = parse(args);
+  if (values.help) {
+    process.stdout.write(`${USAGE}\n`);
+    return undefined;
+  }
+  return {
+    prepare: values.prepare,
+    scenarios: values.scenario,
+    all: values.all,
+    list: values.list,
+    cuts: values.cuts === undefined ? undefined : wholeNumber('cuts', values.cuts, 0, 10_000),
+    seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
+    keep: values.keep,
+    console: values.console,
+    jsonFile: values.json,
+    parentDirectory: values.dir,
+  };
+}
+
+function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isSafeInteger(value) && value >= least && value <= most) return value;
+  throw usageFault(`--${name} must be a whole number from ${least} to ${most}`);
+}
+
+function parse(args: readonly string[]) {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        prepare: flag,
+        scenario: { type: 'string', multiple: true, default: [] },
+        all: flag,
+        list: flag,
+        cuts: { type: 'string' },
+        seed: { type: 'string', default: '1' },
+        keep: flag,
+        console: flag,
+        json: { type: 'string' },
+        dir: { type: 'string' },
+        help: flag,
+      },
+    }).values;
+  } catch (error) {
+    throw usageFault(errorText(error));
+  }
+}

@@ -1,0 +1,111 @@
+/** What a scenario is, and what it is given. */
+
+import { askUntil } from '../demo/patience.ts';
+import type { SignedImages } from './booted-digest.ts';
+import { versionInSlot } from './booted-digest.ts';
+import { Guest, type GuestWatcher } from './guest.ts';
+import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
+
+export interface Scenario {
+  readonly name: string;
+  readonly title: string;
+  /** Part of `npm run qemu` without options. */
+  readonly short: boolean;
+  run(lab: ScenarioLab): Promise<void>;
+}
+
+/** A boot, and a poll after it. */
+const REASON_LIMIT_MS = 600_000;
+
+export interface Finding {
+  readonly holds: boolean;
+  readonly text: string;
+}
+
+export interface LabWatcher extends GuestWatcher {
+  finding(finding: Finding): void;
+}
+
+/** One run of one scenario: its guests, what it found. */
+export class ScenarioLab {
+  readonly world: World;
+  readonly guests: Guest[] = [];
+  readonly findings: Finding[] = [];
+  readonly #prefix: string;
+  readonly #watcher: LabWatcher;
+  readonly #images: SignedImages[];
+
+  constructor(world: World, name: string, watcher: LabWatcher) {
+    this.world = world;
+    this.#prefix = name;
+    this.#watcher = watcher;
+    this.#images = [
+      { version: FACTORY_RELEASE.version, bootImage: world.base.bootImage, rootImage: world.factoryImage },
+    ];
+  }
+
+  /** A fact that must hold. */
+  check(holds: boolean, text: string): void {
+    const finding = { holds, text };
+    this.findings.push(finding);
+    this.#watcher.finding(finding);
+  }
+
+  get ok(): boolean {
+    return this.findings.length > 0 && this.findings.every(({ holds }) => holds);
+  }
+
+  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
+    const release = await this.world.publish(fault);
+    this.#images.push({ ...release, bootImage: this.world.base.bootImage });
+    return release;
+  }
+
+  /** A device from the factory that has booted, enrolled and said so. */
+  async enrolled(): Promise<Guest> {
+    const guest = await this.newGuest();
+    await guest.powerOn();
+    const boot = await guest.boots();
+    this.check(
+      boot.slot === 'a' && boot.version === FACTORY_RELEASE.version,
+      `boots ${boot.version} from slot ${boot.slot}`,
+    );
+    await guest.settlesOn(FACTORY_RELEASE.version);
+    this.check(true, 'enrolled; the server hears that it is idle');
+    return guest;
+  }
+
+  /** From the factory, switched off. */
+  async newGuest(more: DeviceOptions = {}): Promise<Guest> {
+    const guest = await Guest.make(this.world, `${this.#prefix}-${this.guests.length + 1}`, this.#watcher, more);
+    this.guests.push(guest);
+    return guest;
+  }
+
+  /** Waits until the server says this of the device. */
+  async waitForReason(guest: Guest, reason: string): Promise<void> {
+    const found = await askUntil(REASON_LIMIT_MS, 1000, async () => {
+      const { explanation } = await this.world.words.device(guest.id);
+      return explanation.reason === reason ? explanation : undefined;
+    });
+    this.check(
+      found !== undefined,
+      `the server says why ${guest.id} is not on it: ${found?.reason ?? `not ${reason}`}, ${found?.detail ?? ''}`,
+    );
+  }
+
+  /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
+  async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
+    const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;
+    this.check(found === version, `slot ${slot} holds ${found ?? 'what nobody signed'}, looked at from outside`);
+  }
+
+  /** What the slot holds; undefined: nothing that was signed. */
+  versionIn(guest: Guest, slot: 'a' | 'b'): Promise<string | undefined> {
+    return versionInSlot(guest.disk, slot, this.#images);
+  }
+
+  async end(): Promise<void> {
+    for (const guest of this.guests) await guest.cutPower();
+  }
+}

@@ -1,0 +1,187 @@
+/** What the lab shows, one device and one release at a time. The names are those of `--scenario`. */
+import type { Scenario, ScenarioLab } from './scenario.ts';
+import { FACTORY_RELEASE, type ReleaseFault } from './world.ts';
+
+/** U-Boot's attempts of one trial. */
+const ATTEMPTS = 3;
+/** Three boots, each ended by a watchdog of two minutes. */
+const FALL_BACK_LIMIT_MS = 1_200_000;
+const DOWNLOAD_LIMIT_MS = 900_000;
+const SERVER_AWAY_MS = 20_000;
+const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+const good: Scenario = {
+  name: 'good',
+  title: 'A good release is installed, tried and confirmed',
+  short: true,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    const trial = await guest.boots(DOWNLOAD_LIMIT_MS);
+    lab.check(trial.slot === 'b' && trial.trial, `U-Boot boots slot ${trial.slot} on trial, ${trial.version}`);
+    await guest.settlesOn(release.version);
+    lab.check(true, `the server hears that it confirmed ${release.version}`);
+    await lab.checkSlot(guest, 'b', release.version);
+    await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    const again = await guest.boots();
+    lab.check(again.slot === 'b' && !again.trial, `after a power cut it boots slot ${again.slot}, no longer on trial`);
+  },
+};
+
+/** A release that fails in some way: every attempt is used up by the bootloader, or the agent gives it back at once. */
+function fallsBack(name: string, title: string, fault: ReleaseFault, attempts: number, short: boolean): Scenario {
+  return {
+    name,
+    title,
+    short,
+    async run(lab) {
+      const guest = await lab.enrolled();
+      const release = await lab.publish(fault);
+      await lab.world.rollOut(release, [guest.id]);
+      for (let attempt = 1; attempt <= attempts; attempt += 1) {
+        const [, slot = '', left = ''] = await guest.hears(
+          ON_TRIAL,
+          attempt === 1 ? DOWNLOAD_LIMIT_MS : FALL_BACK_LIMIT_MS,
+        );
+        lab.check(
+          slot === 'b' && Number(left) === ATTEMPTS - attempt,
+          `attempt ${attempt}: U-Boot tries slot ${slot}, ${left} left`,
+        );
+        const boot = await guest.boots();
+        lab.check(
+          boot.version === release.version && boot.trial,
+          `attempt ${attempt}: ${boot.version} comes up, on trial`,
+        );
+      }
+      await fellBack(lab);
+    },
+  };
+}
+
+async function fellBack(lab: ScenarioLab): Promise<void> {
+  const [guest] = lab.guests;
+  if (guest === undefined) throw new Error('there is no device');
+  await guest.hears(/^holdfast: slot a$/, FALL_BACK_LIMIT_MS);
+  const boot = await guest.boots();
+  lab.check(
+    boot.slot === 'a' && !boot.trial && boot.version === FACTORY_RELEASE.version,
+    `U-Boot goes back to slot ${boot.slot}, ${boot.version}`,
+  );
+  await guest.settlesOn(FACTORY_RELEASE.version);
+  await lab.waitForReason(guest, 'rolled-back');
+  await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+}
+
+const serverGone: Scenario = {
+  name: 'server-gone',
+  title: 'The server goes away in the middle of a download, and comes back',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    await guest.hears(/checking → downloading/, DOWNLOAD_LIMIT_MS);
+    await lab.world.stopServer();
+    guest.note('the server is stopped');
+    await pause(SERVER_AWAY_MS);
+    await lab.world.startServer();
+    guest.note('the server is started again');
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, `installed and confirmed ${release.version} all the same`);
+    await lab.checkSlot(guest, 'b', release.version);
+  },
+};
+
+const repeated: Scenario = {
+  name: 'repeated',
+  title: 'Three updates in a row: b, a, b',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    for (const slot of ['b', 'a', 'b']) {
+      const release = await lab.publish('');
+      await lab.world.rollOut(release, [guest.id]);
+      const boot = await guest.boots(DOWNLOAD_LIMIT_MS);
+      lab.check(boot.slot === slot && boot.trial, `${boot.version} on trial in slot ${boot.slot}`);
+      await guest.settlesOn(release.version);
+      await lab.checkSlot(guest, slot, release.version);
+    }
+  },
+};
+
+const quickCuts: Scenario = {
+  name: 'quick-cuts',
+  title: 'Three power cuts before userspace use a trial up, and nothing else',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const [, slot = '', left = ''] = await guest.hears(ON_TRIAL, DOWNLOAD_LIMIT_MS);
+      lab.check(slot === 'b' && Number(left) === ATTEMPTS - attempt, `attempt ${attempt}: slot ${slot}, ${left} left`);
+      await guest.hears(/^Starting kernel/, DOWNLOAD_LIMIT_MS);
+      await guest.cutPower();
+      await guest.powerOn();
+    }
+    await fellBack(lab);
+  },
+};
+
+const fleet: Scenario = {
+  name: 'fleet',
+  title: 'Three devices in one rollout: one confirms, one loses its power, one has a broken sensor',
+  short: false,
+  async run(lab) {
+    const guests = [await lab.newGuest(), await lab.newGuest(), await lab.newGuest({ brokenSensor: true })];
+    for (const guest of guests) await guest.powerOn();
+    for (const guest of guests) await guest.settlesOn(FACTORY_RELEASE.version);
+    lab.check(true, `${guests.length} devices enrolled and are idle`);
+    const [sound, interrupted, broken] = guests;
+    if (sound === undefined || interrupted === undefined || broken === undefined) throw new Error('three devices');
+    const release = await lab.publish('checked');
+    const rolloutId = await lab.world.rollOut(
+      release,
+      guests.map(({ id }) => id),
+      50,
+    );
+    await interrupted.hears(/checking → downloading/, DOWNLOAD_LIMIT_MS);
+    await interrupted.cutPower();
+    await interrupted.powerOn();
+    await sound.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, `${sound.id} confirmed ${release.version}`);
+    await interrupted.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, `${interrupted.id} lost its power in the download and confirmed ${release.version}`);
+    await lab.waitForReason(broken, 'rolled-back');
+    await lab.checkSlot(broken, 'a', FACTORY_RELEASE.version);
+    const rollout = await lab.world.words.rollout(rolloutId);
+    lab.check(
+      rollout.confirmed === 2 && rollout.failed === 1,
+      `the server counts ${rollout.confirmed} confirmed, ${rollout.failed} failed: ${rollout.state}, ${rollout.reason}`,
+    );
+  },
+};
+
+export const SCENARIOS: readonly Scenario[] = [
+  good,
+  fallsBack('panic', 'A release whose kernel panics is given up by the bootloader', 'panic', ATTEMPTS, true),
+  fallsBack('no-confirm', 'A release whose userspace never confirms is given up', 'mute', ATTEMPTS, true),
+  fallsBack('health', 'A release whose health check fails is given back by the agent', 'unhealthy', 1, true),
+  fallsBack('hang', 'A release that hangs is reset by the watchdog', 'hang', ATTEMPTS, false),
+  fallsBack(
+    'agent-crash',
+    'An agent that crashes at its start is given up, without network or visit',
+    'agent-crash',
+    ATTEMPTS,
+    false,
+  ),
+  serverGone,
+  repeated,
+  quickCuts,
+  fleet,
+];

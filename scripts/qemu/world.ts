@@ -1,0 +1,212 @@
+/**
+ * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
+ * published and rolled out with the published commands, and devices as their factory writes them.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { claimPath, FleetWords } from '../demo/fleet-words.ts';
+import { freePorts } from '../demo/free-ports.ts';
+import { type Process, ProcessGroup } from '../demo/processes.ts';
+import { makeDeviceDisk } from '../device-image/device-disk.ts';
+import { makeRootImage, type SmallBase } from '../device-image/small-image.ts';
+import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
+
+export const VENDOR = 'acme.example';
+export const HARDWARE_CLASS = 'acme-cam';
+const CHANNEL = 'stable';
+/** This machine's loopback, as QEMU's user network shows it to a guest. */
+const HOST_FOR_GUESTS = '10.0.2.2';
+
+const Ready = v.object({ event: v.literal('ready'), oneTimeToken: v.nullable(v.string()) });
+
+/** What a release does instead of working; empty: it works (scripts/device-image/small/). */
+export type ReleaseFault = '' | 'panic' | 'hang' | 'mute' | 'unhealthy' | 'checked' | 'agent-crash';
+
+export interface DeviceOptions {
+  /** Releases that look at the sensor (`checked`) fail on this device. */
+  readonly brokenSensor?: boolean;
+}
+
+export interface LabRelease {
+  readonly version: string;
+  readonly sequence: number;
+  readonly fault: ReleaseFault;
+}
+
+export interface PublishedRelease extends LabRelease {
+  readonly path: string;
+  readonly rootImage: string;
+}
+
+/** What every device leaves the factory with. */
+export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, fault: '' };
+
+export class World {
+  readonly directory: string;
+  readonly base: SmallBase;
+  readonly words: FleetWords;
+  readonly #processes = new ProcessGroup();
+  readonly #say: (line: string) => void;
+  #ports = { device: 0, operator: 0, mqtt: 0 };
+  #server: Process | undefined;
+  #sequence = FACTORY_RELEASE.sequence;
+  /** The root file system of FACTORY_RELEASE. */
+  factoryImage = '';
+
+  private constructor(directory: string, base: SmallBase, say: (line: string) => void) {
+    this.directory = directory;
+    this.base = base;
+    this.#say = say;
+    this.words = new FleetWords(this.path('operator'));
+  }
+
+  /** A ceremony, a server that runs, and the release that leaves the factory. `directory` must be empty. */
+  static async open(directory: string, base: SmallBase, say: (line: string) => void): Promise<World> {
+    const world = new World(directory, base, say);
+    const [device = 0, operator = 0, mqtt = 0] = await freePorts(3);
+    world.#ports = { device, operator, mqtt };
+    for (const name of ['images', 'releases', 'devices', 'claims']) await mkdir(world.path(name), { mode: 0o700 });
+    try {
+      await world.#holdCeremony();
+      await world.startServer();
+      await world.#writeFactoryFiles();
+      world.factoryImage = await world.#makeImage(FACTORY_RELEASE);
+      return world;
+    } catch (error) {
+      await world.close();
+      throw error;
+    }
+  }
+
+  path(...names: string[]): string {
+    return join(this.directory, ...names);
+  }
+
+  async close(): Promise<void> {
+    await this.#processes.stopAll();
+  }
+
+  /** First start, or after `stopServer`. */
+  async startServer(): Promise<void> {
+    const first = this.#server === undefined;
+    const { device, operator, mqtt } = this.#ports;
+    const args = ['run', '--data', this.path('server'), ...(first ? ['--keys', this.path('ceremony/server')] : [])];
+    args.push('--device-port', String(device), '--operator-port', String(operator), '--mqtt-port', String(mqtt));
+    args.push('--name', 'localhost', HOST_FOR_GUESTS, '--poll-after-ms', '3000', '--tick-ms', '500');
+    args.push('--log-level', 'warn', '--json');
+    const file = join(PROJECT_DIRECTORY, 'bin/holdfast-server');
+    this.#server = this.#processes.start({ name: 'holdfast-server', file, args, logFile: this.path('server.log') });
+    const { oneTimeToken } = v.parse(Ready, await this.#server.firstLine());
+    if (oneTimeToken === null) return;
+    await writeFile(this.path('token'), `${oneTimeToken}\n`, { mode: 0o600 });
+    const words = ['login', '--server-data', this.path('server'), '--token-file', this.path('token'), '--name', 'lab'];
+    await this.words.holdfast(words, { quiet: true });
+  }
+
+  async stopServer(): Promise<void> {
+    await this.#server?.stop();
+  }
+
+  /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
+  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
+    this.#sequence += 1;
+    const release = { version: `${this.#sequence}.0.0`, sequence: this.#sequence, fault };
+    this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
+    const rootImage = await this.#makeImage(release);
+    const folder = this.path('releases', release.version);
+    const names = ['--vendor', VENDOR, '--class', HARDWARE_CLASS, '--channel', CHANNEL, '--version', release.version];
+    const images = ['--image', `boot=${this.base.bootImage}`, '--image', `rootfs=${rootImage}`];
+    const holdfast = (words: readonly string[]): Promise<unknown> => this.words.holdfast(words, { quiet: true });
+    const sequence = ['--sequence', String(release.sequence)];
+    await holdfast(['release', 'build', ...names, ...sequence, ...images, '--server', '--out', folder]);
+    for (const key of [`author-${HARDWARE_CLASS}/author.key`, 'person-1/targets.key', 'person-2/targets.key']) {
+      const secrets = ['--key', this.path('ceremony', key), '--passphrase-file', this.path('passphrase')];
+      await holdfast(['release', 'sign', folder, ...secrets]);
+    }
+    const { releasePath } = v.parse(
+      v.object({ releasePath: v.string() }),
+      await holdfast(['release', 'publish', folder]),
+    );
+    return { ...release, path: releasePath, rootImage };
+  }
+
+  /** Gives a release to devices, all at once; answers the rollout's id. */
+  async rollOut(release: PublishedRelease, deviceIds: readonly string[], maxFailedPercent = 20): Promise<string> {
+    const to = deviceIds.flatMap((id) => ['--device', id]);
+    const pace = ['--waves', '100%', '--timeout', '60m', '--max-failed', `${maxFailedPercent}%`];
+    const words = ['rollout', 'start', release.path, ...pace, ...to];
+    const said = await this.words.holdfast(words, { quiet: true });
+    return v.parse(v.object({ rollout: v.object({ rolloutId: v.string() }) }), said).rollout.rolloutId;
+  }
+
+  /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
+  async makeDevice(deviceId: string, { brokenSensor = false }: DeviceOptions): Promise<string> {
+    await this.words.claims(HARDWARE_CLASS, [deviceId], this.path('claims'), { quiet: true });
+    const outFile = this.path('devices', `${deviceId}.raw`);
+    await makeDeviceDisk({
+      outFile,
+      bootImage: this.base.bootImage,
+      rootImage: this.factoryImage,
+      claim: claimPath(this.path('claims'), deviceId),
+      data: brokenSensor ? { '/factory/sensor-broken': '' } : {},
+    });
+    return outFile;
+  }
+
+  async #holdCeremony(): Promise<void> {
+    this.#say('a ceremony of three people, a rehearsal');
+    await writeFile(this.path('passphrase'), `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
+    const words = ['keys', 'init', '--people', '3', '--dir', this.path('ceremony'), '--vendor', VENDOR];
+    const secret = ['--class', HARDWARE_CLASS, '--passphrase-file', this.path('passphrase')];
+    await this.words.holdfast([...words, ...secret], { quiet: true });
+  }
+
+  /** What lies in /etc/holdfast of every release. */
+  async #writeFactoryFiles(): Promise<void> {
+    const { device, mqtt } = this.#ports;
+    const slot = (letter: 'a' | 'b') =>
+      letter === 'a' ? { boot: '/dev/vda2', rootfs: '/dev/vda5' } : { boot: '/dev/vda3', rootfs: '/dev/vda6' };
+    const config = {
+      format: 'holdfast-agent-1',
+      vendor: VENDOR,
+      hardwareClass: HARDWARE_CLASS,
+      channel: CHANNEL,
+      environment: 'rehearsal',
+      board: { kind: 'u-boot', slots: { a: slot('a'), b: slot('b') }, goodSlotFile: '/boot/common/holdfast.good' },
+      // The board has a clock with a battery, which QEMU sets.
+      clock: 'host',
+      dataDirectory: '/data/holdfast',
+      factoryRoot: 'root.json',
+      factoryInstalled: { sequence: FACTORY_RELEASE.sequence, version: FACTORY_RELEASE.version },
+      claimFile: '/data/factory/claim.json',
+      server: {
+        url: `https://${HOST_FOR_GUESTS}:${device}`,
+        mqttUrl: `mqtts://${HOST_FOR_GUESTS}:${mqtt}`,
+        anchorsFile: 'server-ca.pem',
+      },
+      health: { directory: '/usr/lib/acme/health.d', deadlineMs: 60_000 },
+      poll: { intervalMs: 5000 },
+      trial: { serverWaitMs: 120_000, watchdogDevice: '/dev/watchdog' },
+      retry: { baseMs: 500, capMs: 5000 },
+      network: { metered: 'never' },
+    };
+    await mkdir(this.path('factory'));
+    await writeFile(this.path('factory/agent.json'), `${JSON.stringify(config, null, 2)}\n`);
+    await writeFile(this.path('factory/root.json'), await readFile(this.path('ceremony/public/1.root.json')));
+    await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
+  }
+
+  async #makeImage({ version, fault }: LabRelease): Promise<string> {
+    const outFile = this.path('images', `${version}.squashfs`);
+    const files: Record<string, string> = {};
+    if (fault === 'agent-crash') {
+      await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
+      files['usr/lib/holdfast/agent.mjs'] = this.path('images/crash.mjs');
+    }
+    const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
+    await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
+    return outFile;
+  }
+}

@@ -16,7 +16,7 @@ import { readClaim } from './credentials/claim.ts';
 import { EnrolmentMustWait, enrol } from './credentials/enrolment.ts';
 import type { Device } from './device.ts';
 import { inventory } from './inventory.ts';
-import { type AgentStatus, writeStatusFile } from './status-file.ts';
+import { type AgentStatus, StatusFile } from './status-file.ts';
 import { MqttLink } from './transport/mqtt-link.ts';
 import { ServerSaidNo } from './transport/server-link.ts';
 import type { UpdateEngine } from './update-engine.ts';
@@ -62,6 +62,7 @@ export class RunLoop {
   #serverSeenUnixMs: number | null = null;
   #serverTrouble: string | null = null;
   #offeredActionId: string | null = null;
+  readonly #statusFile: StatusFile;
   #lastPicture = '';
   #waits: string | undefined;
   #hardware: HardwareWatchdog | undefined;
@@ -70,6 +71,7 @@ export class RunLoop {
   constructor(device: Device, engine: UpdateEngine, liveness = new Liveness(device.clock)) {
     this.#device = device;
     this.#engine = engine;
+    this.#statusFile = new StatusFile(device.disk, device.config.dataDirectory);
     this.#talk = new WakeUp(device.clock);
     this.#work = new WakeUp(device.clock);
     this.#backoff = new Backoff(device.random, device.config.retry);
@@ -301,7 +303,7 @@ export class RunLoop {
       doneBytes: progress?.doneBytes ?? 0,
       totalBytes: progress?.totalBytes ?? 0,
     });
-    await writeStatusFile(this.#device.disk, this.#device.config.dataDirectory, status).catch((error: unknown) => {
+    await this.#statusFile.write(status).catch((error: unknown) => {
       this.#device.log.warn('the status file could not be written', { why: errorText(error) });
     });
   }

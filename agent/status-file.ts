@@ -7,6 +7,7 @@ import * as v from 'valibot';
 import type { Disk } from '../platform/disk.ts';
 import { FileTooLarge } from '../platform/disk.ts';
 import { Installed, InstallState, Slot, WaitReason } from '../protocol/device-api.ts';
+import { OneAtATime } from './one-at-a-time.ts';
 
 const CAP_BYTES = 64 * 1024;
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -37,15 +38,29 @@ export const AgentStatus = v.strictObject({
 });
 export type AgentStatus = v.InferOutput<typeof AgentStatus>;
 
-export async function writeStatusFile(disk: Disk, dataDirectory: string, status: AgentStatus): Promise<void> {
-  const path = statusPath(dataDirectory);
-  const file = await disk.open(`${path}.new`, 'create');
-  try {
-    await file.write(new TextEncoder().encode(JSON.stringify(status)), 0);
-  } finally {
-    await file.close();
+/** Pictures come from several strands at once: they are written one after another, so that the last one stays. */
+export class StatusFile {
+  readonly #disk: Disk;
+  readonly #path: string;
+  readonly #turn = new OneAtATime();
+
+  constructor(disk: Disk, dataDirectory: string) {
+    this.#disk = disk;
+    this.#path = statusPath(dataDirectory);
   }
-  await disk.rename(`${path}.new`, path);
+
+  /** Rejects with disk errors. */
+  write(status: AgentStatus): Promise<void> {
+    return this.#turn.run(async () => {
+      const file = await this.#disk.open(`${this.#path}.new`, 'create');
+      try {
+        await file.write(new TextEncoder().encode(JSON.stringify(status)), 0);
+      } finally {
+        await file.close();
+      }
+      await this.#disk.rename(`${this.#path}.new`, this.#path);
+    });
+  }
 }
 
 /** Undefined when no agent ever ran here, or a power cut tore the file. */

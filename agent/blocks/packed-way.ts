@@ -15,7 +15,7 @@ import {
 } from '../../protocol/image-transport.ts';
 import { BLOCK_BYTES, blockSizeBytes, verifyBlock } from '../../trust/blocks.ts';
 import type { ImageTransport, RangeMemory } from '../core/ports.ts';
-import { OneAtATime } from './one-at-a-time.ts';
+import { OneAtATime } from '../one-at-a-time.ts';
 import { type BlockWay, type ImageFacts, type NotGot, notGot, type WantedBlock, type WayOutcome } from './way.ts';
 
 /** Packed neighbours come together up to this. */

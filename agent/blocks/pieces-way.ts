@@ -17,8 +17,8 @@ import {
 } from '../../protocol/image-transport.ts';
 import { type BlockMap, blockSizeBytes, verifyBlock } from '../../trust/blocks.ts';
 import type { ImageTransport } from '../core/ports.ts';
+import { OneAtATime } from '../one-at-a-time.ts';
 import type { OldSlotImage } from './old-image.ts';
-import { OneAtATime } from './one-at-a-time.ts';
 import { PIECES_PER_BLOCK, PieceIndex } from './piece-index.ts';
 import { PieceTable } from './piece-table.ts';
 import { type BlockWay, type ImageFacts, type NotGot, notGot, type WantedBlock, type WayOutcome } from './way.ts';

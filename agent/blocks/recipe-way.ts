@@ -8,8 +8,8 @@ import { type BlockOutcome, DeltaDecoder, readRecipeIndex } from '../../delta/de
 import { transportPaths } from '../../protocol/image-transport.ts';
 import { hex } from '../../trust/bytes.ts';
 import { type ImageTransport, SourceUnreachable } from '../core/ports.ts';
+import { OneAtATime } from '../one-at-a-time.ts';
 import type { OldSlotImage } from './old-image.ts';
-import { OneAtATime } from './one-at-a-time.ts';
 import { RecipeSpool } from './recipe-spool.ts';
 import { type BlockWay, type ImageFacts, type NotGot, notGot, type WantedBlock, type WayOutcome } from './way.ts';
 

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { DEVICE_PATHS, PROTOCOL_VERSION } from '../../protocol/device-api.ts';
+import { type Action, DEVICE_PATHS, PROTOCOL_VERSION } from '../../protocol/device-api.ts';
 import type { TlsIdentity } from './certificates.ts';
 import type { StolenRepository } from './stolen-repository.ts';
 
@@ -18,6 +18,10 @@ export interface StolenServerOptions {
   readonly endless?: string;
   /** Takes polls and reports as the real server would, and tells what came. */
   readonly onDevice?: (path: string, body: unknown) => void;
+  /** What it tells devices to install, with `onDevice`; nothing unless given. */
+  readonly action?: Action;
+  /** Of loopback; a free one unless given. */
+  readonly port?: number;
 }
 
 export class StolenServer {
@@ -41,7 +45,7 @@ export class StolenServer {
     );
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(0, '127.0.0.1', () => resolve());
+      server.listen(options.port ?? 0, '127.0.0.1', () => resolve());
     });
     return new StolenServer(server);
   }
@@ -71,16 +75,17 @@ async function answer(
     return void (bytes === undefined ? response.writeHead(404).end('{}') : response.end(bytes));
   }
   if (request.method === 'POST' && options.onDevice !== undefined)
-    return hear(path, options.onDevice, request, response);
+    return hear(path, options.onDevice, options.action ?? null, request, response);
   const digest = path.startsWith(`${DEVICE_PATHS.targets}/`) ? TARGET_DIGEST.exec(path)?.[1] : undefined;
   if (digest === undefined) return void response.writeHead(404).end('{}');
   await sendArtifact(repository, digest, request.headers.range, response);
 }
 
-/** Nothing to do for the device, and an hour until the next poll: what comes earlier was called for. */
+/** Something to install, or nothing to do, and an hour until the next poll: what comes earlier was called for. */
 async function hear(
   path: string,
   tell: (path: string, body: unknown) => void,
+  action: Action | null,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -88,7 +93,8 @@ async function hear(
   for await (const piece of request as AsyncIterable<Buffer>) pieces.push(piece);
   const body = JSON.parse(Buffer.concat(pieces).toString('utf8'));
   tell(path, body);
-  const nothing = { protocol: PROTOCOL_VERSION, pollAfterMs: 3600_000, action: null, requests: [] };
+  const nothing = { protocol: PROTOCOL_VERSION, pollAfterMs: action === null ? 3600_000 : 5000, action, requests: [] };
+
   const answer = path === DEVICE_PATHS.report ? { acknowledged: body.reports.at(-1).reportSequence } : nothing;
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
 }

@@ -50,6 +50,9 @@ const MODULES = [
   'nls_cp437',
   'nls_ascii',
   'i6300esb',
+  'xhci_pci',
+  'usb_storage',
+  'sd_mod',
 ];
 const APPLETS =
   'sh cat cut date dd df dmesg echo env free grep hexdump hostname id ifconfig init insmod kill ls mkdir mount poweroff ps reboot rm route sed sha256sum sleep sync touch umount uname watchdog'.split(
@@ -124,6 +127,7 @@ async function finishTree(tree: string): Promise<void> {
     'tmp',
     'data',
     'boot/common',
+    'mnt',
     'etc/init.d',
     'usr/lib/acme/health.d',
   ]) {

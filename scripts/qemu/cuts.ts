@@ -52,7 +52,7 @@ export async function cutPowerOften(
     await guest.powerOn();
     const boot = await guest.boots();
     const slot = boot.slot === 'a' || boot.slot === 'b' ? boot.slot : undefined;
-    const signed = slot === undefined ? undefined : await lab.versionIn(guest, slot);
+    const signed = slot === undefined ? undefined : await lab.versionIn(guest.disk, slot);
     const watched = number % options.settleEvery === 0;
     if (watched) await guest.settlesOn(release.version, UPDATE_LIMIT_MS);
     await guest.cutPower();

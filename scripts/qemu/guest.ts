@@ -72,7 +72,9 @@ export class Guest {
     return this.#machine;
   }
 
-  async powerOn(more: Pick<MachineRequest, 'from' | 'clock' | 'options'> = {}): Promise<void> {
+  async powerOn(
+    more: Partial<Pick<MachineRequest, 'disk' | 'from' | 'clock' | 'stick' | 'offline' | 'writeLog'>> = {},
+  ): Promise<void> {
     this.note(more.from === undefined ? 'power on' : `goes on from ${more.from}`);
     const onLine = ({ text }: SerialLine): void => this.#hear(text);
     this.#machine = await Machine.start({
@@ -89,6 +91,14 @@ export class Guest {
     await this.#machine.cutPower();
     this.#machine = undefined;
     this.note('power cut');
+    this.#show({ stage: 'off' });
+  }
+
+  /** Off, with the emulator's own files complete. The device is not asked. */
+  async shutDown(): Promise<void> {
+    await this.machine.quit();
+    this.#machine = undefined;
+    this.note('switched off');
     this.#show({ stage: 'off' });
   }
 

@@ -32,8 +32,12 @@ export interface MachineRequest {
   readonly from?: string;
   /** What the board's clock says at power on, ISO 8601 in UTC; else the time it is. */
   readonly clock?: string;
-  /** More of QEMU's options. */
-  readonly options?: readonly string[];
+  /** A raw image, in a USB stick that is plugged in. */
+  readonly stick?: string;
+  /** Everything that is given to the disk is recorded here (write-log.ts); the file must exist. */
+  readonly writeLog?: string;
+  /** No network card at all. */
+  readonly offline?: boolean;
 }
 
 /** A disk that begins as `base` and keeps what is written for itself. */
@@ -103,6 +107,26 @@ export class Machine {
     }
   }
 
+  /** Changes bytes of the disk behind the board's back, as a bad card does. */
+  async alterDisk(offsetBytes: number, sizeBytes: number): Promise<void> {
+    const qmp = await this.#qmp();
+    try {
+      const words = { 'command-line': `qemu-io disk "write -P 0xa5 ${offsetBytes} ${sizeBytes}"` };
+      await qmp.command('human-monitor-command', words);
+    } finally {
+      qmp.close();
+    }
+  }
+
+  /** QEMU ends by itself: what it had not written to its own files yet, it writes. */
+  async quit(): Promise<void> {
+    const qmp = await this.#qmp();
+    await qmp.command('quit');
+    await this.#ended;
+    qmp.close();
+    await rm(this.#socket, { force: true });
+  }
+
   /** The power is gone, in the middle of whatever was under way. Resolves when QEMU is. */
   async cutPower(): Promise<void> {
     if (this.isOn) this.#child.kill('SIGKILL');
@@ -115,20 +139,40 @@ export class Machine {
   }
 }
 
-function wordsOf({ disk, from, clock, options = [] }: MachineRequest, socket: string): string[] {
+function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest, socket: string): string[] {
   return [
     ...['-machine', 'virt', '-cpu', 'cortex-a72', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(MEMORY_MB)],
     ...['-nodefaults', '-display', 'none', '-bios', FIRMWARE],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],
-    ...['-drive', `file=${disk},if=none,id=disk,format=qcow2,cache=writeback`, '-device', 'virtio-blk-pci,drive=disk'],
+    ...diskWords(disk, writeLog),
     // This machine's loopback is 10.0.2.2 there. The device has no other route.
-    ...['-netdev', 'user,id=net,ipv6=off', '-device', 'virtio-net-pci,netdev=net,romfile='],
+    ...(offline === true ? [] : ['-netdev', 'user,id=net,ipv6=off', '-device', 'virtio-net-pci,netdev=net,romfile=']),
     ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
     ...(from === undefined ? [] : ['-loadvm', from]),
-    ...options,
+    ...(stick === undefined
+      ? []
+      : [
+          '-drive',
+          `file=${stick},if=none,id=stick,format=raw`,
+          '-device',
+          'qemu-xhci',
+          '-device',
+          'usb-storage,drive=stick',
+        ]),
   ];
+}
+
+function diskWords(disk: string, writeLog: string | undefined): string[] {
+  const device = ['-device', 'virtio-blk-pci,drive=disk'];
+  if (writeLog === undefined) {
+    return ['-drive', `file=${disk},if=none,id=disk,format=qcow2,cache=writeback`, ...device];
+  }
+  const below = { driver: 'qcow2', 'node-name': 'below', file: { driver: 'file', filename: disk } };
+  const log = { driver: 'file', filename: writeLog };
+  const recorded = { driver: 'blklogwrites', 'node-name': 'disk', file: 'below', log, 'log-sector-size': 512 };
+  return ['-blockdev', JSON.stringify(below), '-blockdev', JSON.stringify(recorded), ...device];
 }
 
 function missing(error: unknown): Fault {

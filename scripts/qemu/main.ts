@@ -13,26 +13,39 @@ import { bold, say, sayFact } from '../demo/terminal.ts';
 import { prepare } from '../device-image/prepare.ts';
 import { type Cut, cutPowerOften } from './cuts.ts';
 import { LiveTable } from './live-table.ts';
+import { type Loss, loseCacheOften } from './lost-cache.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
 import { writePage } from './page.ts';
 import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
+import { buildSabotaged } from './sabotage.ts';
 import { type Scenario, ScenarioLab } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
 
-function chosen(options: QemuOptions): { scenarios: readonly Scenario[]; cuts: number } {
-  const unknown = options.scenarios.find((name) => SCENARIOS.every((one) => one.name !== name));
+interface Plan {
+  readonly scenarios: readonly Scenario[];
+  readonly cuts: number;
+  readonly losses: number;
+}
+
+function planOf(options: QemuOptions): Plan {
+  const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
+  const unknown = named.find((name) => SCENARIOS.every((one) => one.name !== name));
   if (unknown !== undefined) {
     throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
   }
-  if (options.scenarios.length > 0) {
-    return { scenarios: SCENARIOS.filter(({ name }) => options.scenarios.includes(name)), cuts: options.cuts ?? 0 };
+  const { sabotage, cuts, losses, all } = options;
+  const scenarios = SCENARIOS.filter(({ name }) => named.includes(name));
+  if (sabotage !== undefined) {
+    return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
-  // A campaign of cuts is asked for by itself.
-  if (options.cuts !== undefined && !options.all) return { scenarios: [], cuts: options.cuts };
-  return { scenarios: SCENARIOS.filter(({ short }) => short || options.all), cuts: options.cuts ?? SHORT_CUTS };
+  if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
+  // A campaign is asked for by itself.
+  if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
+  const wanted = SCENARIOS.filter(({ short }) => short || all);
+  return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
 class LabRun {
@@ -48,17 +61,24 @@ class LabRun {
     this.#world = world;
   }
 
-  async conduct(scenarios: readonly Scenario[], cuts: number): Promise<LabReport> {
+  async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
+    const { seed } = this.#options;
     const startedMs = performance.now();
     for (const scenario of scenarios) {
       await this.#one(scenario.name, scenario.title, (lab) => scenario.run(lab));
     }
     if (cuts > 0) {
-      const { seed } = this.#options;
       await this.#one('cuts', `${cuts} power cuts in the middle of an update, seed ${seed}`, async (lab) => {
         const settleEvery = Math.max(1, Math.floor(cuts / 5));
         await cutPowerOften(lab, { count: cuts, seed, settleEvery }, (cut) => {
           this.#table.above(() => sayFact(describe(cut, cuts)));
+        });
+      });
+    }
+    if (losses > 0) {
+      await this.#one('losses', `${losses} disks that lost their cache during an update, seed ${seed}`, async (lab) => {
+        await loseCacheOften(lab, { count: losses, seed }, (loss) => {
+          this.#table.above(() => sayFact(describeLoss(loss, losses)));
         });
       });
     }
@@ -98,6 +118,10 @@ function describe({ number, atMs, during, version, slot }: Cut, count: number): 
   return `cut ${number} of ${count} after ${(atMs / 1000).toFixed(1)} s (${during}): boots ${version} from slot ${slot}`;
 }
 
+function describeLoss({ number, given, writes, lost, version, slot }: Loss, count: number): string {
+  return `loss ${number} of ${count} after ${given} of ${writes} writes, ${lost} of them lost: boots ${version} from slot ${slot}`;
+}
+
 /** Disks, images and keys go; the report and the consoles stay. */
 async function tidy(directory: string): Promise<void> {
   const kept = ['devices', 'report.html', 'report.json'];
@@ -107,6 +131,14 @@ async function tidy(directory: string): Promise<void> {
   for (const name of await readdir(join(directory, 'devices'))) {
     if (!name.endsWith('.serial')) await rm(join(directory, 'devices', name), { recursive: true, force: true });
   }
+}
+
+async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<{ agentFile?: string }> {
+  if (sabotage === undefined) return {};
+  const agentFile = join(directory, 'sabotaged-agent.mjs');
+  await buildSabotaged(sabotage, agentFile);
+  say(bold(`The agent of this run ${sabotage.title}: it must be noticed.`));
+  return { agentFile };
 }
 
 const interrupted = (): Promise<void> =>
@@ -121,7 +153,7 @@ async function main(): Promise<number> {
     for (const { name, title, short } of SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
     return EXIT.ok;
   }
-  const { scenarios, cuts } = chosen(options);
+  const plan = planOf(options);
   const base = await prepare(sayFact);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
@@ -135,9 +167,10 @@ async function main(): Promise<number> {
   let run: LabRun | undefined;
   let succeeded = false;
   try {
-    world = await World.open(directory, base, (line) => table.above(() => sayFact(line)));
+    const tell = (line: string): void => table.above(() => sayFact(line));
+    world = await World.open(directory, { base, say: tell, ...(await sabotaged(options, directory)) });
     run = new LabRun(options, world, table);
-    const report = await Promise.race([run.conduct(scenarios, cuts), stop]);
+    const report = await Promise.race([run.conduct(plan), stop]);
     if (report === undefined) return 130;
     succeeded = report.ok;
     const path = await writeReport(options.jsonFile ?? join(directory, 'report.json'), report);

@@ -1,14 +1,17 @@
 /** What `npm run qemu` takes. */
 import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--seed N] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
   --cuts N          so many power cuts in the middle of an update (5)
+  --losses N        so many disks that lost their cache in the middle of an update (0)
+  --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
   --seed N          which moments they fall on (1)
   --keep            leave the run's folder, with disks and consoles
   --console         print every line that devices say
@@ -22,7 +25,9 @@ export interface QemuOptions {
   readonly list: boolean;
   /** Undefined: as the list has it. */
   readonly cuts: number | undefined;
+  readonly losses: number | undefined;
   readonly seed: number;
+  readonly sabotage: Sabotage | undefined;
   readonly keep: boolean;
   readonly console: boolean;
   readonly jsonFile: string | undefined;
@@ -46,12 +51,20 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     all: values.all,
     list: values.list,
     cuts: values.cuts === undefined ? undefined : wholeNumber('cuts', values.cuts, 0, 10_000),
+    losses: values.losses === undefined ? undefined : wholeNumber('losses', values.losses, 0, 10_000),
+    sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
     seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
     keep: values.keep,
     console: values.console,
     jsonFile: values.json,
     parentDirectory: values.dir,
   };
+}
+
+function sabotageOf(name: string): Sabotage {
+  const found = SABOTAGES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no sabotage is called ${name}; there are ${SABOTAGES.map((one) => one.name).join(', ')}`);
 }
 
 function wholeNumber(name: string, text: string, least: number, most: number): number {
@@ -71,6 +84,8 @@ function parse(args: readonly string[]) {
         all: flag,
         list: flag,
         cuts: { type: 'string' },
+        losses: { type: 'string' },
+        sabotage: { type: 'string' },
         seed: { type: 'string', default: '1' },
         keep: flag,
         console: flag,

@@ -82,16 +82,15 @@ export class ScenarioLab {
     return guest;
   }
 
-  /** Waits until the server says this of the device. */
-  async waitForReason(guest: Guest, reason: string): Promise<void> {
+  /** Waits until the server says this of the device, and, with `detail`, these words in its detail. */
+  async waitForReason(guest: Guest, reason: string, detail = ''): Promise<void> {
+    let said = '';
     const found = await askUntil(REASON_LIMIT_MS, 1000, async () => {
       const { explanation } = await this.world.words.device(guest.id);
-      return explanation.reason === reason ? explanation : undefined;
+      said = `${explanation.reason}, ${explanation.detail}`;
+      return explanation.reason === reason && explanation.detail.includes(detail) ? explanation : undefined;
     });
-    this.check(
-      found !== undefined,
-      `the server says why ${guest.id} is not on it: ${found?.reason ?? `not ${reason}`}, ${found?.detail ?? ''}`,
-    );
+    this.check(found !== undefined, `the server says why ${guest.id} is not on it: ${said}`);
   }
 
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
@@ -101,8 +100,8 @@ export class ScenarioLab {
   }
 
   /** What the slot holds; undefined: nothing that was signed. */
-  versionIn(guest: Guest, slot: 'a' | 'b'): Promise<string | undefined> {
-    return versionInSlot(guest.disk, slot, this.#images);
+  versionIn(disk: string, slot: 'a' | 'b'): Promise<string | undefined> {
+    return versionInSlot(disk, slot, this.#images);
   }
 
   async end(): Promise<void> {

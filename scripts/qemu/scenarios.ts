@@ -1,5 +1,8 @@
 /** What the lab shows, one device and one release at a time. The names are those of `--scenario`. */
+import { BOOT, partitionOf } from '../device-image/layout.ts';
+import { BOOT_LIMIT_MS } from './guest.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
+import { StolenRelease } from './stolen-release.ts';
 import { FACTORY_RELEASE, type ReleaseFault } from './world.ts';
 
 /** U-Boot's attempts of one trial. */
@@ -7,7 +10,11 @@ const ATTEMPTS = 3;
 /** Three boots, each ended by a watchdog of two minutes. */
 const FALL_BACK_LIMIT_MS = 1_200_000;
 const DOWNLOAD_LIMIT_MS = 900_000;
+/** Inside the kernel. */
+const ALTERED_AT_BYTES = 8 * 1024 * 1024;
 const SERVER_AWAY_MS = 20_000;
+/** The agent's log. */
+const REFUSED = /"event":"refused"/;
 const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -133,6 +140,114 @@ const quickCuts: Scenario = {
   },
 };
 
+const altered: Scenario = {
+  name: 'altered',
+  title: 'A card that gives back other bytes than were written is noticed before the trial',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    // The boot image comes first: by then all of it is written.
+    await guest.hears(/rootfs: /, DOWNLOAD_LIMIT_MS);
+    const { startBytes } = partitionOf(BOOT.b);
+    await guest.machine.alterDisk(startBytes + ALTERED_AT_BYTES, 4096);
+    guest.note('4096 bytes of slot b are changed behind its back');
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    await lab.checkSlot(guest, 'b', release.version);
+  },
+};
+
+const stolenKey: Scenario = {
+  name: 'stolen-key',
+  title: "Whoever has the server and one person's key gets no code onto a device",
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    const thief = await StolenRelease.make(lab.world, release);
+    await lab.world.stopServer();
+    await thief.serve();
+    guest.note('a stolen server answers, with a release that one of two people signed');
+    await guest.hears(REFUSED, DOWNLOAD_LIMIT_MS);
+    await thief.stop();
+    lab.check(thief.heard > 0, `the stolen server heard from the device ${thief.heard} times`);
+    await lab.world.startServer();
+    await lab.waitForReason(guest, 'refused', 'metadata-threshold-not-met');
+    await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+    const found = await lab.versionIn(guest.disk, 'b');
+    lab.check(found === undefined, 'slot b was not written');
+    await lab.world.rollOut(release, [guest.id]);
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, 'the same images, signed by two: installed and confirmed');
+  },
+};
+
+const corrupt: Scenario = {
+  name: 'corrupt',
+  title: 'An image that was altered on the server is refused',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    await lab.world.stopServer();
+    await lab.world.alterArtifact(release.rootImage);
+    await lab.world.startServer();
+    await lab.world.rollOut(release, [guest.id]);
+    await guest.hears(REFUSED, DOWNLOAD_LIMIT_MS);
+    await lab.waitForReason(guest, 'refused', 'block-digest-mismatch');
+    await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+  },
+};
+
+const clock: Scenario = {
+  name: 'clock',
+  title: 'A clock that says 1970, and one that says 2038, keep no good release away',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    for (const [year, slot] of [
+      ['1970', 'b'],
+      ['2038', 'a'],
+    ] as const) {
+      await guest.cutPower();
+      await guest.powerOn({ clock: `${year}-01-19T03:00:00` });
+      await guest.boots();
+      const release = await lab.publish('');
+      await lab.world.rollOut(release, [guest.id]);
+      await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+      lab.check(true, `in ${year} it installed and confirmed ${release.version}`);
+      await lab.checkSlot(guest, slot, release.version);
+    }
+  },
+};
+
+const stick: Scenario = {
+  name: 'stick',
+  title: 'A release on a USB stick, installed without a network',
+  short: false,
+  async run(lab) {
+    const guest = await lab.enrolled();
+    const release = await lab.publish('');
+    const image = await lab.world.exportToStick(release);
+    await guest.cutPower();
+    await guest.powerOn({ stick: image, offline: true });
+    await guest.hears(/^lab: a stick is plugged in/, BOOT_LIMIT_MS);
+    const boot = await guest.boots(DOWNLOAD_LIMIT_MS);
+    lab.check(
+      boot.slot === 'b' && boot.trial && boot.version === release.version,
+      `without a network: ${boot.version} on trial in slot ${boot.slot}`,
+    );
+    await guest.hears(/sealing → idle/, DOWNLOAD_LIMIT_MS);
+    lab.check(true, 'its checks passed, and it confirmed');
+    await lab.checkSlot(guest, 'b', release.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, 'back on the network, the server hears of it');
+  },
+};
+
 const fleet: Scenario = {
   name: 'fleet',
   title: 'Three devices in one rollout: one confirms, one loses its power, one has a broken sensor',
@@ -181,6 +296,11 @@ export const SCENARIOS: readonly Scenario[] = [
     false,
   ),
   serverGone,
+  corrupt,
+  altered,
+  stolenKey,
+  clock,
+  stick,
   repeated,
   quickCuts,
   fleet,

@@ -2,8 +2,8 @@
  * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
@@ -12,10 +12,13 @@ import { type Process, ProcessGroup } from '../demo/processes.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
 import { makeRootImage, type SmallBase } from '../device-image/small-image.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
+import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
+import { needProgram } from '../programs.ts';
 
 export const VENDOR = 'acme.example';
 export const HARDWARE_CLASS = 'acme-cam';
 const CHANNEL = 'stable';
+const STICK_KIB = 256 * 1024;
 /** This machine's loopback, as QEMU's user network shows it to a guest. */
 const HOST_FOR_GUESTS = '10.0.2.2';
 
@@ -43,19 +46,28 @@ export interface PublishedRelease extends LabRelease {
 /** What every device leaves the factory with. */
 export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, fault: '' };
 
+export interface WorldParts {
+  readonly base: SmallBase;
+  readonly say: (line: string) => void;
+  /** In every image, in place of the packaged agent's bundle. */
+  readonly agentFile?: string;
+}
+
 export class World {
   readonly directory: string;
   readonly base: SmallBase;
   readonly words: FleetWords;
   readonly #processes = new ProcessGroup();
   readonly #say: (line: string) => void;
+  readonly #agentFile: string | undefined;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
   #sequence = FACTORY_RELEASE.sequence;
   /** The root file system of FACTORY_RELEASE. */
   factoryImage = '';
 
-  private constructor(directory: string, base: SmallBase, say: (line: string) => void) {
+  private constructor(directory: string, { base, say, agentFile }: WorldParts) {
+    this.#agentFile = agentFile;
     this.directory = directory;
     this.base = base;
     this.#say = say;
@@ -63,8 +75,8 @@ export class World {
   }
 
   /** A ceremony, a server that runs, and the release that leaves the factory. `directory` must be empty. */
-  static async open(directory: string, base: SmallBase, say: (line: string) => void): Promise<World> {
-    const world = new World(directory, base, say);
+  static async open(directory: string, parts: WorldParts): Promise<World> {
+    const world = new World(directory, parts);
     const [device = 0, operator = 0, mqtt = 0] = await freePorts(3);
     world.#ports = { device, operator, mqtt };
     for (const name of ['images', 'releases', 'devices', 'claims']) await mkdir(world.path(name), { mode: 0o700 });
@@ -103,6 +115,10 @@ export class World {
     await writeFile(this.path('token'), `${oneTimeToken}\n`, { mode: 0o600 });
     const words = ['login', '--server-data', this.path('server'), '--token-file', this.path('token'), '--name', 'lab'];
     await this.words.holdfast(words, { quiet: true });
+  }
+
+  get devicePort(): number {
+    return this.#ports.device;
   }
 
   async stopServer(): Promise<void> {
@@ -155,6 +171,28 @@ export class World {
     return outFile;
   }
 
+  /** Flips one bit in the server's copy of an image, and takes every packed form of it away. The server must be stopped. */
+  async alterArtifact(image: string): Promise<void> {
+    const bytes = await readFile(image);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const middle = bytes.length >> 1;
+    bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+    await writeFile(this.path('server/artifacts', sha256.slice(0, 2), sha256), bytes);
+    await rm(this.path('server/transport'), { recursive: true, force: true });
+  }
+
+  /** A FAT image of a stick with the release on it; answers its path. */
+  async exportToStick(release: PublishedRelease): Promise<string> {
+    const folder = this.path('stick');
+    await this.words.holdfast(['release', 'export', release.path, '--out', folder], { quiet: true });
+    const image = this.path('devices/stick.img');
+    await rm(image, { force: true });
+    await needProgram('mkfs.fat', ['-n', 'STICK', '-C', image, String(STICK_KIB)], { env: IMAGE_TOOL_ENV });
+    const entries = (await readdir(folder)).map((name) => join(folder, name));
+    await needProgram('mcopy', ['-s', '-i', image, ...entries, '::'], { env: IMAGE_TOOL_ENV });
+    return image;
+  }
+
   async #holdCeremony(): Promise<void> {
     this.#say('a ceremony of three people, a rehearsal');
     await writeFile(this.path('passphrase'), `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
@@ -175,8 +213,8 @@ export class World {
       channel: CHANNEL,
       environment: 'rehearsal',
       board: { kind: 'u-boot', slots: { a: slot('a'), b: slot('b') }, goodSlotFile: '/boot/common/holdfast.good' },
-      // The board has a clock with a battery, which QEMU sets.
-      clock: 'host',
+      // Nobody sets this board's clock: what it says counts for nothing, as on a board without a battery.
+      clock: 'timesyncd',
       dataDirectory: '/data/holdfast',
       factoryRoot: 'root.json',
       factoryInstalled: { sequence: FACTORY_RELEASE.sequence, version: FACTORY_RELEASE.version },
@@ -204,6 +242,9 @@ export class World {
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files['usr/lib/holdfast/agent.mjs'] = this.path('images/crash.mjs');
+    }
+    if (fault !== 'agent-crash' && this.#agentFile !== undefined) {
+      files['usr/lib/holdfast/agent.mjs'] = this.#agentFile;
     }
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
     await makeRootImage({ base: this.base, version, fault, factory, files, outFile });

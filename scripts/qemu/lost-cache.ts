@@ -1,0 +1,85 @@
+/**
+ * A disk that loses its cache with the power: a whole update is recorded, write by write, and afterwards the disk is made
+ * as it would be if the power had gone at some moment, with nothing kept that no flush had made durable, or with some of
+ * it, in any order. Each such disk is booted.
+ */
+import { rm, writeFile } from 'node:fs/promises';
+import { needProgram } from '../programs.ts';
+import { seededRandom } from '../seeded-random.ts';
+import { makeOverlay } from './machine.ts';
+import type { ScenarioLab } from './scenario.ts';
+import { readWriteLog, replay, survivors } from './write-log.ts';
+
+export interface LossOptions {
+  readonly count: number;
+  readonly seed: number;
+}
+
+export interface Loss {
+  readonly number: number;
+  /** Of `writes`, how many had been given to the disk. */
+  readonly given: number;
+  readonly writes: number;
+  /** How many of those that were given are lost. */
+  readonly lost: number;
+  readonly slot: string;
+  readonly version: string;
+  readonly signed: string | undefined;
+}
+
+const UPDATE_LIMIT_MS = 900_000;
+
+export async function loseCacheOften(
+  lab: ScenarioLab,
+  { count, seed }: LossOptions,
+  onLoss: (loss: Loss) => void,
+): Promise<readonly Loss[]> {
+  const { world } = lab;
+  const guest = await lab.enrolled();
+  const release = await lab.publish('');
+  await guest.cutPower();
+  const [before, path] = [world.path('devices/before.raw'), world.path('devices/writes.log')];
+  await needProgram('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', guest.disk, before]);
+  await writeFile(path, '');
+  await world.rollOut(release, [guest.id]);
+  await guest.powerOn({ writeLog: path });
+  await guest.settlesOn(release.version, UPDATE_LIMIT_MS);
+  await guest.shutDown();
+  const log = await readWriteLog(path);
+  lab.check(log.flushes.length > 0, `an update is ${log.writes.length} writes and ${log.flushes.length} flushes`);
+  const random = seededRandom(seed);
+  const losses: Loss[] = [];
+  for (let number = 1; number <= count; number += 1) {
+    // One in each of `count` equal parts between flushes, because what lies between two flushes is what can be lost.
+    const place = ((number - 1 + random()) / count) * log.flushes.length;
+    const [from, to] = [log.flushes[Math.floor(place) - 1] ?? 0, log.flushes[Math.floor(place)] ?? log.writes.length];
+    const given = from + Math.ceil((place % 1) * (to - from));
+    // Every second time nothing is kept, else half.
+    const kept = survivors(log, given, () => number % 2 === 0 && random() < 0.5);
+    const raw = world.path(`devices/lost-${number}.raw`);
+    await replay(log, before, kept, raw);
+    const disk = `${raw}.qcow2`;
+    await makeOverlay(disk, raw, 'raw');
+    await guest.powerOn({ disk });
+    const boot = await guest.boots();
+    const slot = boot.slot === 'a' || boot.slot === 'b' ? boot.slot : undefined;
+    const signed = slot === undefined ? undefined : await lab.versionIn(disk, slot);
+    await guest.cutPower();
+    for (const file of [raw, disk]) await rm(file);
+    const loss = { number, given, writes: log.writes.length, lost: given - kept.length, ...boot, signed };
+    losses.push(loss);
+    onLoss(loss);
+    if (signed !== boot.version) {
+      lab.check(
+        false,
+        `loss ${number} of seed ${seed}, after ${given} writes: slot ${boot.slot} runs ${boot.version} and holds ${signed ?? 'what nobody signed'}`,
+      );
+    }
+  }
+  const good = losses.filter(({ signed, version }) => signed === version);
+  lab.check(
+    good.length === count,
+    `${count} lost caches: ${good.length} booted, from a slot that holds what was signed`,
+  );
+  return losses;
+}

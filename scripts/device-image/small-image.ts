@@ -58,6 +58,8 @@ const APPLETS =
   'sh cat cut date dd df dmesg echo env free grep hexdump hostname id ifconfig init insmod kill ls mkdir mount poweroff ps reboot rm route sed sha256sum sleep sync touch umount uname watchdog'.split(
     ' ',
   );
+/** Where the agent's package has it. */
+export const AGENT_BUNDLE = 'usr/lib/holdfast/agent.mjs';
 const BOOT_BYTES = 48 * 1024 * 1024;
 /** What a slot is written in, and read past the page cache. */
 const PAGE_BYTES = 4096;
@@ -65,6 +67,8 @@ const PAGE_BYTES = 4096;
 export interface SmallBase {
   /** The root file system's files that all releases have. */
   readonly tree: string;
+  /** The packaged agent's bundle: beside the tree, so that an image can have another one. */
+  readonly agentBundle: string;
   /** Kernel and initial RAM disk. */
   readonly bootImage: string;
   readonly packages: readonly ForeignPackage[];
@@ -84,7 +88,13 @@ export async function smallBase({ folder, packages, agentPackage, say }: BaseReq
   const kernelName = await packages.dependencyOf(KERNEL_META, KERNEL_PREFIX);
   const fetched = await packages.fetch([...LIBRARIES, kernelName]);
   const made = join(folder, await digestOf(fetched, agentPackage));
-  const base = { tree: join(made, 'tree'), bootImage: join(made, 'boot.img'), packages: fetched, kernel: kernelName };
+  const base = {
+    tree: join(made, 'tree'),
+    agentBundle: join(made, 'agent.mjs'),
+    bootImage: join(made, 'boot.img'),
+    packages: fetched,
+    kernel: kernelName,
+  };
   if (existsSync(made)) return base;
   say('making the small device: kernel, initial RAM disk, root file system');
   const fresh = `${made}.new`;
@@ -95,6 +105,7 @@ export async function smallBase({ folder, packages, agentPackage, say }: BaseReq
     await needProgram('dpkg-deb', ['--extract', path, name === kernelName ? kernelTree : join(fresh, 'tree')]);
   }
   await needProgram('dpkg-deb', ['--extract', agentPackage, join(fresh, 'tree')]);
+  await rename(join(fresh, 'tree', AGENT_BUNDLE), join(fresh, 'agent.mjs'));
   await finishTree(join(fresh, 'tree'));
   await makeBoot(fresh, kernelTree);
   await rm(kernelTree, { recursive: true });
@@ -207,7 +218,7 @@ export interface RootRequest {
   readonly fault: string;
   /** agent.json, root.json, server-ca.pem: into /etc/holdfast. */
   readonly factory: readonly string[];
-  /** Other files of this release, by their path in the image. */
+  /** Other files of this release, by their path in the image; none that the tree has. */
   readonly files?: Readonly<Record<string, string>>;
   readonly outFile: string;
 }
@@ -225,6 +236,7 @@ export async function makeRootImage(request: RootRequest): Promise<void> {
   const placed: Record<string, string> = {
     'etc/version': join(work, 'version'),
     'etc/fault': join(work, 'fault'),
+    [AGENT_BUNDLE]: base.agentBundle,
     ...Object.fromEntries(factory.map((path) => [`etc/holdfast/${path.slice(path.lastIndexOf('/') + 1)}`, path])),
     ...files,
   };

@@ -48,7 +48,7 @@ async function deviceOf({ id, timeline, serialFile }: GuestReport): Promise<stri
   const rows = timeline.map(
     ({ atMs, what }) => `<tr><td class="n">${(atMs / 1000).toFixed(1)} s</td><td>${htmlOf(what)}</td></tr>`,
   );
-  const said = (await readFile(serialFile, 'latin1').catch(() => '')).split(/\r*\n/).slice(-CONSOLE_LINES);
+  const said = (await readFile(serialFile, 'utf8').catch(() => '')).split(/\r*\n/).slice(-CONSOLE_LINES);
   return `<details><summary>${htmlOf(id)}: timeline, ${timeline.length} entries</summary><table><tbody>${rows.join('')}</tbody></table></details>
 <details><summary>${htmlOf(id)}: the console's last ${said.length} lines</summary><pre>${htmlOf(said.map(plainLine).join('\n'))}</pre></details>`;
 }

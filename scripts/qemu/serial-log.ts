@@ -27,7 +27,7 @@ export class SerialLog {
   constructor(source: Readable, path: string, onLine: (line: SerialLine) => void) {
     this.#onLine = onLine;
     this.#file = createWriteStream(path, { flags: 'a' });
-    source.setEncoding('latin1');
+    source.setEncoding('utf8');
     source.on('data', (text: string) => this.#take(text));
     source.once('close', () => this.#end());
   }
@@ -73,7 +73,7 @@ export class SerialLog {
   }
 
   #take(text: string): void {
-    this.#file.write(text, 'latin1');
+    this.#file.write(text);
     const parts = (this.#rest + text).split(/\r*\n/);
     this.#rest = (parts.pop() ?? '').slice(-LINE_CHARACTERS_AT_MOST);
     const atMs = Math.round(this.sinceStartMs);

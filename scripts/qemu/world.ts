@@ -10,7 +10,7 @@ import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
 import { type Process, ProcessGroup } from '../demo/processes.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
-import { makeRootImage, type SmallBase } from '../device-image/small-image.ts';
+import { AGENT_BUNDLE, makeRootImage, type SmallBase } from '../device-image/small-image.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
@@ -241,10 +241,10 @@ export class World {
     const files: Record<string, string> = {};
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
-      files['usr/lib/holdfast/agent.mjs'] = this.path('images/crash.mjs');
+      files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     }
     if (fault !== 'agent-crash' && this.#agentFile !== undefined) {
-      files['usr/lib/holdfast/agent.mjs'] = this.#agentFile;
+      files[AGENT_BUNDLE] = this.#agentFile;
     }
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
     await makeRootImage({ base: this.base, version, fault, factory, files, outFile });

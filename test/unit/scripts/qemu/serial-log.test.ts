@@ -49,6 +49,6 @@ describe('a serial console', () => {
     await log.waitFor(/two/, 1000);
     source.destroy();
     await log.waitFor(/never/, 1000);
-    await expect.poll(() => readFile(file, 'latin1')).toBe('one\r\ntwo\r\n');
+    await expect.poll(() => readFile(file, 'utf8')).toBe('one\r\ntwo\r\n');
   });
 });

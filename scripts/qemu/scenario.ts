@@ -93,6 +93,15 @@ export class ScenarioLab {
     this.check(found !== undefined, `the server says why ${guest.id} is not on it: ${said}`);
   }
 
+  /** Waits until the device has reported something that matches. */
+  async waitForReport(guest: Guest, pattern: RegExp): Promise<void> {
+    const found = await askUntil(REASON_LIMIT_MS, 1000, async () => {
+      const { history } = await this.world.words.device(guest.id);
+      return history.find(({ text }) => pattern.test(text));
+    });
+    this.check(found !== undefined, `the server heard from ${guest.id}: ${found?.text ?? `nothing like ${pattern}`}`);
+  }
+
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
     const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;

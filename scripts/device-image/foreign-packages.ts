@@ -2,12 +2,11 @@
  * Debian packages of the device's architecture, fetched and verified by apt with lists, cache and configuration of its
  * own: this machine's package lists and architectures stay as they are, and no root rights are needed.
  *
- * What was fetched once is used from then on, so that an image can be made again without a network; `refresh` asks the
- * mirror what is new.
+ * What was fetched once is used from then on, so that an image can be made again without a network.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { needProgram } from '../programs.ts';
@@ -15,7 +14,8 @@ import { needProgram } from '../programs.ts';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** What the lab is tested with; the kernel and its modules come from here, whatever Debian this machine has. */
 const SUITE = 'bookworm';
-const MIRROR = process.env.HOLDFAST_DEBIAN_MIRROR ?? 'http://deb.debian.org';
+/** Debian's own archive, which anybody can read, unless a nearer copy of it is named. */
+const ARCHIVE = process.env.HOLDFAST_DEBIAN_ARCHIVE ?? 'http://deb.debian.org';
 
 export interface ForeignPackage {
   readonly name: string;
@@ -69,19 +69,13 @@ export class ForeignPackages {
       throw new Fault({
         code: 'package-unknown',
         what: `${metapackage} depends on nothing that begins with ${prefix}`,
-        where: `${MIRROR}, ${SUITE}, ${this.#architecture}`,
+        where: `${ARCHIVE}, ${SUITE}, ${this.#architecture}`,
         cure: 'Look at `apt-cache depends` for its new name.',
         exitStatus: EXIT.environment,
       });
     }
     await writeFile(note, `${name}\n`);
     return name;
-  }
-
-  /** Forgets what was fetched: the next fetch takes what the mirror has by then. */
-  async refresh(): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true });
-    this.#updated = false;
   }
 
   async #missing(folder: string, names: readonly string[]): Promise<string[]> {
@@ -117,7 +111,7 @@ export class ForeignPackages {
       });
     }
     const from = (path: string, suite: string): string =>
-      `deb [signed-by=${KEYRING}] ${MIRROR}/${path} ${suite} main\n`;
+      `deb [signed-by=${KEYRING}] ${ARCHIVE}/${path} ${suite} main\n`;
     await writeFile(join(this.#folder, 'state/status'), '');
     await writeFile(
       join(this.#folder, 'etc/sources.list'),

@@ -4,7 +4,8 @@
  * signed.
  */
 import { seededRandom } from '../seeded-random.ts';
-import type { ScenarioLab } from './scenario.ts';
+import type { Guest } from './guest.ts';
+import type { JudgedBoot, ScenarioLab } from './scenario.ts';
 import { FACTORY_RELEASE } from './world.ts';
 
 export interface CutOptions {
@@ -14,21 +15,15 @@ export interface CutOptions {
   readonly settleEvery: number;
 }
 
-export interface Cut {
+export interface Cut extends JudgedBoot {
   readonly number: number;
   /** After the device went on from the saved state. */
   readonly atMs: number;
   /** The last thing that its agent or bootloader had said. */
   readonly during: string;
-  readonly slot: string;
-  readonly version: string;
-  /** Of the slot that it booted, as this machine reads it from the disk. */
-  readonly signed: string | undefined;
-  readonly settled: boolean | undefined;
 }
 
 const SAVED = 'ready';
-const UPDATE_LIMIT_MS = 900_000;
 
 export async function cutPowerOften(
   lab: ScenarioLab,
@@ -39,7 +34,7 @@ export async function cutPowerOften(
   const release = await lab.publish('');
   await lab.world.rollOut(release, [guest.id]);
   await guest.machine.save(SAVED);
-  const lastMs = await measure(lab, release.version);
+  const lastMs = await measure(lab, guest, release.version);
   const random = seededRandom(options.seed);
   const cuts: Cut[] = [];
   for (let number = 1; number <= options.count; number += 1) {
@@ -50,37 +45,24 @@ export async function cutPowerOften(
     const during = lastWords(guest.machine.serial.tail(40));
     await guest.cutPower();
     await guest.powerOn();
-    const boot = await guest.boots();
-    const slot = boot.slot === 'a' || boot.slot === 'b' ? boot.slot : undefined;
-    const signed = slot === undefined ? undefined : await lab.versionIn(guest.disk, slot);
-    const watched = number % options.settleEvery === 0;
-    if (watched) await guest.settlesOn(release.version, UPDATE_LIMIT_MS);
+    const boot = await lab.bootsSigned(guest);
+    if (number % options.settleEvery === 0) await guest.settlesOn(release.version);
     await guest.cutPower();
-    const cut = { number, atMs, during, ...boot, signed, settled: watched ? true : undefined };
+    const cut = { number, atMs, during, ...boot };
     cuts.push(cut);
     onCut(cut);
-    if (signed !== boot.version)
-      lab.check(
-        false,
-        `cut ${number} at ${atMs} ms: slot ${boot.slot} runs ${boot.version} and holds ${signed ?? 'what nobody signed'}`,
-      );
+    lab.checkSigned(cut, `cut ${number} at ${atMs} ms`);
   }
-  const good = cuts.filter(({ signed, version }) => signed === version);
-  lab.check(
-    good.length === cuts.length,
-    `${cuts.length} cuts: ${good.length} booted, from a slot that holds what was signed`,
-  );
+  lab.checkAllSigned(cuts, 'cuts');
   const again = cuts.filter(({ version }) => version === FACTORY_RELEASE.version).length;
   lab.check(true, `${again} booted ${FACTORY_RELEASE.version} again, ${cuts.length - again} booted ${release.version}`);
   return cuts;
 }
 
 /** One update without a cut: how long it takes from the saved state until the release is confirmed. */
-async function measure(lab: ScenarioLab, version: string): Promise<number> {
-  const [guest] = lab.guests;
-  if (guest === undefined) throw new Error('there is no device');
+async function measure(lab: ScenarioLab, guest: Guest, version: string): Promise<number> {
   const startedMs = performance.now();
-  await guest.settlesOn(version, UPDATE_LIMIT_MS);
+  await guest.settlesOn(version);
   const tookMs = performance.now() - startedMs;
   lab.check(true, `an update without a cut takes ${Math.round(tookMs / 1000)} s here`);
   await guest.cutPower();

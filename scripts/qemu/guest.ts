@@ -2,7 +2,7 @@
  * One device of a run: its disk, the machine that it runs in now, and what it has said on its console since it was
  * made. Power may be cut and given again; the timeline goes on.
  */
-
+import { askUntil } from '../demo/patience.ts';
 import { Machine, type MachineRequest, makeOverlay } from './machine.ts';
 import type { SerialLine } from './serial-log.ts';
 import type { DeviceOptions, World } from './world.ts';
@@ -127,17 +127,14 @@ export class Guest {
 
   /** Waits until the server has heard from the device that it is idle with this version. Throws with what it said last. */
   async settlesOn(version: string, limitMs = UPDATE_LIMIT_MS): Promise<void> {
-    const untilMs = performance.now() + limitMs;
     let said = 'nothing';
-    while (performance.now() < untilMs) {
+    const settled = await askUntil(limitMs, 1000, async () => {
       const { device, explanation } = await this.#world.words.device(this.id);
       said = `${device.installed?.version ?? 'no version'}, ${device.state ?? 'no state'}, ${explanation.reason}`;
-      if (device.enrolment === 'enrolled' && device.installed?.version === version && device.state === 'idle') {
-        this.note(`the server says: ${version}, idle`);
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
+      const there = device.enrolment === 'enrolled' && device.installed?.version === version;
+      return there && device.state === 'idle' ? true : undefined;
+    });
+    if (settled === true) return this.note(`the server says: ${version}, idle`);
     throw new Error(
       `${this.id} did not come to rest on ${version} within ${limitMs / 1000} s; the server says: ${said}`,
     );

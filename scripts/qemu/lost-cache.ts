@@ -7,7 +7,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { needProgram } from '../programs.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { makeOverlay } from './machine.ts';
-import type { ScenarioLab } from './scenario.ts';
+import type { JudgedBoot, ScenarioLab } from './scenario.ts';
 import { readWriteLog, replay, survivors } from './write-log.ts';
 
 export interface LossOptions {
@@ -15,19 +15,14 @@ export interface LossOptions {
   readonly seed: number;
 }
 
-export interface Loss {
+export interface Loss extends JudgedBoot {
   readonly number: number;
   /** Of `writes`, how many had been given to the disk. */
   readonly given: number;
   readonly writes: number;
   /** How many of those that were given are lost. */
   readonly lost: number;
-  readonly slot: string;
-  readonly version: string;
-  readonly signed: string | undefined;
 }
-
-const UPDATE_LIMIT_MS = 900_000;
 
 export async function loseCacheOften(
   lab: ScenarioLab,
@@ -43,7 +38,7 @@ export async function loseCacheOften(
   await writeFile(path, '');
   await world.rollOut(release, [guest.id]);
   await guest.powerOn({ writeLog: path });
-  await guest.settlesOn(release.version, UPDATE_LIMIT_MS);
+  await guest.settlesOn(release.version);
   await guest.shutDown();
   const log = await readWriteLog(path);
   lab.check(log.flushes.length > 0, `an update is ${log.writes.length} writes and ${log.flushes.length} flushes`);
@@ -61,25 +56,14 @@ export async function loseCacheOften(
     const disk = `${raw}.qcow2`;
     await makeOverlay(disk, raw, 'raw');
     await guest.powerOn({ disk });
-    const boot = await guest.boots();
-    const slot = boot.slot === 'a' || boot.slot === 'b' ? boot.slot : undefined;
-    const signed = slot === undefined ? undefined : await lab.versionIn(disk, slot);
+    const boot = await lab.bootsSigned(guest, disk);
     await guest.cutPower();
     for (const file of [raw, disk]) await rm(file);
-    const loss = { number, given, writes: log.writes.length, lost: given - kept.length, ...boot, signed };
+    const loss = { number, given, writes: log.writes.length, lost: given - kept.length, ...boot };
     losses.push(loss);
     onLoss(loss);
-    if (signed !== boot.version) {
-      lab.check(
-        false,
-        `loss ${number} of seed ${seed}, after ${given} writes: slot ${boot.slot} runs ${boot.version} and holds ${signed ?? 'what nobody signed'}`,
-      );
-    }
+    lab.checkSigned(loss, `loss ${number} of seed ${seed}, after ${given} writes`);
   }
-  const good = losses.filter(({ signed, version }) => signed === version);
-  lab.check(
-    good.length === count,
-    `${count} lost caches: ${good.length} booted, from a slot that holds what was signed`,
-  );
+  lab.checkAllSigned(losses, 'lost caches');
   return losses;
 }

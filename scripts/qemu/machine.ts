@@ -17,7 +17,7 @@ import { needProgram } from '../programs.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
 
-export const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
+const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
 const EMULATOR = 'qemu-system-aarch64';
 const MEMORY_MB = 512;
 
@@ -78,52 +78,27 @@ export class Machine {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  get pid(): number | undefined {
-    return this.#child.pid;
-  }
-
   /** What QEMU itself said on its standard error. */
   get complaints(): string {
     return this.#complaints.trim();
   }
 
   /** Keeps memory and disk under a name, in the disk's file. */
-  async save(name: string): Promise<void> {
-    const qmp = await this.#qmp();
-    try {
-      await qmp.monitor(`savevm ${name}`);
-    } finally {
-      qmp.close();
-    }
-  }
-
-  /** A reset as by a button: memory is lost, the disk keeps what it was given. */
-  async reset(): Promise<void> {
-    const qmp = await this.#qmp();
-    try {
-      await qmp.command('system_reset');
-    } finally {
-      qmp.close();
-    }
+  save(name: string): Promise<void> {
+    return this.#tell((qmp) => qmp.monitor(`savevm ${name}`));
   }
 
   /** Changes bytes of the disk behind the board's back, as a bad card does. */
   async alterDisk(offsetBytes: number, sizeBytes: number): Promise<void> {
-    const qmp = await this.#qmp();
-    try {
-      const words = { 'command-line': `qemu-io disk "write -P 0xa5 ${offsetBytes} ${sizeBytes}"` };
-      await qmp.command('human-monitor-command', words);
-    } finally {
-      qmp.close();
-    }
+    const line = `qemu-io disk "write -P 0xa5 ${offsetBytes} ${sizeBytes}"`;
+    // Not `monitor`: it says how fast it wrote.
+    await this.#tell((qmp) => qmp.command('human-monitor-command', { 'command-line': line }));
   }
 
   /** QEMU ends by itself: what it had not written to its own files yet, it writes. */
   async quit(): Promise<void> {
-    const qmp = await this.#qmp();
-    await qmp.command('quit');
+    await this.#tell((qmp) => qmp.command('quit'));
     await this.#ended;
-    qmp.close();
     await rm(this.#socket, { force: true });
   }
 
@@ -134,8 +109,13 @@ export class Machine {
     await rm(this.#socket, { force: true });
   }
 
-  async #qmp(): Promise<Qmp> {
-    return Qmp.connect(this.#socket);
+  async #tell<T>(work: (qmp: Qmp) => Promise<T>): Promise<T> {
+    const qmp = await Qmp.connect(this.#socket);
+    try {
+      return await work(qmp);
+    } finally {
+      qmp.close();
+    }
   }
 }
 
@@ -151,16 +131,8 @@ function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest
     ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
     ...(from === undefined ? [] : ['-loadvm', from]),
-    ...(stick === undefined
-      ? []
-      : [
-          '-drive',
-          `file=${stick},if=none,id=stick,format=raw`,
-          '-device',
-          'qemu-xhci',
-          '-device',
-          'usb-storage,drive=stick',
-        ]),
+    ...(stick === undefined ? [] : ['-drive', `file=${stick},if=none,id=stick,format=raw`, '-device', 'qemu-xhci']),
+    ...(stick === undefined ? [] : ['-device', 'usb-storage,drive=stick']),
   ];
 }
 

@@ -3,7 +3,7 @@
 import { askUntil } from '../demo/patience.ts';
 import type { SignedImages } from './booted-digest.ts';
 import { versionInSlot } from './booted-digest.ts';
-import { Guest, type GuestWatcher } from './guest.ts';
+import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
 import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
 
 export interface Scenario {
@@ -20,6 +20,11 @@ const REASON_LIMIT_MS = 600_000;
 export interface Finding {
   readonly holds: boolean;
   readonly text: string;
+}
+
+/** A boot, and which release's images lie in the slot that it is of; undefined: nobody's. */
+export interface JudgedBoot extends BootSeen {
+  readonly signed: string | undefined;
 }
 
 export interface LabWatcher extends GuestWatcher {
@@ -106,6 +111,27 @@ export class ScenarioLab {
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
     const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;
     this.check(found === version, `slot ${slot} holds ${found ?? 'what nobody signed'}, looked at from outside`);
+  }
+
+  /** The next boot of this disk, and which signed images the slot holds that came up: judged from outside. */
+  async bootsSigned(guest: Guest, disk = guest.disk): Promise<JudgedBoot> {
+    const boot = await guest.boots();
+    const known = boot.slot === 'a' || boot.slot === 'b';
+    return { ...boot, signed: known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined };
+  }
+
+  /** Says at once which boot was of something that nobody signed: a later one may end the campaign. */
+  checkSigned({ slot, version, signed }: JudgedBoot, name: string): void {
+    if (signed === version) return;
+    this.check(false, `${name}: slot ${slot} runs ${version} and holds ${signed ?? 'what nobody signed'}`);
+  }
+
+  checkAllSigned(boots: readonly JudgedBoot[], what: string): void {
+    const good = boots.filter(({ signed, version }) => signed === version).length;
+    this.check(
+      good === boots.length,
+      `${boots.length} ${what}: ${good} booted, from a slot that holds what was signed`,
+    );
   }
 
   /** What the slot holds; undefined: nothing that was signed. */

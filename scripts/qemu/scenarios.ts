@@ -1,6 +1,6 @@
 /** What the lab shows, one device and one release at a time. The names are those of `--scenario`. */
 import { BOOT, partitionOf } from '../device-image/layout.ts';
-import { BOOT_LIMIT_MS } from './guest.ts';
+import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
 import { StolenRelease } from './stolen-release.ts';
 import { FACTORY_RELEASE, type ReleaseFault } from './world.ts';
@@ -65,14 +65,12 @@ function fallsBack(name: string, title: string, fault: ReleaseFault, attempts: n
           `attempt ${attempt}: ${boot.version} comes up, on trial`,
         );
       }
-      await fellBack(lab);
+      await fellBack(lab, guest);
     },
   };
 }
 
-async function fellBack(lab: ScenarioLab): Promise<void> {
-  const [guest] = lab.guests;
-  if (guest === undefined) throw new Error('there is no device');
+async function fellBack(lab: ScenarioLab, guest: Guest): Promise<void> {
   await guest.hears(/^holdfast: slot a$/, FALL_BACK_LIMIT_MS);
   const boot = await guest.boots();
   lab.check(
@@ -136,7 +134,7 @@ const quickCuts: Scenario = {
       await guest.cutPower();
       await guest.powerOn();
     }
-    await fellBack(lab);
+    await fellBack(lab, guest);
   },
 };
 

@@ -10,6 +10,7 @@ import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
 import { type Process, ProcessGroup } from '../demo/processes.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
+import { BOOT, ROOT } from '../device-image/layout.ts';
 import { AGENT_BUNDLE, makeRootImage, type SmallBase } from '../device-image/small-image.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
@@ -204,8 +205,7 @@ export class World {
   /** What lies in /etc/holdfast of every release. */
   async #writeFactoryFiles(): Promise<void> {
     const { device, mqtt } = this.#ports;
-    const slot = (letter: 'a' | 'b') =>
-      letter === 'a' ? { boot: '/dev/vda2', rootfs: '/dev/vda5' } : { boot: '/dev/vda3', rootfs: '/dev/vda6' };
+    const slot = (letter: 'a' | 'b') => ({ boot: `/dev/vda${BOOT[letter]}`, rootfs: `/dev/vda${ROOT[letter]}` });
     const config = {
       format: 'holdfast-agent-1',
       vendor: VENDOR,
@@ -242,10 +242,7 @@ export class World {
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
-    }
-    if (fault !== 'agent-crash' && this.#agentFile !== undefined) {
-      files[AGENT_BUNDLE] = this.#agentFile;
-    }
+    } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
     await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
     return outFile;

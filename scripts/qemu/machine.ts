@@ -13,13 +13,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EXIT, Fault } from '../../platform/fault.ts';
+import { boardWords, EMULATOR } from '../device-image/board.ts';
 import { needProgram } from '../programs.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
 
 const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
-const EMULATOR = 'qemu-system-aarch64';
-const MEMORY_MB = 512;
 
 export interface MachineRequest {
   readonly name: string;
@@ -121,8 +120,7 @@ export class Machine {
 
 function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest, socket: string): string[] {
   return [
-    ...['-machine', 'virt', '-cpu', 'cortex-a72', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(MEMORY_MB)],
-    ...['-nodefaults', '-display', 'none', '-bios', FIRMWARE],
+    ...[...boardWords(), '-bios', FIRMWARE],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],
     ...diskWords(disk, writeLog),

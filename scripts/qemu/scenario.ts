@@ -44,9 +44,7 @@ export class ScenarioLab {
     this.world = world;
     this.#prefix = name;
     this.#watcher = watcher;
-    this.#images = [
-      { version: FACTORY_RELEASE.version, bootImage: world.base.bootImage, rootImage: world.factoryImage },
-    ];
+    this.#images = [{ version: FACTORY_RELEASE.version, ...world.factoryImages }];
   }
 
   /** A fact that must hold. */
@@ -62,7 +60,7 @@ export class ScenarioLab {
 
   async publish(fault: ReleaseFault): Promise<PublishedRelease> {
     const release = await this.world.publish(fault);
-    this.#images.push({ ...release, bootImage: this.world.base.bootImage });
+    this.#images.push(release);
     return release;
   }
 

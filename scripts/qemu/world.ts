@@ -39,9 +39,14 @@ export interface LabRelease {
   readonly fault: ReleaseFault;
 }
 
-export interface PublishedRelease extends LabRelease {
-  readonly path: string;
+/** The images of one release, as its slot holds them. */
+export interface ReleaseImages {
+  readonly bootImage: string;
   readonly rootImage: string;
+}
+
+export interface PublishedRelease extends LabRelease, ReleaseImages {
+  readonly path: string;
 }
 
 /** What every device leaves the factory with. */
@@ -64,8 +69,8 @@ export class World {
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
   #sequence = FACTORY_RELEASE.sequence;
-  /** The root file system of FACTORY_RELEASE. */
-  factoryImage = '';
+  /** Those of FACTORY_RELEASE. */
+  factoryImages: ReleaseImages = { bootImage: '', rootImage: '' };
 
   private constructor(directory: string, { base, say, agentFile }: WorldParts) {
     this.#agentFile = agentFile;
@@ -85,7 +90,7 @@ export class World {
       await world.#holdCeremony();
       await world.startServer();
       await world.#writeFactoryFiles();
-      world.factoryImage = await world.#makeImage(FACTORY_RELEASE);
+      world.factoryImages = await world.#makeImages(FACTORY_RELEASE);
       return world;
     } catch (error) {
       await world.close();
@@ -131,10 +136,10 @@ export class World {
     this.#sequence += 1;
     const release = { version: `${this.#sequence}.0.0`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
-    const rootImage = await this.#makeImage(release);
+    const { bootImage, rootImage } = await this.#makeImages(release);
     const folder = this.path('releases', release.version);
     const names = ['--vendor', VENDOR, '--class', HARDWARE_CLASS, '--channel', CHANNEL, '--version', release.version];
-    const images = ['--image', `boot=${this.base.bootImage}`, '--image', `rootfs=${rootImage}`];
+    const images = ['--image', `boot=${bootImage}`, '--image', `rootfs=${rootImage}`];
     const holdfast = (words: readonly string[]): Promise<unknown> => this.words.holdfast(words, { quiet: true });
     const sequence = ['--sequence', String(release.sequence)];
     await holdfast(['release', 'build', ...names, ...sequence, ...images, '--server', '--out', folder]);
@@ -146,7 +151,7 @@ export class World {
       v.object({ releasePath: v.string() }),
       await holdfast(['release', 'publish', folder]),
     );
-    return { ...release, path: releasePath, rootImage };
+    return { ...release, path: releasePath, bootImage, rootImage };
   }
 
   /** Gives a release to devices, all at once; answers the rollout's id. */
@@ -164,8 +169,7 @@ export class World {
     const outFile = this.path('devices', `${deviceId}.raw`);
     await makeDeviceDisk({
       outFile,
-      bootImage: this.base.bootImage,
-      rootImage: this.factoryImage,
+      ...this.factoryImages,
       claim: claimPath(this.path('claims'), deviceId),
       data: brokenSensor ? { '/factory/sensor-broken': '' } : {},
     });
@@ -236,7 +240,7 @@ export class World {
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
   }
 
-  async #makeImage({ version, fault }: LabRelease): Promise<string> {
+  async #makeImages({ version, fault }: LabRelease): Promise<ReleaseImages> {
     const outFile = this.path('images', `${version}.squashfs`);
     const files: Record<string, string> = {};
     if (fault === 'agent-crash') {
@@ -245,6 +249,6 @@ export class World {
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
     await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
-    return outFile;
+    return { bootImage: this.base.bootImage, rootImage: outFile };
   }
 }

@@ -81,6 +81,9 @@ missing_for_qemu() {
   has depmod && has modprobe || printf ' kmod'
   has cpio || printf ' cpio'
   has sfdisk || printf ' fdisk'
+  has veritysetup || printf ' cryptsetup-bin'
+  has dtc || printf ' device-tree-compiler'
+  has openssl || printf ' openssl'
   [ -f /usr/share/keyrings/debian-archive-keyring.gpg ] || printf ' debian-archive-keyring'
 }
 

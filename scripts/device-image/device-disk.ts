@@ -57,13 +57,23 @@ async function canaryOf({ rootImage, claim }: DeviceDiskRequest): Promise<string
   return hash.digest('hex').slice(0, 16);
 }
 
-/** The shipped boot script behind what makes an environment for it, as one boot.scr; and the slot marked good. */
-async function makeCommon(outFile: string, work: string): Promise<void> {
-  const [script, compiled] = [join(work, 'boot.cmd'), join(work, 'boot.scr')];
-  const parts = [join(SOURCES, 'environment.cmd'), BOOT_SCRIPT];
-  await writeFile(script, (await Promise.all(parts.map((path) => readFile(path, 'utf8')))).join('\n'));
-  const words = ['-A', 'arm64', '-O', 'linux', '-T', 'script', '-C', 'none', '-n', 'holdfast', '-d', script, compiled];
+/**
+ * The shipped boot script behind what makes an environment for it, as one boot.scr. `boardParts`: names in small/ of what
+ * stands between the two.
+ */
+export async function makeBootScript(outFile: string, boardParts: readonly string[] = []): Promise<void> {
+  const text = `${outFile}.cmd`;
+  const parts = [...['environment.cmd', ...boardParts].map((name) => join(SOURCES, name)), BOOT_SCRIPT];
+  await writeFile(text, (await Promise.all(parts.map((path) => readFile(path, 'utf8')))).join('\n'));
+  const words = ['-A', 'arm64', '-O', 'linux', '-T', 'script', '-C', 'none', '-n', 'holdfast', '-d', text, outFile];
   await needProgram('mkimage', words, { env: IMAGE_TOOL_ENV });
+  await rm(text);
+}
+
+/** U-Boot's script, and the slot marked good. */
+async function makeCommon(outFile: string, work: string): Promise<void> {
+  const compiled = join(work, 'boot.scr');
+  await makeBootScript(compiled);
   const files = [
     { name: 'boot.scr', bytes: await readFile(compiled) },
     { name: 'holdfast.good', bytes: new TextEncoder().encode('holdfast_good=a\n') },

@@ -14,7 +14,7 @@ import { type SmallBase, smallBase } from './small-image.ts';
 const PLACE = join(PROJECT_DIRECTORY, 'build/device-image');
 const MAINTAINER = 'Holdfast lab <lab@localhost>';
 
-export async function prepare(say: (line: string) => void): Promise<SmallBase> {
+export async function prepare(say: (line: string) => void, { verified = false } = {}): Promise<SmallBase> {
   await needProgram('sh', ['scripts/setup.sh', '--images', '--qemu', '--build'], {
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
@@ -24,5 +24,6 @@ export async function prepare(say: (line: string) => void): Promise<SmallBase> {
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;
   const { path: agentPackage } = await buildPackage(PROJECT_DIRECTORY, materials, wanted, PLACE);
   const packages = new ForeignPackages(join(PLACE, 'debian'), 'arm64', say);
-  return smallBase({ folder: join(PLACE, 'small'), packages, agentPackage, say });
+  const folder = join(PLACE, verified ? 'small-verified' : 'small');
+  return smallBase({ folder, packages, agentPackage, verified, say });
 }

@@ -24,6 +24,7 @@ import { IMAGE_TIME_UNIX_S, IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { makeFatImage } from '../images/fat-image.ts';
 import { needProgram } from '../programs.ts';
 import type { ForeignPackage, ForeignPackages } from './foreign-packages.ts';
+import { addVerityTools, VERITY_MODULES, VERITY_TOOLS } from './verity-tools.ts';
 
 const SOURCES = join(import.meta.dirname, 'small');
 const KERNEL_META = 'linux-image-arm64';
@@ -69,8 +70,11 @@ export interface SmallBase {
   readonly tree: string;
   /** The packaged agent's bundle: beside the tree, so that an image can have another one. */
   readonly agentBundle: string;
-  /** Kernel and initial RAM disk. */
+  /** Kernel and initial RAM disk, as U-Boot's boot script takes them when nothing is verified. */
   readonly bootImage: string;
+  /** The same two by themselves. */
+  readonly kernelFile: string;
+  readonly ramDisk: string;
   readonly packages: readonly ForeignPackage[];
   readonly kernel: string;
 }
@@ -81,18 +85,23 @@ export interface BaseRequest {
   readonly packages: ForeignPackages;
   /** The agent's .deb for arm64, with Node. */
   readonly agentPackage: string;
+  /** With an initial RAM disk that verifies the root file system (verified-boot.ts). */
+  readonly verified: boolean;
   readonly say: (line: string) => void;
 }
 
-export async function smallBase({ folder, packages, agentPackage, say }: BaseRequest): Promise<SmallBase> {
+export async function smallBase({ folder, packages, agentPackage, verified, say }: BaseRequest): Promise<SmallBase> {
   const kernelName = await packages.dependencyOf(KERNEL_META, KERNEL_PREFIX);
   const fetched = await packages.fetch([...LIBRARIES, kernelName]);
-  const made = join(folder, await digestOf(fetched, agentPackage));
+  const tools = verified ? await packages.fetch(VERITY_TOOLS) : [];
+  const made = join(folder, await digestOf([...fetched, ...tools], agentPackage));
   const base = {
     tree: join(made, 'tree'),
     agentBundle: join(made, 'agent.mjs'),
     bootImage: join(made, 'boot.img'),
-    packages: fetched,
+    kernelFile: join(made, 'Image'),
+    ramDisk: join(made, 'initrd.img'),
+    packages: [...fetched, ...tools],
     kernel: kernelName,
   };
   if (existsSync(made)) return base;
@@ -107,7 +116,7 @@ export async function smallBase({ folder, packages, agentPackage, say }: BaseReq
   await needProgram('dpkg-deb', ['--extract', agentPackage, join(fresh, 'tree')]);
   await rename(join(fresh, 'tree', AGENT_BUNDLE), join(fresh, 'agent.mjs'));
   await finishTree(join(fresh, 'tree'));
-  await makeBoot(fresh, kernelTree);
+  await makeBoot(fresh, kernelTree, tools);
   await rm(kernelTree, { recursive: true });
   await rename(fresh, made);
   return base;
@@ -159,7 +168,8 @@ async function finishTree(tree: string): Promise<void> {
   await writeFile(join(tree, 'etc/u-boot-initial-env'), 'bootcmd=run distro_bootcmd\n');
 }
 
-async function makeBoot(folder: string, kernelTree: string): Promise<void> {
+/** `tools`: what an initial RAM disk needs besides that verifies its root file system; empty for one that does not. */
+async function makeBoot(folder: string, kernelTree: string, tools: readonly ForeignPackage[]): Promise<void> {
   const [version = ''] = await readdir(join(kernelTree, 'lib/modules'));
   const initrd = join(folder, 'initrd');
   await mkdir(join(initrd, 'lib/modules'), { recursive: true });
@@ -169,7 +179,9 @@ async function makeBoot(folder: string, kernelTree: string): Promise<void> {
   await chmod(join(initrd, 'init'), 0o755);
   await needProgram('depmod', ['--basedir', kernelTree, version], { env: IMAGE_TOOL_ENV });
   const order: string[] = [];
-  for (const path of await modulePaths(kernelTree, version)) {
+  if (tools.length > 0) await addVerityTools(initrd, join(folder, 'tree'), tools);
+  const modules = tools.length > 0 ? [...MODULES, ...VERITY_MODULES] : MODULES;
+  for (const path of await modulePaths(kernelTree, version, modules)) {
     const name = path.slice(path.lastIndexOf('/') + 1);
     order.push(name);
     await copyFile(path, join(initrd, 'lib/modules', name));
@@ -177,20 +189,20 @@ async function makeBoot(folder: string, kernelTree: string): Promise<void> {
   await writeFile(join(initrd, 'lib/modules/order'), `${order.join('\n')}\n`);
   const archive = join(folder, 'initrd.img');
   await packRamDisk(initrd, archive);
+  await copyFile(join(kernelTree, 'boot', `vmlinuz-${version}`), join(folder, 'Image'));
   const files = [
-    { name: 'Image', bytes: await readFile(join(kernelTree, 'boot', `vmlinuz-${version}`)) },
+    { name: 'Image', bytes: await readFile(join(folder, 'Image')) },
     { name: 'initrd.img', bytes: await readFile(archive) },
   ];
   const workDirectory = join(folder, 'fat');
   await makeFatImage({ outFile: join(folder, 'boot.img'), sizeBytes: BOOT_BYTES, files, workDirectory });
   await rm(initrd, { recursive: true });
-  await rm(archive);
 }
 
 /** Every module and what it depends on, each once, in the order in which they can be loaded. */
-async function modulePaths(kernelTree: string, version: string): Promise<string[]> {
+async function modulePaths(kernelTree: string, version: string, modules: readonly string[]): Promise<string[]> {
   const paths = new Set<string>();
-  for (const name of MODULES) {
+  for (const name of modules) {
     const words = ['--dirname', kernelTree, '--set-version', version, '--show-depends', name];
     const { stdout } = await needProgram('modprobe', words, { env: IMAGE_TOOL_ENV });
     for (const line of stdout.split('\n')) {
@@ -201,7 +213,7 @@ async function modulePaths(kernelTree: string, version: string): Promise<string[
   return [...paths];
 }
 
-async function packRamDisk(tree: string, outFile: string): Promise<void> {
+export async function packRamDisk(tree: string, outFile: string): Promise<void> {
   const paths = (await readdir(tree, { recursive: true })).sort();
   const at = `@${IMAGE_TIME_UNIX_S}`;
   await needProgram('touch', ['--no-dereference', '--date', at, '.', ...paths], { cwd: tree });

@@ -82,6 +82,7 @@ export class Guest {
       disk: this.disk,
       serialFile: this.serialFile,
       onLine,
+      firmware: this.#world.firmware,
       ...more,
     });
   }

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { boardWords, EMULATOR } from '../device-image/board.ts';
+import type { BoardFirmware } from '../device-image/verified-boot.ts';
 import { needProgram } from '../programs.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
@@ -35,6 +36,8 @@ export interface MachineRequest {
   readonly stick?: string;
   /** Everything that is given to the disk is recorded here (write-log.ts); the file must exist. */
   readonly writeLog?: string;
+  /** What a verified boot starts from; else U-Boot has the emulator's device tree and an empty flash. */
+  readonly firmware?: BoardFirmware | undefined;
   /** No network card at all. */
   readonly offline?: boolean;
 }
@@ -118,9 +121,10 @@ export class Machine {
   }
 }
 
-function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest, socket: string): string[] {
+function wordsOf({ disk, from, clock, stick, offline, writeLog, firmware }: MachineRequest, socket: string): string[] {
   return [
     ...[...boardWords(), '-bios', FIRMWARE],
+    ...(firmware === undefined ? [] : firmwareWords(firmware)),
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],
     ...diskWords(disk, writeLog),
@@ -132,6 +136,10 @@ function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest
     ...(stick === undefined ? [] : ['-drive', `file=${stick},if=none,id=stick,format=raw`, '-device', 'qemu-xhci']),
     ...(stick === undefined ? [] : ['-device', 'usb-storage,drive=stick']),
   ];
+}
+
+function firmwareWords({ deviceTree, flash }: BoardFirmware): string[] {
+  return ['-dtb', deviceTree, '-drive', `file=${flash},if=pflash,unit=1,format=raw,readonly=on`];
 }
 
 function diskWords(disk: string, writeLog: string | undefined): string[] {

@@ -20,9 +20,12 @@ import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
 import { type Scenario, ScenarioLab } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
+import { VERITY_SCENARIOS } from './verity-scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
+/** Those of a verified boot are run only with it. */
+const ALL_SCENARIOS: readonly Scenario[] = [...SCENARIOS, ...VERITY_SCENARIOS];
 
 interface Plan {
   readonly scenarios: readonly Scenario[];
@@ -32,19 +35,21 @@ interface Plan {
 
 function planOf(options: QemuOptions): Plan {
   const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
-  const unknown = named.find((name) => SCENARIOS.every((one) => one.name !== name));
+  const unknown = named.find((name) => ALL_SCENARIOS.every((one) => one.name !== name));
   if (unknown !== undefined) {
-    throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+    throw usageFault(`no scenario is called ${unknown}; there are ${ALL_SCENARIOS.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all } = options;
-  const scenarios = SCENARIOS.filter(({ name }) => named.includes(name));
+  const { sabotage, cuts, losses, all, verity } = options;
+  const possible = verity ? ALL_SCENARIOS : SCENARIOS;
+  const scenarios = possible.filter(({ name }) => named.includes(name));
+  if (scenarios.length < named.length) throw usageFault(`${named.join(', ')}: scenarios named verity- need --verity`);
   if (sabotage !== undefined) {
     return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
   if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
-  const wanted = SCENARIOS.filter(({ short }) => short || all);
+  const wanted = possible.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
@@ -150,11 +155,11 @@ async function main(): Promise<number> {
   const options = readQemuOptions(process.argv.slice(2));
   if (options === undefined) return EXIT.ok;
   if (options.list) {
-    for (const { name, title, short } of SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
+    for (const { name, title, short } of ALL_SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(sayFact);
+  const base = await prepare(sayFact, { verified: options.verity });
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
@@ -168,7 +173,12 @@ async function main(): Promise<number> {
   let succeeded = false;
   try {
     const tell = (line: string): void => table.above(() => sayFact(line));
-    world = await World.open(directory, { base, say: tell, ...(await sabotaged(options, directory)) });
+    world = await World.open(directory, {
+      base,
+      verified: options.verity,
+      say: tell,
+      ...(await sabotaged(options, directory)),
+    });
     run = new LabRun(options, world, table);
     const report = await Promise.race([run.conduct(plan), stop]);
     if (report === undefined) return 130;

@@ -11,7 +11,9 @@ import { freePorts } from '../demo/free-ports.ts';
 import { type Process, ProcessGroup } from '../demo/processes.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
 import { BOOT, ROOT } from '../device-image/layout.ts';
+import { makeBootloaderKey } from '../device-image/signed-fit.ts';
 import { AGENT_BUNDLE, makeRootImage, type SmallBase } from '../device-image/small-image.ts';
+import { type BoardFirmware, makeBoardFirmware, makeVerifiedImages } from '../device-image/verified-boot.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
@@ -55,6 +57,8 @@ export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, faul
 export interface WorldParts {
   readonly base: SmallBase;
   readonly say: (line: string) => void;
+  /** Each slot is verified when it boots; `base` must have been made so. */
+  readonly verified: boolean;
   /** In every image, in place of the packaged agent's bundle. */
   readonly agentFile?: string;
 }
@@ -62,6 +66,7 @@ export interface WorldParts {
 export class World {
   readonly directory: string;
   readonly base: SmallBase;
+  readonly verified: boolean;
   readonly words: FleetWords;
   readonly #processes = new ProcessGroup();
   readonly #say: (line: string) => void;
@@ -69,10 +74,13 @@ export class World {
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
   #sequence = FACTORY_RELEASE.sequence;
+  /** What every board is given beside its disk, when slots are verified. */
+  firmware: BoardFirmware | undefined;
   /** Those of FACTORY_RELEASE. */
   factoryImages: ReleaseImages = { bootImage: '', rootImage: '' };
 
-  private constructor(directory: string, { base, say, agentFile }: WorldParts) {
+  private constructor(directory: string, { base, say, agentFile, verified }: WorldParts) {
+    this.verified = verified;
     this.#agentFile = agentFile;
     this.directory = directory;
     this.base = base;
@@ -90,6 +98,7 @@ export class World {
       await world.#holdCeremony();
       await world.startServer();
       await world.#writeFactoryFiles();
+      if (parts.verified) await world.#makeBootloader();
       world.factoryImages = await world.#makeImages(FACTORY_RELEASE);
       return world;
     } catch (error) {
@@ -206,6 +215,13 @@ export class World {
     await this.words.holdfast([...words, ...secret], { quiet: true });
   }
 
+  /** A key of the maker's for its bootloaders, and the board's firmware that demands it. */
+  async #makeBootloader(): Promise<void> {
+    this.#say('a key for the bootloader, and firmware that demands it');
+    await makeBootloaderKey(this.path('bootloader'));
+    this.firmware = await makeBoardFirmware(this.path('bootloader'), this.base, this.path('bootloader'));
+  }
+
   /** What lies in /etc/holdfast of every release. */
   async #writeFactoryFiles(): Promise<void> {
     const { device, mqtt } = this.#ports;
@@ -249,6 +265,10 @@ export class World {
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
     await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
-    return { bootImage: this.base.bootImage, rootImage: outFile };
+    if (!this.verified) return { bootImage: this.base.bootImage, rootImage: outFile };
+    const bootImage = this.path('images', `${version}.boot`);
+    const keyFolder = this.path('bootloader');
+    await makeVerifiedImages(this.base, { rootImage: outFile, bootImage, keyFolder });
+    return { bootImage, rootImage: outFile };
   }
 }

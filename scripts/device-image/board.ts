@@ -1,5 +1,9 @@
-/** The board that images are made for: QEMU's, with what its device tree depends on. Its disk and its network are not among it. */
+/**
+ * The board that images are made for: QEMU's, with what its device tree depends on: with firmware it has other devices than
+ * without. Its disk and its network are not among it.
+ */
 export const EMULATOR = 'qemu-system-aarch64';
+const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
 const MACHINE = 'virt';
 const REST = [
   '-cpu',
@@ -13,6 +17,8 @@ const REST = [
   '-nodefaults',
   '-display',
   'none',
+  '-bios',
+  FIRMWARE,
 ];
 
 /** QEMU's options; `more`: further properties of the machine. */

@@ -2,10 +2,10 @@
  * `npm run image`: a bootable disk for 64-bit Arm, with U-Boot's script, two slots, a data partition and the agent in its
  * own Debian package. The same inputs give the same bytes. See docs/QEMU.md.
  *
- *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+ *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--verity KEYS] [--json]
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { access, copyFile, mkdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,14 +13,18 @@ import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { makeDeviceDisk } from './device-disk.ts';
 import { prepare } from './prepare.ts';
-import { makeRootImage } from './small-image.ts';
+import { makeBootloaderKey } from './signed-fit.ts';
+import { makeRootImage, type SmallBase } from './small-image.ts';
+import { type BoardFirmware, makeBoardFirmware, makeVerifiedImages } from './verified-boot.ts';
 
-const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--verity KEYS] [--json]
   --factory FOLDER      agent.json, root.json and server-ca.pem, for /etc/holdfast
   --claim FILE          this device's claim (holdfast devices claims), for its data partition
   --out DISK            the disk to make: raw, GPT
   --version TEXT        what the image says it is (1.0.0)
   --slot-images FOLDER  also put boot.img and rootfs.img there: what holdfast release build takes
+  --verity KEYS         verified at each boot; KEYS holds the bootloader's key (made when it is not there), and gets the
+                        board's device tree and flash that demand it
   --json                print one JSON document`;
 const FACTORY_FILES = ['agent.json', 'root.json', 'server-ca.pem'];
 
@@ -39,6 +43,7 @@ function readOptions() {
         out: text,
         version: { type: 'string', default: '1.0.0' },
         'slot-images': text,
+        verity: text,
         json: flag,
         debug: flag,
         help: flag,
@@ -64,8 +69,19 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** Makes the boot image, and the firmware of a board that boots no other maker's. */
+async function verified(
+  base: SmallBase,
+  keyFolder: string,
+  images: { readonly rootImage: string; readonly bootImage: string },
+): Promise<BoardFirmware> {
+  if (!existsSync(keyFolder)) await makeBootloaderKey(keyFolder);
+  await makeVerifiedImages(base, { ...images, keyFolder });
+  return makeBoardFirmware(keyFolder, base, keyFolder);
+}
+
 async function main(): Promise<void> {
-  const { factory, claim, out, version, json, help, 'slot-images': slotImages } = readOptions();
+  const { factory, claim, out, version, json, help, verity, 'slot-images': slotImages } = readOptions();
   if (help) {
     process.stdout.write(`${USAGE}\n`);
     return;
@@ -78,22 +94,26 @@ async function main(): Promise<void> {
   await demandFile(claim, 'there is no claim file');
   // Modes of folders in the image follow it.
   process.umask(0o022);
-  const base = await prepare((line) => process.stderr.write(`  ${line}\n`));
+  const base = await prepare((line) => process.stderr.write(`  ${line}\n`), { verified: verity !== undefined });
   const folder = resolve(slotImages ?? `${out}.slot`);
   await mkdir(folder, { recursive: true });
   await mkdir(dirname(resolve(out)), { recursive: true });
   const rootImage = join(folder, 'rootfs.img');
   await makeRootImage({ base, version, fault: '', factory: files, outFile: rootImage });
   const bootImage = join(folder, 'boot.img');
-  await copyFile(base.bootImage, bootImage);
+  const firmware = verity === undefined ? undefined : await verified(base, resolve(verity), { rootImage, bootImage });
+  if (firmware === undefined) await copyFile(base.bootImage, bootImage);
   await makeDeviceDisk({ outFile: resolve(out), bootImage, rootImage, claim });
   const sha256 = await digestOf(out);
-  const said = { ok: true, disk: resolve(out), sha256, version, slotImages: folder, kernel: base.kernel };
+  const said = { ok: true, disk: resolve(out), sha256, version, slotImages: folder, kernel: base.kernel, firmware };
   if (json) process.stdout.write(`${JSON.stringify(said)}\n`);
   else {
     process.stdout.write(
       `${said.disk}: ${version}, ${base.kernel}\n  sha256 ${sha256}\n  the images of its slot: ${folder}\n`,
     );
+    if (firmware !== undefined) {
+      process.stdout.write(`  for the board: -dtb ${firmware.deviceTree}, read-only flash ${firmware.flash}\n`);
+    }
     process.stdout.write(
       'Next: npm run qemu, or write it to a disk whose board has an environment as docs/QEMU.md says.\n',
     );

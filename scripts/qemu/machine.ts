@@ -19,8 +19,6 @@ import { needProgram } from '../programs.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
 
-const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
-
 export interface MachineRequest {
   readonly name: string;
   /** A qcow2 file (makeOverlay); written. */
@@ -123,7 +121,7 @@ export class Machine {
 
 function wordsOf({ disk, from, clock, stick, offline, writeLog, firmware }: MachineRequest, socket: string): string[] {
   return [
-    ...[...boardWords(), '-bios', FIRMWARE],
+    ...boardWords(),
     ...(firmware === undefined ? [] : firmwareWords(firmware)),
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],

@@ -3,7 +3,7 @@
 #
 # The stored environment lies on the disk and is verified by nobody. Two of its values are used in commands and on the kernel's command line,
 # so they are made anew of the letters that they may have: a slot's name, hexadecimal digits.
-# setexpr knows no ranges in brackets.
+# setexpr knows no ranges in brackets, and fails where nothing is to be taken away: so a full stop is.
 
 if env exists BOOT_ORDER; then
   setenv hfe_order
@@ -17,7 +17,7 @@ if env exists BOOT_ORDER; then
   setenv BOOT_ORDER "${hfe_order}"
 fi
 setenv hfe_canary
-if setexpr hfe_canary gsub "[^0123456789abcdef]" "" "${holdfast_canary}"; then setenv holdfast_canary "${hfe_canary}"; else setenv holdfast_canary; fi
+if setexpr hfe_canary gsub "[^0123456789abcdef]" "" "${holdfast_canary}."; then setenv holdfast_canary "${hfe_canary}"; else setenv holdfast_canary; fi
 
 setenv hfe_fit 0x48000000
 setenv holdfast_load 'load ${devtype} ${devnum}:${holdfast_part} ${hfe_fit} kernel.itb'

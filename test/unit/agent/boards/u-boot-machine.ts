@@ -5,7 +5,7 @@
  */
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -60,10 +60,12 @@ export class UBootMachine {
     execFileSync('mcopy', ['-n', '-o', '-i', disk, '::uboot.env', environment]);
   }
 
-  /** At the prompt, with the stand-ins set. */
-  static async start(disk?: string): Promise<UBootMachine> {
-    const script = join(mkdtempSync(join(tmpdir(), 'holdfast-u-boot-')), 'boot.scr');
-    execFileSync('mkimage', ['-A', 'arm64', '-O', 'linux', '-T', 'script', '-C', 'none', '-d', SCRIPT, script]);
+  /** At the prompt, with the stand-ins set. `before`: what a board puts before the boot script. */
+  static async start(disk?: string, before = ''): Promise<UBootMachine> {
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-u-boot-'));
+    const [text, script] = [join(folder, 'boot.cmd'), join(folder, 'boot.scr')];
+    writeFileSync(text, before + readFileSync(SCRIPT, 'utf8'));
+    execFileSync('mkimage', ['-A', 'arm64', '-O', 'linux', '-T', 'script', '-C', 'none', '-d', text, script]);
     const words = ['-M', 'virt', '-cpu', 'cortex-a53', '-m', '128', '-nographic', '-net', 'none', '-bios', FIRMWARE];
     words.push('-device', `loader,file=${script},addr=${SCRIPT_ADDRESS},force-raw=on`);
     if (disk !== undefined) {

@@ -18,11 +18,13 @@ import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
 import { writePage } from './page.ts';
 import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
-import { type Scenario, ScenarioLab } from './scenario.ts';
+import { type JudgedBoot, type Scenario, ScenarioLab } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
+/** So many devices of a campaign are watched to the end of their update; the others only until they boot. */
+const SETTLED_CUTS = 10;
 
 interface Plan {
   readonly scenarios: readonly Scenario[];
@@ -62,24 +64,26 @@ class LabRun {
   }
 
   async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
-    const { seed } = this.#options;
+    const { seed, devices, phase } = this.#options;
     const startedMs = performance.now();
     for (const scenario of scenarios) {
-      await this.#one(scenario.name, scenario.title, (lab) => scenario.run(lab));
+      await this.#one(scenario.name, scenario.title, async (lab) => {
+        await scenario.run(lab);
+        return [];
+      });
     }
     if (cuts > 0) {
       await this.#one('cuts', `${cuts} power cuts in the middle of an update, seed ${seed}`, async (lab) => {
-        const settleEvery = Math.max(1, Math.floor(cuts / 5));
-        await cutPowerOften(lab, { count: cuts, seed, settleEvery }, (cut) => {
-          this.#table.above(() => sayFact(describe(cut, cuts)));
-        });
+        const settleEvery = Math.max(1, Math.floor(cuts / SETTLED_CUTS));
+        const wanted = { count: cuts, seed, settleEvery, devices, ...(phase === undefined ? {} : { phase }) };
+        return cutPowerOften(lab, wanted, (cut) => this.#table.above(() => sayFact(describe(cut, cuts))));
       });
     }
     if (losses > 0) {
       await this.#one('losses', `${losses} disks that lost their cache during an update, seed ${seed}`, async (lab) => {
-        await loseCacheOften(lab, { count: losses, seed }, (loss) => {
-          this.#table.above(() => sayFact(describeLoss(loss, losses)));
-        });
+        return loseCacheOften(lab, { count: losses, seed }, (loss) =>
+          this.#table.above(() => sayFact(describeLoss(loss, losses))),
+        );
       });
     }
     const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
@@ -90,13 +94,14 @@ class LabRun {
     await this.#current?.end();
   }
 
-  async #one(name: string, title: string, work: (lab: ScenarioLab) => Promise<void>): Promise<void> {
+  async #one(name: string, title: string, work: (lab: ScenarioLab) => Promise<readonly JudgedBoot[]>): Promise<void> {
     say(`\n${bold(`${name}: ${title}`)}`);
     const startedMs = performance.now();
     const lab = new ScenarioLab(this.#world, name, this.#table);
     this.#current = lab;
+    let boots: readonly JudgedBoot[] = [];
     try {
-      await work(lab);
+      boots = await work(lab);
     } catch (error) {
       lab.check(false, errorText(error));
     } finally {
@@ -109,13 +114,14 @@ class LabRun {
       ok: lab.ok,
       seconds: secondsSince(startedMs),
       findings: lab.findings,
+      boots,
       guests: lab.guests.map(({ id, timeline, serialFile }) => ({ id, timeline, serialFile })),
     });
   }
 }
 
-function describe({ number, atMs, during, version, slot }: Cut, count: number): string {
-  return `cut ${number} of ${count} after ${(atMs / 1000).toFixed(1)} s (${during}): boots ${version} from slot ${slot}`;
+function describe({ number, afterMs, phase, version, slot }: Cut, count: number): string {
+  return `cut ${number} of ${count} after ${(afterMs / 1000).toFixed(1)} s, in ${phase}: boots ${version} from slot ${slot}`;
 }
 
 function describeLoss({ number, given, writes, lost, version, slot }: Loss, count: number): string {

@@ -1,8 +1,7 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
-import type { SignedImages } from './booted-digest.ts';
-import { versionInSlot } from './booted-digest.ts';
+import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
 import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
 
@@ -39,6 +38,7 @@ export class ScenarioLab {
   readonly #prefix: string;
   readonly #watcher: LabWatcher;
   readonly #images: SignedImages[];
+  readonly #slots = new SlotReader();
 
   constructor(world: World, name: string, watcher: LabWatcher) {
     this.world = world;
@@ -109,7 +109,7 @@ export class ScenarioLab {
 
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
-    const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;
+    const found = slot === 'a' || slot === 'b' ? await this.versionIn(guest.disk, slot) : undefined;
     this.check(found === version, `slot ${slot} holds ${found ?? 'what nobody signed'}, looked at from outside`);
   }
 
@@ -136,7 +136,7 @@ export class ScenarioLab {
 
   /** What the slot holds; undefined: nothing that was signed. */
   versionIn(disk: string, slot: 'a' | 'b'): Promise<string | undefined> {
-    return versionInSlot(disk, slot, this.#images);
+    return this.#slots.versionIn(disk, slot, this.#images);
   }
 
   async end(): Promise<void> {

@@ -15,6 +15,7 @@ const ALTERED_AT_BYTES = 8 * 1024 * 1024;
 const SERVER_AWAY_MS = 20_000;
 /** The agent's log. */
 const REFUSED = /"event":"refused"/;
+const NO_ROOM = /no-space|ENOSPC|no room|disk-full/;
 const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -249,6 +250,32 @@ const stick: Scenario = {
   },
 };
 
+const fullDisk: Scenario = {
+  name: 'full-disk',
+  title: 'A data partition without room: the device goes on running, says so, and updates when it has room again',
+  short: false,
+  async run(lab) {
+    const guest = await lab.newGuest({ fills: true });
+    await guest.powerOn();
+    await guest.settlesOn(FACTORY_RELEASE.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    const [left = ''] = await guest.hears(/^lab: the data partition is full.*/, BOOT_LIMIT_MS);
+    lab.check(true, left);
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    await guest.hears(NO_ROOM, DOWNLOAD_LIMIT_MS);
+    lab.check(true, 'the agent says that there is no room');
+    await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    const boot = await guest.boots();
+    lab.check(boot.slot === 'a' && !boot.trial, `after a power cut it boots slot ${boot.slot} again`);
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, `with room: installed and confirmed ${release.version}`);
+  },
+};
+
 const fleet: Scenario = {
   name: 'fleet',
   title: 'Three devices in one rollout: one confirms, one loses its power, one has a broken sensor',
@@ -304,5 +331,6 @@ export const SCENARIOS: readonly Scenario[] = [
   stick,
   repeated,
   quickCuts,
+  fullDisk,
   fleet,
 ];

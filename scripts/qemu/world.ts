@@ -31,6 +31,8 @@ export type ReleaseFault = '' | 'panic' | 'hang' | 'mute' | 'unhealthy' | 'check
 export interface DeviceOptions {
   /** Releases that look at the sensor (`checked`) fail on this device. */
   readonly brokenSensor?: boolean;
+  /** Its data partition is full at its second start, and emptied at its third. */
+  readonly fills?: boolean;
 }
 
 export interface LabRelease {
@@ -159,7 +161,7 @@ export class World {
   }
 
   /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
-  async makeDevice(deviceId: string, { brokenSensor = false }: DeviceOptions): Promise<string> {
+  async makeDevice(deviceId: string, { brokenSensor = false, fills = false }: DeviceOptions): Promise<string> {
     await this.words.claims(HARDWARE_CLASS, [deviceId], this.path('claims'), { quiet: true });
     const outFile = this.path('devices', `${deviceId}.raw`);
     await makeDeviceDisk({
@@ -167,7 +169,10 @@ export class World {
       bootImage: this.base.bootImage,
       rootImage: this.factoryImage,
       claim: claimPath(this.path('claims'), deviceId),
-      data: brokenSensor ? { '/factory/sensor-broken': '' } : {},
+      data: {
+        ...(brokenSensor ? { '/factory/sensor-broken': '' } : {}),
+        ...(fills ? { '/factory/fills': '' } : {}),
+      },
     });
     return outFile;
   }

@@ -4,7 +4,6 @@
  * was signed.
  */
 import { errorText } from '../../platform/fault.ts';
-import { seededRandom } from '../seeded-random.ts';
 import { CUT_PHASES, type CutPhase, phaseNamed, phaseReached, phasesFor, SETTLED } from './cut-phases.ts';
 import type { Guest } from './guest.ts';
 import type { JudgedBoot, ScenarioLab } from './scenario.ts';
@@ -48,10 +47,9 @@ export async function cutPowerOften(
   { count, seed, phase, devices, settleEvery }: CutOptions,
   onCut: (cut: Cut) => void,
 ): Promise<readonly Cut[]> {
-  const random = seededRandom(seed);
   const plan = phasesFor(count, phase).map((planned, index) => {
     const number = index + 1;
-    return { number, phase: planned, share: random(), settles: number % settleEvery === 0 };
+    return { number, phase: planned, share: lab.random(), settles: number % settleEvery === 0 };
   });
   const guests: Guest[] = [];
   for (let number = 1; number <= Math.min(devices, count); number += 1) guests.push(await lab.enrolled());

@@ -97,7 +97,7 @@ class LabRun {
   async #one(name: string, title: string, work: (lab: ScenarioLab) => Promise<readonly JudgedBoot[]>): Promise<void> {
     say(`\n${bold(`${name}: ${title}`)}`);
     const startedMs = performance.now();
-    const lab = new ScenarioLab(this.#world, name, this.#table);
+    const lab = new ScenarioLab(this.#world, { name, seed: this.#options.seed, watcher: this.#table });
     this.#current = lab;
     let boots: readonly JudgedBoot[] = [];
     try {

@@ -1,6 +1,7 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
 import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
@@ -15,6 +16,13 @@ export interface Scenario {
 
 /** A boot, and a poll after it. */
 const REASON_LIMIT_MS = 600_000;
+
+export interface LabRequest {
+  /** Of its devices' names. */
+  readonly name: string;
+  readonly seed: number;
+  readonly watcher: LabWatcher;
+}
 
 export interface Finding {
   readonly holds: boolean;
@@ -35,13 +43,16 @@ export class ScenarioLab {
   readonly world: World;
   readonly guests: Guest[] = [];
   readonly findings: Finding[] = [];
+  /** In [0, 1), the same for the same seed. */
+  readonly random: () => number;
   readonly #prefix: string;
   readonly #watcher: LabWatcher;
   readonly #images: SignedImages[];
   readonly #slots = new SlotReader();
 
-  constructor(world: World, name: string, watcher: LabWatcher) {
+  constructor(world: World, { name, seed, watcher }: LabRequest) {
     this.world = world;
+    this.random = seededRandom(seed);
     this.#prefix = name;
     this.#watcher = watcher;
     this.#images = [

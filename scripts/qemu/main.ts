@@ -20,6 +20,7 @@ import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
 import { type JudgedBoot, type Scenario, ScenarioLab } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
+import { stayWith } from './stay.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
@@ -88,6 +89,13 @@ class LabRun {
     }
     const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
     return { ok, seconds: secondsSince(startedMs), kernel: this.#world.base.kernel, scenarios: this.#reports };
+  }
+
+  async stay(stop: Promise<void>): Promise<void> {
+    const { seed, devices } = this.#options;
+    const lab = new ScenarioLab(this.#world, { name: 'board', seed, watcher: this.#table });
+    this.#current = lab;
+    await Promise.race([stayWith(lab, devices, stop), stop]);
   }
 
   async end(): Promise<void> {
@@ -176,6 +184,11 @@ async function main(): Promise<number> {
     const tell = (line: string): void => table.above(() => sayFact(line));
     world = await World.open(directory, { base, say: tell, ...(await sabotaged(options, directory)) });
     run = new LabRun(options, world, table);
+    if (options.stay) {
+      await run.stay(stop);
+      succeeded = true;
+      return EXIT.ok;
+    }
     const report = await Promise.race([run.conduct(plan), stop]);
     if (report === undefined) return 130;
     succeeded = report.ok;

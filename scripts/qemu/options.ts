@@ -4,15 +4,16 @@ import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
+  --stay            devices (--devices N) that run until Ctrl-C, and two releases, to try things with
   --cuts N          so many power cuts in the middle of an update (5)
   --phase NAME      all of them in this phase of it: ${CUT_PHASES.map(({ name }) => name).join(', ')}
-  --devices N       devices that share them, at the same time (1)
+  --devices N       devices that share them, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
   --seed N          which moments they fall on (1)
@@ -26,6 +27,7 @@ export interface QemuOptions {
   readonly scenarios: readonly string[];
   readonly all: boolean;
   readonly list: boolean;
+  readonly stay: boolean;
   /** Undefined: as the list has it. */
   readonly cuts: number | undefined;
   readonly losses: number | undefined;
@@ -57,6 +59,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     scenarios: values.scenario,
     all: values.all,
     list: values.list,
+    stay: values.stay,
     cuts: values.cuts === undefined ? undefined : wholeNumber('cuts', values.cuts, 0, 10_000),
     losses: values.losses === undefined ? undefined : wholeNumber('losses', values.losses, 0, 10_000),
     phase: values.phase === undefined ? undefined : phaseOf(values.phase),
@@ -98,6 +101,7 @@ function parse(args: readonly string[]) {
         scenario: { type: 'string', multiple: true, default: [] },
         all: flag,
         list: flag,
+        stay: flag,
         cuts: { type: 'string' },
         losses: { type: 'string' },
         phase: { type: 'string' },

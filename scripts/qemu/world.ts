@@ -124,6 +124,11 @@ export class World {
     return this.#ports.device;
   }
 
+  /** The dashboard. */
+  get pageUrl(): string {
+    return `https://localhost:${this.#ports.operator}/`;
+  }
+
   async stopServer(): Promise<void> {
     await this.#server?.stop();
   }

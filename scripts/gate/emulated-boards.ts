@@ -7,7 +7,9 @@ import { ROOT, runNode } from './run-program.ts';
 import { resultOfProgram, type StepResult } from './step.ts';
 
 const Report = v.object({
-  scenarios: v.array(v.object({ name: v.string(), findings: v.array(v.object({ holds: v.boolean(), text: v.string() })) })),
+  scenarios: v.array(
+    v.object({ name: v.string(), findings: v.array(v.object({ holds: v.boolean(), text: v.string() })) }),
+  ),
 });
 
 export async function prepareBoards(): Promise<StepResult> {
@@ -24,9 +26,11 @@ export async function runBoards(options: readonly string[], progress: (line: str
     });
     const written = await readFile(json, 'utf8').catch(() => undefined);
     if (written === undefined) return resultOfProgram(run);
-    const findings = v.parse(Report, JSON.parse(written)).scenarios.flatMap((scenario) =>
-      scenario.findings.map(({ holds, text }) => ({ holds, text: `${scenario.name}: ${text}` })),
-    );
+    const findings = v
+      .parse(Report, JSON.parse(written))
+      .scenarios.flatMap((scenario) =>
+        scenario.findings.map(({ holds, text }) => ({ holds, text: `${scenario.name}: ${text}` })),
+      );
     const broken = findings.filter(({ holds }) => !holds);
     // Its verdict counts too: a run that looked at nothing is not a good one.
     const failed = broken.length > 0 ? broken.length : Number(run.status !== 0);

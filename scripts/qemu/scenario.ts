@@ -11,7 +11,7 @@ export interface Scenario {
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
-  run(lab: ScenarioLab): Promise<void>;
+  readonly run: (lab: ScenarioLab) => Promise<void>;
 }
 
 /** A boot, and a poll after it. */

@@ -26,13 +26,17 @@ export interface LabRunParts {
   /** The phase that every cut falls into; undefined: all phases. */
   readonly phase: string | undefined;
   readonly table: LiveTable;
+  /** All devices are verified when they boot, not only those of scenarios that demand it. */
+  readonly verity: boolean;
   /** A world in this folder of the run's; empty: the run's folder itself. */
-  readonly openWorld: (folder: string) => Promise<World>;
+  readonly openWorld: (folder: string, verified: boolean) => Promise<World>;
 }
 
 export class LabRun {
   readonly #parts: LabRunParts;
   readonly #worlds: World[] = [];
+  /** Those of verified devices, when not all are. */
+  readonly #verifiedWorlds: World[] = [];
   readonly #reports: ScenarioReport[] = [];
   readonly #labs: ScenarioLab[] = [];
 
@@ -42,18 +46,19 @@ export class LabRun {
 
   static async open(parts: LabRunParts): Promise<LabRun> {
     const run = new LabRun(parts);
-    run.#worlds.push(await parts.openWorld(''));
+    run.#worlds.push(await parts.openWorld('', parts.verity));
     return run;
   }
 
   async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
     const { seed } = this.#parts;
     const startedMs = performance.now();
-    for (const { name, title, run } of scenarios) {
-      await this.#one(name, title, 1, async ([lab]) => {
+    for (const { name, title, run, verified = false } of scenarios) {
+      const work = async ([lab]: readonly [ScenarioLab, ...ScenarioLab[]]): Promise<readonly JudgedBoot[]> => {
         await run(lab);
         return [];
-      });
+      };
+      await this.#one(name, title, 1, work, verified);
     }
     if (cuts > 0) await this.#cut(cuts);
     if (losses > 0) {
@@ -74,7 +79,7 @@ export class LabRun {
 
   async end(): Promise<void> {
     for (const lab of this.#labs.splice(0)) await lab.end();
-    for (const world of this.#worlds.splice(0)) await world.close();
+    for (const world of [...this.#worlds.splice(0), ...this.#verifiedWorlds.splice(0)]) await world.close();
   }
 
   /** A server knows one time: each device that goes back in it has a server of its own. */
@@ -93,10 +98,11 @@ export class LabRun {
     title: string,
     worlds: number,
     work: (labs: readonly [ScenarioLab, ...ScenarioLab[]]) => Promise<readonly JudgedBoot[]>,
+    verified = false,
   ): Promise<void> {
     say(`\n${bold(`${name}: ${title}`)}`);
     const startedMs = performance.now();
-    const labs = await this.#openLabs(name, worlds);
+    const labs = await this.#openLabs(name, worlds, verified);
     let boots: readonly JudgedBoot[] = [];
     try {
       boots = await work(labs);
@@ -119,10 +125,15 @@ export class LabRun {
     });
   }
 
-  async #openLabs(name: string, count: number): Promise<[ScenarioLab, ...ScenarioLab[]]> {
-    const { seed, table, openWorld } = this.#parts;
-    while (this.#worlds.length < count) this.#worlds.push(await openWorld(`world-${this.#worlds.length + 1}`));
-    const labs = this.#worlds.slice(0, count).map((world, index) => {
+  async #openLabs(name: string, count: number, verified = false): Promise<[ScenarioLab, ...ScenarioLab[]]> {
+    const { seed, table, openWorld, verity } = this.#parts;
+    const apart = verified && !verity;
+    const worlds = apart ? this.#verifiedWorlds : this.#worlds;
+    while (worlds.length < count) {
+      const folder = `${apart ? 'verified' : 'world'}-${worlds.length + 1}`;
+      worlds.push(await openWorld(folder, verified || verity));
+    }
+    const labs = worlds.slice(0, count).map((world, index) => {
       const prefix = index === 0 ? name : `${name}-world-${index + 1}`;
       return new ScenarioLab(world, { name: prefix, seed, watcher: table });
     });

@@ -22,7 +22,6 @@ import { VERITY_SCENARIOS } from './verity-scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
-/** Those of a verified boot are run only with it. */
 const ALL_SCENARIOS: readonly Scenario[] = [...SCENARIOS, ...VERITY_SCENARIOS];
 
 function planOf(options: QemuOptions): Plan {
@@ -31,17 +30,15 @@ function planOf(options: QemuOptions): Plan {
   if (unknown !== undefined) {
     throw usageFault(`no scenario is called ${unknown}; there are ${ALL_SCENARIOS.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all, verity } = options;
-  const possible = verity ? ALL_SCENARIOS : SCENARIOS;
-  const scenarios = possible.filter(({ name }) => named.includes(name));
-  if (scenarios.length < named.length) throw usageFault(`${named.join(', ')}: scenarios named verity- need --verity`);
+  const { sabotage, cuts, losses, all } = options;
+  const scenarios = ALL_SCENARIOS.filter(({ name }) => named.includes(name));
   if (sabotage !== undefined) {
     return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
   if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
-  const wanted = possible.filter(({ short }) => short || all);
+  const wanted = ALL_SCENARIOS.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
@@ -78,6 +75,8 @@ async function main(): Promise<number> {
   }
   const plan = planOf(options);
   const base = await prepare(sayFact, { verified: options.verity });
+  const apart = !options.verity && plan.scenarios.some(({ verified }) => verified);
+  const verifiedBase = apart ? await prepare(sayFact, { verified: true }) : base;
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
@@ -90,14 +89,12 @@ async function main(): Promise<number> {
   let succeeded = false;
   try {
     const parts = {
-      base,
-      verified: options.verity,
       say: (line: string): void => table.above(() => sayFact(line)),
       ...(await sabotaged(options, directory)),
     };
-    const openWorld = async (folder: string): Promise<World> => {
+    const openWorld = async (folder: string, verified: boolean): Promise<World> => {
       await mkdir(join(directory, folder), { recursive: true });
-      return World.open(join(directory, folder), parts);
+      return World.open(join(directory, folder), { ...parts, verified, base: verified ? verifiedBase : base });
     };
     run = await LabRun.open({ ...options, table, openWorld });
     if (options.stay) {

@@ -16,7 +16,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
   --devices N       devices that share them, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
-  --verity          U-Boot verifies each slot's FIT, and the kernel each block of its root file system; with the verity- scenarios
+  --verity          every device verifies its slot when it boots: U-Boot the FIT, the kernel the root file system's blocks
   --seed N          which moments they fall on (1)
   --keep            leave the run's folder, with disks and consoles
   --console         print every line that devices say

@@ -11,6 +11,8 @@ export interface Scenario {
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
+  /** Only with devices whose slots are verified when they boot. */
+  readonly verified?: true;
   readonly run: (lab: ScenarioLab) => Promise<void>;
 }
 

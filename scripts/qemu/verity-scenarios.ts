@@ -1,4 +1,4 @@
-/** What a verified boot shows (`--verity`). The names are those of `--scenario`. */
+/** What a verified boot shows. The names are those of `--scenario`. */
 import { BOOT, partitionOf, ROOT } from '../device-image/layout.ts';
 import { makeBootloaderKey, signFit } from '../device-image/signed-fit.ts';
 import { makeBootImage } from '../device-image/verified-boot.ts';
@@ -48,7 +48,8 @@ const flip: Scenario = {
   name: 'verity-flip',
   title:
     'A block of the running slot is changed on the disk: the next boot refuses it, and comes up from the other slot',
-  short: true,
+  short: false,
+  verified: true,
   async run(lab) {
     const { guest, release } = await updated(lab);
     await guest.machine.alterDisk(partitionOf(ROOT.b).startBytes + FLIPPED_AT_BYTES, BLOCK_BYTES);
@@ -68,6 +69,7 @@ const running: Scenario = {
   name: 'verity-running',
   title: 'Blocks that change after they were found whole reset the device when they are read',
   short: false,
+  verified: true,
   async run(lab) {
     const { guest } = await updated(lab);
     await guest.cutPower();
@@ -105,6 +107,7 @@ const foreign: Scenario = {
   name: 'verity-foreign',
   title: 'U-Boot refuses a FIT that is unsigned, altered or signed with another key, and boots the other slot',
   short: false,
+  verified: true,
   async run(lab) {
     const { guest, release } = await updated(lab);
     for (const [what, image] of await refusable(lab, release)) {

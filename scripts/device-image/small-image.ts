@@ -143,7 +143,8 @@ async function removeUnused(folder: string): Promise<void> {
 async function digestOf(packages: readonly ForeignPackage[], agentPackage: string): Promise<string> {
   const hash = createHash('sha256');
   for (const { path, sha256 } of packages) hash.update(`${path.slice(path.lastIndexOf('/'))} ${sha256}\n`);
-  for (const file of [agentPackage, join(import.meta.dirname, 'small-image.ts')]) hash.update(await readFile(file));
+  const makers = ['small-image.ts', 'verity-tools.ts'].map((name) => join(import.meta.dirname, name));
+  for (const file of [agentPackage, ...makers]) hash.update(await readFile(file));
   for (const name of (await readdir(SOURCES)).sort()) hash.update(await readFile(join(SOURCES, name)));
   return hash.digest('hex').slice(0, 16);
 }

@@ -79,14 +79,13 @@ export async function makeBoardFirmware(folder: string, base: SmallBase, keyFold
 }
 
 async function makeFlash(folder: string, outFile: string): Promise<void> {
-  const [text, environment, script] = ['env.txt', 'env.bin', 'boot.scr'].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  const at = (FLASH_ADDRESS + SCRIPT_AT_BYTES).toString(16);
+  const [text, environment, script] = [join(folder, 'env.txt'), join(folder, 'env.bin'), join(folder, 'boot.scr')];
+  const address = (FLASH_ADDRESS + SCRIPT_AT_BYTES).toString(16);
   // bootdelay: no key on the console stops it. The script ends in a reset, and so does what comes back from it.
-  const lines = ['bootdelay=-2', `bootcmd=setenv devtype virtio; setenv devnum 0; virtio scan; source 0x${at}; reset`];
+  const lines = [
+    'bootdelay=-2',
+    `bootcmd=setenv devtype virtio; setenv devnum 0; virtio scan; source 0x${address}; reset`,
+  ];
   await writeFile(text, `${lines.join('\n')}\n`);
   await needProgram('mkenvimage', ['-s', String(ENVIRONMENT_BYTES), '-o', environment, text]);
   await makeBootScript(script, ['verified.cmd']);

@@ -42,6 +42,11 @@ function planOf(options: QemuOptions): Plan {
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
+/** Nothing of the run needs a device that is not verified. */
+function isAllVerified({ scenarios, cuts, losses }: Plan): boolean {
+  return scenarios.length > 0 && scenarios.every(({ verified }) => verified) && cuts + losses === 0;
+}
+
 /** Disks, images and keys go; the report and the consoles stay. */
 async function tidy(directory: string): Promise<void> {
   const kept = ['devices', 'report.html', 'report.json'];
@@ -74,8 +79,9 @@ async function main(): Promise<number> {
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(sayFact, { verified: options.verity });
-  const apart = !options.verity && plan.scenarios.some(({ verified }) => verified);
+  const verity = options.verity || isAllVerified(plan);
+  const base = await prepare(sayFact, { verified: verity });
+  const apart = !verity && plan.scenarios.some(({ verified }) => verified);
   const verifiedBase = apart ? await prepare(sayFact, { verified: true }) : base;
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
@@ -96,7 +102,7 @@ async function main(): Promise<number> {
       await mkdir(join(directory, folder), { recursive: true });
       return World.open(join(directory, folder), { ...parts, verified, base: verified ? verifiedBase : base });
     };
-    run = await LabRun.open({ ...options, table, openWorld });
+    run = await LabRun.open({ ...options, verity, table, openWorld });
     if (options.stay) {
       await run.stay(stop);
       succeeded = true;

@@ -70,6 +70,10 @@ export class Machine {
     // A socket's path may have 107 bytes at most, and a run's folder can lie deep.
     const socket = join(tmpdir(), `holdfast-qmp-${randomBytes(6).toString('hex')}`);
     const child = spawn(EMULATOR, wordsOf(request, socket), { stdio: ['ignore', 'pipe', 'pipe'] });
+    // An interrupted run may be starting one at the moment in which it ends.
+    const endWithUs = (): void => void child.kill('SIGKILL');
+    process.once('exit', endWithUs);
+    child.once('exit', () => process.off('exit', endWithUs));
     await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(missing(error)))]);
     return new Machine(request, child, socket);
   }

@@ -122,10 +122,11 @@ module.exports = {
     {
       name: 'cli-and-scripts-start-programs-and-do-not-import-them',
       severity: 'error',
-      // A document made from the agent's tables and schemas has to read them; so has the replay of a device's decisions.
+      // A document made from the agent's tables and schemas has to read them; so has the replay of a device's decisions,
+      // and a preflight, which asks the server's own functions when a rollout would halt.
       from: {
         path: '^(cli|scripts)/',
-        pathNot: ['^scripts/(generate-install-machine|documents/blocks)\\.ts$', '^cli/replay/'],
+        pathNot: ['^scripts/(generate-install-machine|documents/blocks)\\.ts$', '^cli/(replay|preflight)/'],
       },
       to: { path: '^(agent|update-server|test)/' },
     },
@@ -134,6 +135,12 @@ module.exports = {
       severity: 'error',
       from: { path: '^cli/replay/' },
       to: { path: '^(agent|update-server|test)/', pathNot: '^agent/core/' },
+    },
+    {
+      name: 'preflight-knows-only-the-decisions-of-the-server',
+      severity: 'error',
+      from: { path: '^cli/preflight/' },
+      to: { path: '^(agent|update-server|test)/', pathNot: '^update-server/core/' },
     },
     {
       name: 'no-cycles',

@@ -10,16 +10,14 @@ import type { Command } from 'commander';
 import { faultOfRefusal } from '../../keys/base-metadata.ts';
 import { nodeDisk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
-import { readInputFile } from '../../platform/input-file.ts';
 import type { Verdict } from '../../trust/refusal.ts';
 import { findRelease, findTarget, type TargetDescription } from '../../trust/tuf/listing.ts';
-import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
 import type { ApiClient } from '../api-client.ts';
 import { faultOnDisk, fetchArtifact } from '../artifact-files.ts';
 import { addCommand, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { formatBytes } from '../progress.ts';
-import { fetchServerMetadata, type ServerMetadata } from '../server-metadata.ts';
+import { metadataOfServer, type ServerMetadata } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
 
 interface ExportOptions {
@@ -30,12 +28,7 @@ interface ExportOptions {
 function exportRelease(out: Output, releasePath: string, options: ExportOptions): Promise<Outcome> {
   const directory = resolve(options.out);
   return withServer(out, async ({ api, profile }) => {
-    const anchor =
-      options.root === undefined
-        ? Buffer.from(profile.met.root, 'utf8')
-        : await readInputFile(options.root, METADATA_CAP_BYTES.root, 'a signed root');
-    const nowUnixS = Math.floor(Date.now() / 1000);
-    const metadata = await fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS });
+    const metadata = await metadataOfServer(api, profile, options.root);
     const files = filesOf(metadata, releasePath);
     let fetchedBytes = 0;
     for (const [label, { sizeBytes, sha256, consistentPath }] of files) {

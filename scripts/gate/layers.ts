@@ -66,6 +66,7 @@ const PLANTS: readonly Plant[] = [
   plant('emulator-knows-only-platform', 'emulator/', '../protocol/planted-target.ts'),
   plant('cli-and-scripts-start-programs-and-do-not-import-them', 'cli/', '../agent/core/ports.ts'),
   plant('replay-knows-only-the-tables-of-the-agent', 'cli/replay/', '../../agent/storage/planted-target.ts'),
+  plant('preflight-knows-only-the-decisions-of-the-server', 'cli/preflight/', '../../update-server/planted-target.ts'),
   { rule: 'no-cycles', path: 'platform/planted-ring-1.ts', text: "export * from './planted-ring-2.ts';\n" },
   plant('nothing-unresolvable', 'keys/', './there-is-no-such-file.ts'),
   plant('shipped-code-uses-no-development-package', 'agent/', 'tuf-js'),

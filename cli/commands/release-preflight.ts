@@ -1,0 +1,432 @@
+/**
+ * `holdfast release preflight`: emulated devices go from the last release to this one before anybody signs it. What they
+ * prove and what they do not is said each time; what comes of it for the fleet is reckoned from what they measured.
+ */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { faultOfSystemError } from '../../platform/command-line.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import type { DeviceView } from '../../protocol/operator-api.ts';
+import type { ApiClient } from '../api-client.ts';
+import { addCommand, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
+import { parseDuration } from '../duration.ts';
+import { parseSlotSize } from '../image-option.ts';
+import { imageProgress, type Output } from '../output.ts';
+import type { Ending } from '../preflight/device.ts';
+import { type FleetCost, fleetCosts } from '../preflight/fleet-cost.ts';
+import { type HaltingRisk, haltingRisk } from '../preflight/halting.ts';
+import { type PreflightResult, runPreflight } from '../preflight/preflight.ts';
+import { newestOnServer, type PreflightRelease, releaseOfFolder, releaseOfServer } from '../preflight/release.ts';
+import { formatBytes } from '../progress.ts';
+import { isReleaseFolder } from '../release-place.ts';
+import { metadataOfServer } from '../server-metadata.ts';
+import { type Session, withServer } from '../session.ts';
+import { formatWave, GATE_DEFAULTS, parsePercentage, parseWaves, parseWholeNumber, USUAL_WAVES } from '../waves.ts';
+
+interface PreflightOptions {
+  readonly from?: string;
+  readonly server?: boolean;
+  readonly root?: string;
+  readonly slot: readonly string[];
+  readonly fleet?: string;
+  readonly pricePerMb?: string;
+  readonly waves: string;
+  readonly maxFailed: string;
+  readonly minSample: string;
+  readonly timeout: string;
+  readonly work: string;
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/** Said with every verdict: an emulated device is no board. */
+const NOT_TRIED = [
+  'that the kernel and the userspace in the images start, and their health checks: nothing in them was run',
+  "the board's bootloader, and its partitions beyond the sizes given with --slot",
+  'the agent inside the images: the one of this installation updated',
+  "people's signatures: throwaway keys stood in for them; `holdfast release sign` and `publish` check the real ones",
+  'devices on releases older than the one started from',
+] as const;
+
+interface Fleet {
+  readonly devices: number;
+  /** Of these, how many run the release that the preflight started from; null where only a number was given. */
+  readonly onFrom: number | null;
+}
+
+interface Given {
+  readonly from: PreflightRelease;
+  readonly fleet: Fleet | null;
+}
+
+async function preflight(out: Output, folder: string, options: PreflightOptions): Promise<Outcome> {
+  const settings = settingsOf(options);
+  const to = await releaseOfFolder(folder, imageProgress(out, 'Checking'));
+  demandComponents(to, settings.slotBytes);
+  const flown = await withFolder(settings.workDirectory, async (directory) => {
+    const given = await givenBy(out, to, options, settings.fleet, join(directory, 'from'));
+    return { ...given, result: await fly(out, given.from, to, settings, directory) };
+  });
+  const { fleet, result } = flown;
+  const report: Report = {
+    ...flown,
+    to,
+    settings,
+    costs: fleet === null ? [] : fleetCosts(result, fleet.devices, settings.pricePerMb),
+    risk: fleet === null ? null : haltingRisk(settings.waves, fleet.devices, settings.policy),
+  };
+  say(out, report);
+  sayNext(out, folder, to, result, options);
+  return { document: documentOf(folder, report), exitStatus: result.ok ? EXIT.ok : EXIT.refused };
+}
+
+/** A folder that only its owner reads, gone when the work has ended, however it ended. */
+async function withFolder<T>(parent: string, work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(parent, 'holdfast-preflight-')).catch((error: unknown) => {
+    throw faultOfSystemError(error, parent) ?? error;
+  });
+  try {
+    return await work(directory);
+  } catch (error) {
+    throw faultOfSystemError(error, directory) ?? error;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function fly(
+  out: Output,
+  from: PreflightRelease,
+  to: PreflightRelease,
+  settings: Settings,
+  directory: string,
+): Promise<PreflightResult> {
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  // Once: a second Ctrl-C ends the command on the spot.
+  for (const signal of SIGNALS) process.once(signal, onSignal);
+  const line = out.statusLine();
+  try {
+    return await runPreflight({
+      from,
+      to,
+      slotBytes: settings.slotBytes,
+      directory,
+      timeoutMs: settings.timeoutMs,
+      nowUnixS: Math.floor(Date.now() / 1000),
+      signal: interrupt.signal,
+      onState: (text, matter) => line.show(text, matter),
+      onUpload(component, sizeBytes) {
+        line.finish();
+        return out.progress(`Giving the server ${component}`, sizeBytes);
+      },
+    });
+  } finally {
+    line.finish();
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+  }
+}
+
+function settingsOf(options: PreflightOptions) {
+  const slots = options.slot.map(parseSlotSize);
+  return {
+    slotBytes: new Map(slots.map(({ component, sizeBytes }) => [component, sizeBytes])),
+    fleet: options.fleet === undefined ? undefined : parseWholeNumber(options.fleet, '--fleet', 1, 100_000_000),
+    pricePerMb: options.pricePerMb === undefined ? null : parsePrice(options.pricePerMb),
+    waves: parseWaves(options.waves, 0),
+    policy: {
+      maxFailedPercent: parsePercentage(options.maxFailed, '--max-failed'),
+      minSample: parseWholeNumber(options.minSample, '--min-sample', 1, 1_000_000),
+    },
+    timeoutMs: Math.max(1000, parseDuration(options.timeout, '--timeout')),
+    workDirectory: resolve(options.work),
+  };
+}
+
+type Settings = ReturnType<typeof settingsOf>;
+
+function parsePrice(text: string): number {
+  if (/^\d{1,6}(\.\d{1,9})?$/.test(text)) return Number(text);
+  throw new Fault({
+    code: 'number-malformed',
+    what: `'${text}' is not a price`,
+    where: '--price-per-mb',
+    cure: 'Write it like 0.04, in your own currency for each million bytes.',
+    exitStatus: EXIT.usage,
+  });
+}
+
+/** A mistyped name would look like a slot that was checked. */
+function demandComponents(to: PreflightRelease, slotBytes: ReadonlyMap<string, number>): void {
+  const stranger = [...slotBytes.keys()].find((component) => !to.files.has(component));
+  if (stranger === undefined) return;
+  throw new Fault({
+    code: 'slot-unknown',
+    what: `the release has no image of ${stranger} (it has ${[...to.files.keys()].join(', ')})`,
+    where: '--slot',
+    cure: 'Name a component of the release.',
+    exitStatus: EXIT.usage,
+  });
+}
+
+/** The release that devices run, and how many devices there are, from what the person named. */
+async function givenBy(
+  out: Output,
+  to: PreflightRelease,
+  options: PreflightOptions,
+  fleet: number | undefined,
+  downloads: string,
+): Promise<Given> {
+  const told = fleet === undefined ? null : { devices: fleet, onFrom: null };
+  const { from: place } = options;
+  const folder = place !== undefined && (await isReleaseFolder(place)) ? place : undefined;
+  const fromFolder = async (path: string) => releaseOfFolder(path, imageProgress(out, 'Checking the older'));
+  if (options.server !== true) {
+    if (folder !== undefined) return { from: await fromFolder(folder), fleet: told };
+    throw new Fault({
+      code: place === undefined ? 'option-missing' : 'release-unknown',
+      what:
+        place === undefined
+          ? 'the release that devices run now is not named'
+          : 'this is not a release folder, and the server is not to be asked',
+      where: place ?? '--from',
+      cure: 'Give --from FOLDER (the release folder of the last release), or --server to take it from the server.',
+      exitStatus: EXIT.usage,
+    });
+  }
+  return withServer(out, async (session) => {
+    const from =
+      folder === undefined ? await lastRelease(out, session, to, options, downloads) : await fromFolder(folder);
+    return { from, fleet: told ?? (await countFleet(session.api, to, from)) };
+  });
+}
+
+async function lastRelease(
+  out: Output,
+  { api, profile }: Session,
+  to: PreflightRelease,
+  options: PreflightOptions,
+  downloads: string,
+): Promise<PreflightRelease> {
+  const metadata = await metadataOfServer(api, profile, options.root);
+  return releaseOfServer(out, api, metadata, options.from ?? newestOnServer(metadata, to.content), downloads);
+}
+
+/** The devices that a rollout of the release would be for. */
+async function countFleet(
+  api: Pick<ApiClient, 'devices'>,
+  to: PreflightRelease,
+  from: PreflightRelease,
+): Promise<Fleet | null> {
+  const { hardwareClass, channel } = to.content;
+  const belongs = (device: DeviceView): boolean =>
+    device.enrolment === 'enrolled' && device.hardwareClass === hardwareClass && device.channel === channel;
+  const devices = (await api.devices()).devices.filter(belongs);
+  if (devices.length === 0) return null;
+  const { sequence } = from.content;
+  return {
+    devices: devices.length,
+    onFrom: devices.filter(({ installed }) => installed?.sequence === sequence).length,
+  };
+}
+
+interface Report {
+  readonly from: PreflightRelease;
+  readonly to: PreflightRelease;
+  readonly result: PreflightResult;
+  readonly fleet: Fleet | null;
+  readonly costs: readonly FleetCost[];
+  readonly risk: HaltingRisk | null;
+  readonly settings: Settings;
+}
+
+const named = ({ content }: PreflightRelease): string => `${content.version} (sequence ${content.sequence})`;
+
+function endingInWords({ outcome, by, code, detail }: Ending): string {
+  const who = by === 'device' ? 'the device' : by === 'server' ? 'the server' : 'this command';
+  return outcome === 'confirmed' ? `confirmed: ${detail}` : `${outcome} by ${who}: ${code}: ${detail}`;
+}
+
+function say(out: Output, report: Report): void {
+  const { from, to, result } = report;
+  out.say(
+    `${result.ok ? 'Good' : 'Not good'}: from ${named(from)} to ${named(to)}, class ${to.content.hardwareClass}.`,
+  );
+  out.table([
+    ...(result.refusal === null ? [] : [['verdict', endingInWords(result.refusal)]]),
+    ...result.devices.map((device) => [`${device.delta} delta`, endingInWords(device)]),
+    ...result.recipes.map(({ component, sizeBytes, detail }) => [
+      `delta of ${component}`,
+      sizeBytes === null ? `could not be made: ${detail}` : formatBytes(sizeBytes),
+    ]),
+  ]);
+  if (!result.ok) return;
+  sayBytes(out, report);
+  sayRisk(out, report);
+  out.say();
+  out.say(`Tried: ${tried(result).join('; ')}.`);
+  out.say('Not tried:');
+  for (const text of notTried(report)) out.say(`  - ${text}`);
+}
+
+function tried({ devices, refusal }: PreflightResult): string[] {
+  if (refusal?.by === 'preflight') return [];
+  const published = 'what the server checks at publication';
+  if (refusal?.by === 'server') return [published];
+  const verified = "the device's verifier: manifest, vendor, class, channel, sequence, floor, every block";
+  const updates = devices.map(({ delta }) => `an update ${delta} delta: download, slot, read-back, trial, report`);
+  return [published, verified, ...updates];
+}
+
+function notTried({ to, result, settings, fleet }: Report): string[] {
+  const unsized = [...to.files.keys()].filter((component) => !settings.slotBytes.has(component));
+  const more: string[] = [];
+  if (unsized.length > 0) more.push(`the size of a slot: give --slot COMPONENT=SIZE for ${unsized.join(', ')}`);
+  if (result.ok && result.recipes.length === 0) more.push('a delta: no image differs from an older one of its name');
+  if (fleet !== null && fleet.onFrom !== null && fleet.onFrom < fleet.devices) {
+    more.push(`${fleet.devices - fleet.onFrom} of ${fleet.devices} devices, which run another release`);
+  }
+  return [...NOT_TRIED, ...more];
+}
+
+function sayBytes(out: Output, { to, result, costs, fleet }: Report): void {
+  const measured = result.devices.filter(({ fetched }) => fetched !== null);
+  if (measured.length === 0) return;
+  out.say();
+  out.table([
+    ['images', 'one device fetched', 'share', ...(costs.length === 0 ? [] : [`${fleet?.devices} devices`, 'price'])],
+    ...measured.map(({ delta, fetched }) => {
+      const share = ((fetched?.fetchedBytes ?? 0) * 100) / Math.max(1, fetched?.imageBytes ?? 1);
+      const cost = costs.find((one) => one.delta === delta);
+      return [
+        `${delta} delta`,
+        `${(fetched?.fetchedBytes ?? 0).toLocaleString('en-US')} bytes`,
+        `${share.toFixed(1)} %`,
+        ...(cost === undefined ? [] : [formatBytes(cost.bytes), cost.price === null ? '-' : cost.price.toFixed(2)]),
+      ];
+    }),
+  ]);
+  const maps = to.content.images.reduce((sum, { blockMap }) => sum + blockMap.sizeBytes, 0);
+  out.say(`As the devices counted it; metadata, block maps (${formatBytes(maps)}) and reports come on top.`);
+}
+
+function sayRisk(out: Output, { risk, fleet, settings }: Report): void {
+  out.say();
+  if (risk === null || fleet === null) {
+    out.say('How many devices a rollout risks: give --fleet N, or --server to count them.');
+    return;
+  }
+  const { maxFailedPercent, minSample } = settings.policy;
+  out.say(
+    `A rollout to ${fleet.devices} devices that halts above ${maxFailedPercent} % failed, once ${minSample} attempted it:`,
+  );
+  const count = (value: number | null): string => (value === null ? 'never' : String(value));
+  out.table([
+    ['wave', 'size', 'adds', 'bears', 'halts at', 'failed at most'],
+    ...risk.waves.map((wave, index) => [
+      String(index + 1),
+      formatWave(wave.wave),
+      String(wave.added),
+      `${wave.passesWithFailed} failed`,
+      count(wave.haltsAtFailed),
+      String(wave.failedAtMost),
+    ]),
+  ]);
+  out.say(
+    'Bears: so many of those it adds may fail, and the next wave opens all the same. Failed at most: what the waves',
+  );
+  out.say('before it bear, and every device of this one, since a halt does not reach a device that reboots already.');
+  out.say(
+    risk.everyDeviceFails === null
+      ? 'It never halts by itself: lower --max-failed.'
+      : `Where it fails on every device, it halts after ${risk.everyDeviceFails}.`,
+  );
+}
+
+function sayNext(
+  out: Output,
+  folder: string,
+  to: PreflightRelease,
+  result: PreflightResult,
+  options: PreflightOptions,
+): void {
+  const { hardwareClass, releasePath } = to.content;
+  if (!result.ok) {
+    out.next(cureOf(codeOf(result)), 'holdfast release build …   (then this command again)');
+    return;
+  }
+  out.next(
+    `holdfast release sign ${folder} --key author-${hardwareClass}/author.key`,
+    `holdfast release publish ${folder}`,
+    `holdfast rollout start ${releasePath} --waves "${options.waves}" --max-failed ${options.maxFailed} --min-sample ${options.minSample}`,
+  );
+}
+
+function codeOf({ refusal, devices }: PreflightResult): string {
+  return refusal?.code ?? devices.find(({ outcome }) => outcome !== 'confirmed')?.code ?? 'confirmed';
+}
+
+const CURES: Readonly<Record<string, string>> = {
+  'sequence-not-newer': 'give the release a higher --sequence than every one before it',
+  'sequence-below-floor': 'give the release a --sequence at or above the floor',
+  'vendor-mismatch': 'build it for the vendor of the devices, or start --from a release of its vendor',
+  'class-mismatch': 'build it for the class of the devices, or start --from a release of its class',
+  'channel-mismatch': 'build it for the channel of the devices, or start --from a release of its channel',
+  'image-larger-than-slot': 'make the image smaller, or correct --slot if the partition is larger',
+};
+
+function cureOf(code: string): string {
+  return CURES[code] ?? 'mend what the verdict names; docs/FORMATS.md lists the codes of refusals';
+}
+
+function documentOf(folder: string, report: Report): Record<string, unknown> {
+  const { from, to, result, fleet, costs, risk, settings } = report;
+  const release = ({ content }: PreflightRelease) => {
+    const { releasePath, version, sequence, hardwareClass, channel } = content;
+    return { releasePath, version, sequence, hardwareClass, channel };
+  };
+  const { devices, refusal, recipes } = result;
+  return {
+    verdict: { good: result.ok, code: codeOf(result) },
+    folder,
+    from: release(from),
+    to: release(to),
+    refusal,
+    devices,
+    recipes,
+    fleet: fleet === null ? null : { ...fleet, costs, pricePerMb: settings.pricePerMb },
+    halting: risk === null ? null : { ...settings.policy, ...risk },
+    tried: tried(result),
+    notTried: notTried(report),
+  };
+}
+
+export function addPreflightCommand(group: Command, finish: Finish): void {
+  const command = addCommand(group, {
+    usage: 'preflight RELEASE',
+    summary: 'take emulated devices from the last release to this one, before anybody signs (exit 0: good; 4: not)',
+    details:
+      'RELEASE is a release folder, signed or not. Signs a copy of exactly its content with throwaway keys, starts a server on\n' +
+      'loopback and devices as plain processes, and removes all of it. Your keys and your server are not touched. Nothing inside the images is run: what that leaves\n' +
+      'untried is printed with the verdict. Needs room for about six times the images in --work.',
+    examples: [
+      'holdfast release preflight rel-2 --server',
+      'holdfast release preflight rel-2 --from rel-1 --fleet 5000 --price-per-mb 0.04 --slot boot=64MiB --slot rootfs=512MiB',
+    ],
+  })
+    .option('--from <RELEASE>', 'the release that devices run: its folder, or with --server its path there')
+    .option('--server', 'take the last release, unless --from names one, and the count of devices from your server')
+    .option('--root <FILE>', 'with --server: the root to trust, instead of the one met at login')
+    .option('--slot <COMPONENT=SIZE>', 'size of a partition, like rootfs=512MiB; once for each', collectValues, [])
+    .option('--fleet <N>', 'how many devices the release is for')
+    .option('--price-per-mb <PRICE>', 'what a million bytes cost a device')
+    .option('--waves <LIST>', 'the waves of the rollout to come', USUAL_WAVES)
+    .option('--max-failed <PERCENT>', 'its share of failures that halts it', GATE_DEFAULTS.maxFailed)
+    .option('--min-sample <N>', 'its count of attempts below which failures do not count', GATE_DEFAULTS.minSample)
+    .option('--timeout <DURATION>', 'how long one device, or one delta, may take', '30m')
+    .option('--work <FOLDER>', 'where devices and server are made, and removed', tmpdir());
+  onRun<PreflightOptions>(command, finish, (out, options, folder = '') => preflight(out, folder, options));
+}

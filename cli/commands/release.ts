@@ -1,4 +1,4 @@
-/** `holdfast release`: build, sign, publish; and what the server has. */
+/** `holdfast release`: build, try, sign, publish; and what the server has. */
 import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { encodeDelta } from '../../delta/encode/encode.ts';
@@ -87,7 +87,10 @@ async function build(out: Output, options: BuildOptions): Promise<Outcome> {
   if (options.server !== true) out.environment(plan.environment);
   out.say(`Built ${options.out}`);
   sayPlan(out, plan);
-  out.next(`holdfast release sign ${options.out} --key author-${plan.hardwareClass}/author.key`);
+  out.next(
+    `holdfast release preflight ${options.out} ${options.server === true ? '--server' : '--from FOLDER'}   (tries it on emulated devices)`,
+    `holdfast release sign ${options.out} --key author-${plan.hardwareClass}/author.key`,
+  );
   return { document: { folder: options.out, release: plan } };
 }
 

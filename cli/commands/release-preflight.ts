@@ -20,6 +20,7 @@ import { haltingRisk } from '../preflight/halting.ts';
 import { type PreflightResult, runPreflight } from '../preflight/preflight.ts';
 import { newestOnServer, type PreflightRelease, releaseOfFolder, releaseOfServer } from '../preflight/release.ts';
 import { documentOf, type Fleet, type PreflightReport, sayNext, sayReport } from '../preflight/report.ts';
+import { demandGoOn } from '../preflight/wait.ts';
 import { isReleaseFolder } from '../release-place.ts';
 import { metadataOfServer } from '../server-metadata.ts';
 import { type Session, withServer } from '../session.ts';
@@ -50,9 +51,9 @@ async function preflight(out: Output, folder: string, options: PreflightOptions)
   const settings = settingsOf(options);
   const to = await releaseOfFolder(folder, imageProgress(out, 'Checking'));
   demandComponents(to, settings.slotBytes);
-  const flown = await withFolder(settings.workDirectory, async (directory) => {
-    const given = await givenBy(out, to, options, settings.fleet, join(directory, 'from'));
-    return { ...given, result: await fly(out, given.from, to, settings, directory) };
+  const flown = await withFolder(settings.workDirectory, async (directory, interrupt) => {
+    const given = await givenBy(out, to, options, settings.fleet, { directory: join(directory, 'from'), interrupt });
+    return { ...given, result: await fly(out, given.from, to, settings, directory, interrupt) };
   });
   const { fleet, result } = flown;
   const report: PreflightReport = {
@@ -67,16 +68,26 @@ async function preflight(out: Output, folder: string, options: PreflightOptions)
   return { document: documentOf(folder, report), exitStatus: result.ok ? EXIT.ok : EXIT.refused };
 }
 
-/** A folder that only its owner reads, gone when the work has ended, however it ended. */
-async function withFolder<T>(parent: string, work: (directory: string) => Promise<T>): Promise<T> {
+/** A folder that only its owner reads, gone when the work has ended, however it ended. Fault `interrupted`. */
+async function withFolder<T>(
+  parent: string,
+  work: (directory: string, interrupt: AbortSignal) => Promise<T>,
+): Promise<T> {
   const directory = await mkdtemp(join(parent, 'holdfast-preflight-')).catch((error: unknown) => {
     throw faultOfSystemError(error, parent) ?? error;
   });
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  // Once: a second Ctrl-C ends the command on the spot.
+  for (const signal of SIGNALS) process.once(signal, onSignal);
   try {
-    return await work(directory);
+    return await work(directory, interrupt.signal);
   } catch (error) {
+    // A terminal interrupts the programs of the preflight too, and what they then fail of is not the matter.
+    demandGoOn(interrupt.signal);
     throw faultOfSystemError(error, directory) ?? error;
   } finally {
+    for (const signal of SIGNALS) process.off(signal, onSignal);
     await rm(directory, { recursive: true, force: true });
   }
 }
@@ -87,11 +98,8 @@ async function fly(
   to: PreflightRelease,
   settings: Settings,
   directory: string,
+  signal: AbortSignal,
 ): Promise<PreflightResult> {
-  const interrupt = new AbortController();
-  const onSignal = (): void => interrupt.abort();
-  // Once: a second Ctrl-C ends the command on the spot.
-  for (const signal of SIGNALS) process.once(signal, onSignal);
   const line = out.statusLine();
   try {
     return await runPreflight({
@@ -101,7 +109,7 @@ async function fly(
       directory,
       timeoutMs: settings.timeoutMs,
       nowUnixS: Math.floor(Date.now() / 1000),
-      signal: interrupt.signal,
+      signal,
       onState: (text, matter) => line.show(text, matter),
       onUpload(component, sizeBytes) {
         line.finish();
@@ -110,7 +118,6 @@ async function fly(
     });
   } finally {
     line.finish();
-    for (const signal of SIGNALS) process.off(signal, onSignal);
   }
 }
 
@@ -156,13 +163,18 @@ function demandComponents(to: PreflightRelease, slotBytes: ReadonlyMap<string, n
   });
 }
 
+interface Downloads {
+  readonly directory: string;
+  readonly interrupt: AbortSignal;
+}
+
 /** The release that devices run, and how many devices there are, from what the person named. */
 async function givenBy(
   out: Output,
   to: PreflightRelease,
   options: PreflightOptions,
   fleet: number | undefined,
-  downloads: string,
+  downloads: Downloads,
 ): Promise<Given> {
   const told = fleet === undefined ? null : { devices: fleet, onFrom: null };
   const { from: place } = options;
@@ -193,10 +205,15 @@ async function lastRelease(
   { api, profile }: Session,
   to: PreflightRelease,
   options: PreflightOptions,
-  downloads: string,
+  downloads: Downloads,
 ): Promise<PreflightRelease> {
   const metadata = await metadataOfServer(api, profile, options.root);
-  return releaseOfServer(out, api, metadata, options.from ?? newestOnServer(metadata, to.content), downloads);
+  const artifactPiece: ApiClient['artifactPiece'] = (...piece) => {
+    demandGoOn(downloads.interrupt);
+    return api.artifactPiece(...piece);
+  };
+  const releasePath = options.from ?? newestOnServer(metadata, to.content);
+  return releaseOfServer(out, { artifactPiece }, metadata, releasePath, downloads.directory);
 }
 
 /** The devices that a rollout of the release would be for. */

@@ -15,8 +15,8 @@ export interface Patience {
 export async function until<T>(patience: Patience, ask: () => Promise<T | undefined>): Promise<T | undefined> {
   const endMs = performance.now() + patience.timeoutMs;
   for (;;) {
-    patience.demandAlive();
     demandGoOn(patience.signal);
+    patience.demandAlive();
     const answer = await ask();
     if (answer !== undefined) return answer;
     if (performance.now() >= endMs) return undefined;
@@ -24,6 +24,7 @@ export async function until<T>(patience: Patience, ask: () => Promise<T | undefi
   }
 }
 
+/** Fault `interrupted`, if it was. */
 export function demandGoOn(signal: AbortSignal): void {
   if (!signal.aborted) return;
   throw new Fault({

@@ -158,14 +158,18 @@ describe('holdfast release preflight', () => {
 
   it('ends when it is interrupted, with what it started, and leaves nothing behind', async () => {
     const args = ['release', 'preflight', folderOf('3.0.0'), '--from', folderOf('2.0.0'), '--work', work, '--json'];
-    const child = spawn(join(PROJECT_DIRECTORY, 'bin/holdfast'), args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(join(PROJECT_DIRECTORY, 'bin/holdfast'), args, {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true,
+    });
     let said = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       said += text;
     });
     const ended = once(child, 'close');
     const pid = await agentUnder(work);
-    child.kill('SIGTERM');
+    // As a terminal does it: to the command and all that it started.
+    process.kill(-(child.pid ?? 0), 'SIGINT');
     const [status] = await ended;
     expect(JSON.parse(said)).toMatchObject({ ok: false, code: 'interrupted' });
     expect(status).toBe(5);

@@ -6,7 +6,7 @@
  * their own health checks are not asked.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { EmulatedDevice, type EmulatedUserspace } from '../../emulator/boot-loop.ts';
@@ -158,7 +158,9 @@ export class PreflightDevice {
       return endingOf(detail, rollout);
     });
     if (ending === undefined) throw notInTime('ended the update', patience.timeoutMs);
-    return ending.outcome === 'confirmed' ? this.#compareSlot(to) : ending;
+    if (ending.outcome === 'confirmed') return this.#compareSlot(to);
+    const complaint = await this.#bootloaderSaid();
+    return complaint === '' ? ending : { ...ending, detail: `${ending.detail}; the bootloader said: ${complaint}` };
   }
 
   /** What it fetched for the last update; undefined when it does not say. */
@@ -181,6 +183,17 @@ export class PreflightDevice {
       return device.enrolment === 'enrolled' && idle ? true : undefined;
     });
     if (there === undefined) throw notInTime('enrolled', ENROL_LIMIT_MS);
+  }
+
+  /** Why a slot did not boot: the agent of the other one can only tell that it did not. */
+  async #bootloaderSaid(): Promise<string> {
+    const said = await readFile(join(this.#request.directory, 'run/console.log'), 'utf8').catch(() => '');
+    return (
+      said
+        .split('\n')
+        .findLast((line) => / slot [ab] .*does not boot: /.test(line))
+        ?.replace(/^.*? (?=slot )/, '') ?? ''
+    );
   }
 
   /** The device read its slot back itself; this looks with other eyes. */

@@ -185,6 +185,7 @@ const CURES: Readonly<Record<string, string>> = {
   'vendor-mismatch': 'build it for the vendor of the devices, or start --from a release of its vendor',
   'class-mismatch': 'build it for the class of the devices, or start --from a release of its class',
   'channel-mismatch': 'build it for the channel of the devices, or start --from a release of its channel',
+  'trial-attempts-exhausted': 'see what the bootloader said: a release has every image that a slot needs',
   'image-larger-than-slot': 'make the image smaller, or correct --slot if the partition is larger',
 };
 

@@ -25,12 +25,13 @@ interface Build {
   readonly sequence: number;
   readonly hardwareClass?: string;
   readonly rootfs?: string;
+  readonly boot?: boolean;
 }
 
 /** A release folder of 3.0.0's images, with the changes named; nobody signs it. */
-async function build({ name, sequence, hardwareClass = HARDWARE_CLASS, rootfs }: Build): Promise<string> {
+async function build({ name, sequence, hardwareClass = HARDWARE_CLASS, rootfs, boot = true }: Build): Promise<string> {
   const names = ['--vendor', VENDOR, '--class', hardwareClass, '--channel', CHANNEL, '--version', name];
-  const images = ['--image', `boot=${run.path('images/3.0.0/boot.img')}`];
+  const images = boot ? ['--image', `boot=${run.path('images/3.0.0/boot.img')}`] : [];
   images.push('--image', `rootfs=${rootfs ?? run.path('images/3.0.0/rootfs.img')}`);
   const place = ['--sequence', String(sequence), '--server', '--out', folderOf(name)];
   await run.words.holdfast(['release', 'build', ...names, ...images, ...place], { quiet: true });
@@ -136,6 +137,14 @@ describe('holdfast release preflight', () => {
     const folder = await build({ name: 'hub', sequence: 3, hardwareClass: OTHER_CLASS });
     const refusal = { outcome: 'refused', by: 'device', code: 'class-mismatch' };
     expect(await preflight(folder, '--from', folderOf('2.0.0'))).toMatchObject({ ok: false, refusal, devices: [] });
+  });
+
+  it('lets a device go back from a release without an image that its slot needs, and says what the bootloader said', async () => {
+    const folder = await build({ name: 'less', sequence: 4, boot: false });
+    const said = await preflight(folder, '--from', folderOf('2.0.0'));
+    const device = { delta: 'without', outcome: 'rolled-back', by: 'device', code: 'trial-attempts-exhausted' };
+    expect(said).toMatchObject({ ok: false, refusal: null, devices: [device] });
+    expect(JSON.stringify(said)).toContain('it has no image of boot');
   });
 
   it('refuses an image that is larger than its slot, before it starts a device', async () => {

@@ -1,6 +1,7 @@
 /** What lies in a slot, read by this machine from the device's disk and not asked of the device. */
 import { createHash } from 'node:crypto';
-import { open, rm, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { rm, stat } from 'node:fs/promises';
 import { BOOT, partitionOf, ROOT } from '../device-image/layout.ts';
 import { needProgram } from '../programs.ts';
 
@@ -11,42 +12,53 @@ export interface SignedImages {
   readonly rootImage: string;
 }
 
-/**
- * The version whose images the slot holds, byte for byte; undefined when it holds those of no release. The disk may be
- * in use: the slot that runs is not written to.
- */
-export async function versionInSlot(
-  disk: string,
-  slot: 'a' | 'b',
-  releases: readonly SignedImages[],
-): Promise<string | undefined> {
-  const raw = `${disk}.looked-at`;
-  await needProgram('qemu-img', ['convert', '-U', '-f', 'qcow2', '-O', 'raw', disk, raw]);
-  try {
+interface ImageDigest {
+  readonly sizeBytes: number;
+  readonly sha256: string;
+}
+
+/** Knows signed releases by their images, each read once. */
+export class SlotReader {
+  readonly #digests = new Map<string, Promise<ImageDigest>>();
+
+  /**
+   * The version whose images the slot holds, byte for byte; undefined when it holds those of no release. The disk may be
+   * in use: the slot that runs is not written to.
+   */
+  async versionIn(disk: string, slot: 'a' | 'b', releases: readonly SignedImages[]): Promise<string | undefined> {
     for (const { version, bootImage, rootImage } of releases) {
-      const same = (await holds(raw, BOOT[slot], bootImage)) && (await holds(raw, ROOT[slot], rootImage));
-      if (same) return version;
+      // The root file system first: releases share a boot image.
+      const root = await this.#digestOf(rootImage);
+      if ((await digestInPartition(disk, ROOT[slot], root.sizeBytes)) !== root.sha256) continue;
+      const boot = await this.#digestOf(bootImage);
+      if ((await digestInPartition(disk, BOOT[slot], boot.sizeBytes)) === boot.sha256) return version;
     }
     return undefined;
-  } finally {
-    await rm(raw, { force: true });
+  }
+
+  #digestOf(path: string): Promise<ImageDigest> {
+    const known = this.#digests.get(path) ?? digestOf(path);
+    this.#digests.set(path, known);
+    return known;
   }
 }
 
-async function holds(disk: string, partition: number, image: string): Promise<boolean> {
-  const { startBytes } = partitionOf(partition);
-  const { size } = await stat(image);
-  return (await hashRange(disk, startBytes, size)) === (await hashRange(image, 0, size));
+async function digestOf(path: string): Promise<ImageDigest> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  const { size } = await stat(path);
+  return { sizeBytes: size, sha256: hash.digest('hex') };
 }
 
-async function hashRange(path: string, startBytes: number, lengthBytes: number): Promise<string> {
-  const hash = createHash('sha256');
-  const file = await open(path, 'r');
+/** SHA-256 of a partition's first bytes. */
+async function digestInPartition(disk: string, partition: number, sizeBytes: number): Promise<string> {
+  const raw = `${disk}.looked-at`;
+  const file = { driver: 'qcow2', file: { driver: 'file', filename: disk } };
+  const part = { driver: 'raw', offset: partitionOf(partition).startBytes, size: sizeBytes, file };
+  await needProgram('qemu-img', ['convert', '-U', '-O', 'raw', `json:${JSON.stringify(part)}`, raw]);
   try {
-    const end = startBytes + lengthBytes - 1;
-    for await (const chunk of file.createReadStream({ start: startBytes, end, autoClose: false })) hash.update(chunk);
-    return hash.digest('hex');
+    return (await digestOf(raw)).sha256;
   } finally {
-    await file.close();
+    await rm(raw, { force: true });
   }
 }

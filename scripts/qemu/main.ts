@@ -3,32 +3,23 @@
  *
  * Exit status: 0 when all was as it must be, 1 when not, 130 when it was interrupted, else that of the Fault.
  */
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
-import { EXIT, errorText } from '../../platform/fault.ts';
-import { secondsSince } from '../demo/patience.ts';
+import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
 import { prepare } from '../device-image/prepare.ts';
-import { type Cut, cutPowerOften } from './cuts.ts';
+import { LabRun, type Plan } from './lab-run.ts';
 import { LiveTable } from './live-table.ts';
-import { type Loss, loseCacheOften } from './lost-cache.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
 import { writePage } from './page.ts';
-import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
+import { writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
-import { type Scenario, ScenarioLab } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
-
-interface Plan {
-  readonly scenarios: readonly Scenario[];
-  readonly cuts: number;
-  readonly losses: number;
-}
 
 function planOf(options: QemuOptions): Plan {
   const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
@@ -46,80 +37,6 @@ function planOf(options: QemuOptions): Plan {
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
   const wanted = SCENARIOS.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
-}
-
-class LabRun {
-  readonly #options: QemuOptions;
-  readonly #world: World;
-  readonly #reports: ScenarioReport[] = [];
-  readonly #table: LiveTable;
-  #current: ScenarioLab | undefined;
-
-  constructor(options: QemuOptions, world: World, table: LiveTable) {
-    this.#options = options;
-    this.#table = table;
-    this.#world = world;
-  }
-
-  async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
-    const { seed } = this.#options;
-    const startedMs = performance.now();
-    for (const scenario of scenarios) {
-      await this.#one(scenario.name, scenario.title, (lab) => scenario.run(lab));
-    }
-    if (cuts > 0) {
-      await this.#one('cuts', `${cuts} power cuts in the middle of an update, seed ${seed}`, async (lab) => {
-        const settleEvery = Math.max(1, Math.floor(cuts / 5));
-        await cutPowerOften(lab, { count: cuts, seed, settleEvery }, (cut) => {
-          this.#table.above(() => sayFact(describe(cut, cuts)));
-        });
-      });
-    }
-    if (losses > 0) {
-      await this.#one('losses', `${losses} disks that lost their cache during an update, seed ${seed}`, async (lab) => {
-        await loseCacheOften(lab, { count: losses, seed }, (loss) => {
-          this.#table.above(() => sayFact(describeLoss(loss, losses)));
-        });
-      });
-    }
-    const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
-    return { ok, seconds: secondsSince(startedMs), kernel: this.#world.base.kernel, scenarios: this.#reports };
-  }
-
-  async end(): Promise<void> {
-    await this.#current?.end();
-  }
-
-  async #one(name: string, title: string, work: (lab: ScenarioLab) => Promise<void>): Promise<void> {
-    say(`\n${bold(`${name}: ${title}`)}`);
-    const startedMs = performance.now();
-    const lab = new ScenarioLab(this.#world, name, this.#table);
-    this.#current = lab;
-    try {
-      await work(lab);
-    } catch (error) {
-      lab.check(false, errorText(error));
-    } finally {
-      await lab.end();
-      this.#table.clear();
-    }
-    this.#reports.push({
-      name,
-      title,
-      ok: lab.ok,
-      seconds: secondsSince(startedMs),
-      findings: lab.findings,
-      guests: lab.guests.map(({ id, timeline, serialFile }) => ({ id, timeline, serialFile })),
-    });
-  }
-}
-
-function describe({ number, atMs, during, version, slot }: Cut, count: number): string {
-  return `cut ${number} of ${count} after ${(atMs / 1000).toFixed(1)} s (${during}): boots ${version} from slot ${slot}`;
-}
-
-function describeLoss({ number, given, writes, lost, version, slot }: Loss, count: number): string {
-  return `loss ${number} of ${count} after ${given} of ${writes} writes, ${lost} of them lost: boots ${version} from slot ${slot}`;
 }
 
 /** Disks, images and keys go; the report and the consoles stay. */
@@ -163,13 +80,24 @@ async function main(): Promise<number> {
   say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
-  let world: World | undefined;
   let run: LabRun | undefined;
   let succeeded = false;
   try {
-    const tell = (line: string): void => table.above(() => sayFact(line));
-    world = await World.open(directory, { base, say: tell, ...(await sabotaged(options, directory)) });
-    run = new LabRun(options, world, table);
+    const parts = {
+      base,
+      say: (line: string): void => table.above(() => sayFact(line)),
+      ...(await sabotaged(options, directory)),
+    };
+    const openWorld = async (folder: string): Promise<World> => {
+      await mkdir(join(directory, folder), { recursive: true });
+      return World.open(join(directory, folder), parts);
+    };
+    run = await LabRun.open({ ...options, table, openWorld });
+    if (options.stay) {
+      await run.stay(stop);
+      succeeded = true;
+      return EXIT.ok;
+    }
     const report = await Promise.race([run.conduct(plan), stop]);
     if (report === undefined) return 130;
     succeeded = report.ok;
@@ -183,7 +111,6 @@ async function main(): Promise<number> {
     return report.ok ? EXIT.ok : EXIT.bug;
   } finally {
     await run?.end();
-    await world?.close();
     // Where something is to be looked at, everything stays.
     if (succeeded && !options.keep) await tidy(directory);
   }

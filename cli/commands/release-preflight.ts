@@ -239,9 +239,10 @@ export function addPreflightCommand(group: Command, finish: Finish): void {
     usage: 'preflight RELEASE',
     summary: 'take emulated devices from the last release to this one, before anybody signs (exit 0: good; 4: not)',
     details:
-      'RELEASE is a release folder, signed or not. Signs a copy of exactly its content with throwaway keys, starts a server on\n' +
-      'loopback and devices as plain processes, and removes all of it. Your keys and your server are not touched. Nothing inside the images is run: what that leaves\n' +
-      'untried is printed with the verdict. Needs room for about six times the images in --work.',
+      'RELEASE is a release folder, signed or not. Signs a copy of exactly its content with throwaway keys, starts a server ' +
+      'on loopback and devices as plain processes, and removes all of it. Your keys and your server are not touched. Nothing ' +
+      'inside the images is run: what that leaves untried is printed with the verdict. Needs room for about six times the ' +
+      'images in --work.',
     examples: [
       'holdfast release preflight rel-2 --server',
       'holdfast release preflight rel-2 --from rel-1 --fleet 5000 --price-per-mb 0.04 --slot boot=64MiB --slot rootfs=512MiB',

@@ -3,6 +3,7 @@
 import { DELTA } from './delta.ts';
 import { IDLE } from './idle.ts';
 import { PACKAGING } from './packaging.ts';
+import { PREFLIGHT } from './preflight.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -530,6 +531,7 @@ export const REMOVALS: readonly Removal[] = [
   ...BOARDS,
   ...SAFETY,
   ...PACKAGING,
+  ...PREFLIGHT,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

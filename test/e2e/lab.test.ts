@@ -2,12 +2,12 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
 import type { TransportState } from '../../protocol/operator-api.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { claimPath } from '../../scripts/demo/fleet-words.ts';
 import type { Process } from '../../scripts/demo/processes.ts';
 import { powerOn } from '../../scripts/demo/steps/devices.ts';
-import { DEMO_TIMING, makeDevice } from '../../scripts/emulator/factory.ts';
 import { type DemoImages, makeDemoImages, PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../../scripts/images/ext4-image.ts';
 import { needProgram } from '../../scripts/programs.ts';

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { EXIT, Fault } from '../../platform/fault.ts';
+import { EXIT, Fault } from './fault.ts';
 
 /** How long a program may take to end after SIGTERM before it is killed. */
 const STOP_PATIENCE_MS = 10_000;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bytesFetched } from '../../../../scripts/demo/bytes-fetched.ts';
+import { bytesFetched } from '../../../protocol/bytes-fetched.ts';
 
 describe('what a device says it fetched', () => {
   it('is read out of its history, whatever stands around it', () => {

@@ -4,15 +4,15 @@
  * except what stands on disk. So killing it at any point is a power cut, and starting it again is power coming back.
  *
  * One boot: end leftovers → empty run/ → choose a slot (chooseBoot) → write the attempt down → mount → booted.json →
- * start app and agent → wait for a reboot request, or for the watchdog.
+ * start the slot's programs → wait for a reboot request, or for the watchdog.
  */
 import { randomUUID } from 'node:crypto';
 import { appendFileSync, existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { nodeDisk } from '../../platform/disk.ts';
-import { removeDurably, writeDurably } from '../../platform/durable-file.ts';
+import { nodeDisk } from '../platform/disk.ts';
+import { removeDurably, writeDurably } from '../platform/durable-file.ts';
 import {
   type BootChoice,
   chooseBoot,
@@ -22,8 +22,7 @@ import {
   FACTORY_BOOT_ENV,
   readBootEnv,
   writeBootEnv,
-} from '../../platform/emulated-boot-env.ts';
-import { agentFile, mountSlot } from './mount-slot.ts';
+} from '../platform/emulated-boot-env.ts';
 import { endLeftover, Unit } from './unit.ts';
 
 /** How long a device that asked for a reboot may take to stop by itself. */
@@ -32,8 +31,22 @@ const REBOOT_CHECK_MS = 200;
 /** A device without any slot that boots resets itself this often. */
 const DEAD_BOARD_PAUSE_MS = 5000;
 
+export type Mounted = { readonly ok: true; readonly version: string } | { readonly ok: false; readonly why: string };
+
+/** What the boot loop cannot know: how images are read on this machine, and which programs a booted slot starts. */
+export interface EmulatedUserspace {
+  /** Puts what the programs need of a slot's images into `rootDirectory`; `workDirectory` is for passing files. */
+  mount(slotDirectory: string, rootDirectory: string, workDirectory: string): Promise<Mounted>;
+  /** By name. `agent` must be one of them: it asks for reboots, and the watchdog watches it. */
+  programs(
+    rootDirectory: string,
+    configFile: string,
+  ): Readonly<Record<string, readonly [file: string, ...args: string[]]>>;
+}
+
 export class EmulatedDevice {
   readonly directory: string;
+  readonly #userspace: EmulatedUserspace;
   readonly #run: string;
   readonly #root: string;
   readonly #board: ReturnType<typeof emulatedPaths>;
@@ -41,8 +54,9 @@ export class EmulatedDevice {
   #units: Unit[] = [];
   #watchdogFired = false;
 
-  constructor(directory: string) {
+  constructor(directory: string, userspace: EmulatedUserspace) {
     this.directory = directory;
+    this.#userspace = userspace;
     this.#run = join(directory, 'run');
     this.#root = join(this.#run, 'rootfs');
     this.#board = emulatedPaths(directory);
@@ -55,7 +69,7 @@ export class EmulatedDevice {
       const choice = await this.#chooseSlot();
       const slot = await this.#mountChosen(choice);
       if (slot === undefined) continue;
-      await this.#userspace(slot, choice.trial);
+      await this.#runSlot(slot, choice.trial);
       await this.#stopUnits();
     }
   }
@@ -73,8 +87,10 @@ export class EmulatedDevice {
   /** run/ is a tmpfs: nothing in it survives. The console is the wire at the other end, so it does. */
   async #clearRun(): Promise<void> {
     await mkdir(this.#run, { recursive: true, mode: 0o700 });
-    for (const name of ['agent', 'app']) endLeftover(join(this.#run, `${name}.pid`), this.#run);
-    for (const name of await readdir(this.#run)) {
+    const names = await readdir(this.#run);
+    // Each of them has a path inside this device on its command line.
+    for (const name of names) if (name.endsWith('.pid')) endLeftover(join(this.#run, name), `${this.directory}/`);
+    for (const name of names) {
       if (name !== 'console.log') await rm(join(this.#run, name), { recursive: true, force: true });
     }
     await removeDurably(nodeDisk, this.#board.rebootRequest);
@@ -93,7 +109,7 @@ export class EmulatedDevice {
   async #mountChosen(choice: BootChoice): Promise<EmulatedSlot | undefined> {
     const candidates = choice.trial ? [choice.slot] : choice.env.order;
     for (const slot of candidates) {
-      const mounted = await mountSlot(join(this.#board.slots, slot), this.#root, this.#run);
+      const mounted = await this.#userspace.mount(join(this.#board.slots, slot), this.#root, this.#run);
       if (mounted.ok) {
         this.#say(`slot ${slot}${choice.trial ? ' on trial' : ''}: release ${mounted.version}`);
         const facts = { bootId: randomUUID(), slot, trial: choice.trial };
@@ -106,20 +122,17 @@ export class EmulatedDevice {
     return undefined;
   }
 
-  async #userspace(slot: EmulatedSlot, trial: boolean): Promise<void> {
+  async #runSlot(slot: EmulatedSlot, trial: boolean): Promise<void> {
     this.#watchdogFired = false;
-    const config = join(this.directory, 'factory/agent.json');
-    this.#units = [
-      this.#unit('app', slot, trial, [process.execPath, join(this.#root, 'usr/lib/acme/app.mjs')]),
-      this.#unit('agent', slot, trial, [process.execPath, agentFile(this.#root), 'run', '--config', config]),
-    ];
+    const programs = this.#userspace.programs(this.#root, join(this.directory, 'factory/agent.json'));
+    this.#units = Object.entries(programs).map(([name, command]) => this.#unit(name, slot, trial, command));
     if (!this.#powered) return;
     for (const unit of this.#units) unit.start();
     while (this.#powered && !this.#watchdogFired && !this.#rebootAsked()) await sleep(REBOOT_CHECK_MS);
     if (this.#powered && !this.#watchdogFired) await this.#waitForAgent();
   }
 
-  #unit(name: string, slot: EmulatedSlot, trial: boolean, command: [string, ...string[]]): Unit {
+  #unit(name: string, slot: EmulatedSlot, trial: boolean, command: readonly [string, ...string[]]): Unit {
     return new Unit({
       name,
       command,

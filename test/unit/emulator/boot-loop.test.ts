@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { nodeDisk } from '../../../../platform/disk.ts';
-import { decodeBooted, readBootEnv, writeBootEnv } from '../../../../platform/emulated-boot-env.ts';
-import { EmulatedDevice } from '../../../../scripts/emulator/boot-loop.ts';
-import { DEMO_TIMING, makeDevice } from '../../../../scripts/emulator/factory.ts';
-import { type DemoImages, makeDemoImages } from '../../../../scripts/images/demo-images.ts';
+import { EmulatedDevice } from '../../../emulator/boot-loop.ts';
+import { DEMO_TIMING, makeDevice } from '../../../emulator/factory.ts';
+import { nodeDisk } from '../../../platform/disk.ts';
+import { decodeBooted, readBootEnv, writeBootEnv } from '../../../platform/emulated-boot-env.ts';
+import { demoUserspace } from '../../../scripts/emulator/mount-slot.ts';
+import { type DemoImages, makeDemoImages } from '../../../scripts/images/demo-images.ts';
 
 /** Stands in for the agent: writes down every boot, then does what data/command says. */
 const FAKE_AGENT = `
@@ -79,7 +80,7 @@ afterEach(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
 function powerOn(): void {
-  const emulated = new EmulatedDevice(device);
+  const emulated = new EmulatedDevice(device, demoUserspace);
   running = { device: emulated, ended: emulated.powerOn() };
 }
 
@@ -187,7 +188,7 @@ describe('the emulated boot loop', () => {
 
   it('ends what a killed boot loop left running, and powers off on SIGTERM', async () => {
     const start = (): ChildProcess => {
-      child = spawn(process.execPath, [join(import.meta.dirname, '../../../../scripts/emulator/main.ts'), device], {
+      child = spawn(process.execPath, [join(import.meta.dirname, '../../../scripts/emulator/main.ts'), device], {
         stdio: 'ignore',
       });
       return child;

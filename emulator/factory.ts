@@ -5,13 +5,14 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { nodeDisk } from '../../platform/disk.ts';
-import { emulatedPaths, FACTORY_BOOT_ENV, writeBootEnv } from '../../platform/emulated-boot-env.ts';
+import { nodeDisk } from '../platform/disk.ts';
+import { emulatedPaths, FACTORY_BOOT_ENV, writeBootEnv } from '../platform/emulated-boot-env.ts';
 
 export interface FactoryRequest {
   /** Made; must not exist yet. */
   readonly directory: string;
-  readonly images: { readonly boot: string; readonly rootfs: string };
+  /** Paths, by component. */
+  readonly images: Readonly<Record<string, string>>;
   readonly installed: { readonly sequence: number; readonly version: string };
   readonly vendor: string;
   readonly hardwareClass: string;
@@ -23,6 +24,8 @@ export interface FactoryRequest {
   readonly claim: string;
   readonly server: { readonly url: string; readonly mqttUrl: string | null; readonly anchorsFile: string };
   readonly timing: FactoryTiming;
+  /** `none` where the images do not run here: nothing can be asked of them, and this machine's own state says nothing. */
+  readonly health?: 'image' | 'none';
 }
 
 export interface FactoryTiming {
@@ -42,8 +45,13 @@ export const DEMO_TIMING: FactoryTiming = {
   retryCapMs: 2000,
 };
 
+const NO_HEALTH_CHECKS = {
+  directory: null,
+  builtin: { minFreeBytes: 0, minAvailableMemoryBytes: 0, systemd: false },
+} as const;
+
 function agentConfig(request: FactoryRequest): unknown {
-  const { vendor, hardwareClass, channel, environment, installed, server, timing } = request;
+  const { vendor, hardwareClass, channel, environment, installed, server, timing, health } = request;
   return {
     format: 'holdfast-agent-1',
     vendor,
@@ -56,7 +64,10 @@ function agentConfig(request: FactoryRequest): unknown {
     factoryInstalled: installed,
     claimFile: 'claim.json',
     server: { url: server.url, mqttUrl: server.mqttUrl, anchorsFile: 'server-ca.pem' },
-    health: { directory: '../run/rootfs/usr/lib/holdfast/health.d', deadlineMs: timing.healthDeadlineMs },
+    health: {
+      ...(health === 'none' ? NO_HEALTH_CHECKS : { directory: '../run/rootfs/usr/lib/holdfast/health.d' }),
+      deadlineMs: timing.healthDeadlineMs,
+    },
     poll: { intervalMs: timing.pollIntervalMs },
     trial: { serverWaitMs: timing.trialServerWaitMs },
     retry: { baseMs: timing.retryBaseMs, capMs: timing.retryCapMs },
@@ -72,8 +83,9 @@ export async function makeDevice(request: FactoryRequest): Promise<void> {
   await mkdir(join(directory, 'data'), { mode: 0o700 });
   await mkdir(join(slots, 'a'), { recursive: true });
   await mkdir(join(slots, 'b'), { recursive: true });
-  await copyFile(images.boot, join(slots, 'a/boot.img'), constants.COPYFILE_FICLONE);
-  await copyFile(images.rootfs, join(slots, 'a/rootfs.img'), constants.COPYFILE_FICLONE);
+  for (const [component, path] of Object.entries(images)) {
+    await copyFile(path, join(slots, `a/${component}.img`), constants.COPYFILE_FICLONE);
+  }
   await copyFile(request.rootFile, join(factory, 'root.json'));
   await copyFile(request.server.anchorsFile, join(factory, 'server-ca.pem'));
   await writeFile(join(factory, 'claim.json'), request.claim, { mode: 0o600 });

@@ -13,7 +13,7 @@ import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { makeDeviceDisk } from './device-disk.ts';
 import { prepare } from './prepare.ts';
-import { makeRootImage } from './small-image.ts';
+import { makeRootImage } from './root-image.ts';
 
 const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
   --factory FOLDER      agent.json, root.json and server-ca.pem, for /etc/holdfast

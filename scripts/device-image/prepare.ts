@@ -8,13 +8,14 @@ import { join } from 'node:path';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { buildPackage, gather } from '../package/build-packages.ts';
 import { needProgram } from '../programs.ts';
+import { type DeviceBase, makeDeviceBase } from './device-base.ts';
 import { ForeignPackages } from './foreign-packages.ts';
-import { type SmallBase, smallBase } from './small-image.ts';
+import { SMALL } from './small-userspace.ts';
 
 const PLACE = join(PROJECT_DIRECTORY, 'build/device-image');
 const MAINTAINER = 'Holdfast lab <lab@localhost>';
 
-export async function prepare(say: (line: string) => void): Promise<SmallBase> {
+export async function prepare(say: (line: string) => void): Promise<DeviceBase> {
   await needProgram('sh', ['scripts/setup.sh', '--images', '--qemu', '--build'], {
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
@@ -24,5 +25,5 @@ export async function prepare(say: (line: string) => void): Promise<SmallBase> {
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;
   const { path: agentPackage } = await buildPackage(PROJECT_DIRECTORY, materials, wanted, PLACE);
   const packages = new ForeignPackages(join(PLACE, 'debian'), 'arm64', say);
-  return smallBase({ folder: join(PLACE, 'small'), packages, agentPackage, say });
+  return makeDeviceBase({ userspace: SMALL, folder: join(PLACE, 'small'), packages, agentPackage, say });
 }

@@ -4,10 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { needProgram } from '../programs.ts';
 import { makeBootImage, RAM_DISK_PACKAGE } from './boot-image.ts';
+import { filesIn } from './files-in.ts';
 import type { ForeignPackage, ForeignPackages } from './foreign-packages.ts';
 
 const KERNEL_META = 'linux-image-arm64';
@@ -16,13 +17,16 @@ const KERNEL_PREFIX = 'linux-image-6';
 export const AGENT_BUNDLE = 'usr/lib/holdfast/agent.mjs';
 
 export interface Userspace {
-  readonly name: string;
+  readonly name: 'small' | 'debian';
+  readonly hasSystemd: boolean;
   /** The Debian packages that it consists of, beside the agent's. */
   packageNames(packages: ForeignPackages): Promise<readonly string[]>;
   /** Paths of this checkout that it is made with: folders of files, and code. */
   readonly sources: readonly string[];
   /** Makes a root file system of the packages in `tree`. */
   fill(made: Materials): Promise<void>;
+  /** What the lab's images have beside the tree, by path in the image: how a release fails, what is said on the console. */
+  labFiles(): Promise<Readonly<Record<string, string>>>;
 }
 
 export interface Materials {
@@ -33,12 +37,16 @@ export interface Materials {
   readonly agentPackage: string;
   /** The kernel's package, unpacked; depmod has been there. */
   readonly kernelTree: string;
+  /** Where to leave who owns what, for mksquashfs; without it everything is root's. */
+  readonly ownersFile: string;
 }
 
 export interface DeviceBase {
   readonly userspace: Userspace;
   /** The root file system's files that all releases have. */
   readonly tree: string;
+  /** mksquashfs' list of who owns what; need not be there. */
+  readonly ownersFile: string;
   /** The packaged agent's bundle: beside the tree, so that an image can have another one. */
   readonly agentBundle: string;
   /** Kernel and initial RAM disk. */
@@ -65,6 +73,7 @@ export async function makeDeviceBase(request: BaseRequest): Promise<DeviceBase> 
   const base = {
     userspace,
     tree: join(made, 'tree'),
+    ownersFile: join(made, 'owners'),
     agentBundle: join(made, 'agent.mjs'),
     bootImage: join(made, 'boot.img'),
     kernel,
@@ -77,7 +86,8 @@ export async function makeDeviceBase(request: BaseRequest): Promise<DeviceBase> 
   const kernelTree = join(fresh, 'kernel');
   for (const { path } of boot) await needProgram('dpkg-deb', ['--extract', path, kernelTree]);
   await makeBootImage(fresh, kernelTree);
-  await userspace.fill({ tree: join(fresh, 'tree'), packages: fetched, agentPackage, kernelTree });
+  const ownersFile = join(fresh, 'owners');
+  await userspace.fill({ tree: join(fresh, 'tree'), packages: fetched, agentPackage, kernelTree, ownersFile });
   await rename(join(fresh, 'tree', AGENT_BUNDLE), join(fresh, 'agent.mjs'));
   await rm(kernelTree, { recursive: true });
   await rename(fresh, made);
@@ -91,16 +101,10 @@ async function digestOf(
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const { path, sha256 } of packages) hash.update(`${path.slice(path.lastIndexOf('/'))} ${sha256}\n`);
-  const own = ['device-base.ts', 'boot-image.ts', 'board'].map((name) => join(import.meta.dirname, name));
+  const own = ['device-base.ts', 'boot-image.ts', 'board', 'product'].map((name) => join(import.meta.dirname, name));
   for (const path of [agentPackage, ...own, ...sources]) {
     const files = (await stat(path)).isDirectory() ? await filesIn(path) : [path];
     for (const file of files) hash.update(file.slice(file.lastIndexOf('/'))).update(await readFile(file));
   }
   return hash.digest('hex').slice(0, 16);
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
-  return files.sort();
 }

@@ -2,7 +2,8 @@
  * `npm run image`: a bootable disk for 64-bit Arm, with U-Boot's script, two slots, a data partition and the agent in its
  * own Debian package. The same inputs give the same bytes. See docs/QEMU.md.
  *
- *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+ *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--userspace NAME]
+ *     [--slot-images FOLDER] [--json]
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -11,15 +12,17 @@ import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import type { Userspace } from './device-base.ts';
 import { makeDeviceDisk } from './device-disk.ts';
-import { prepare } from './prepare.ts';
+import { prepare, USERSPACES } from './prepare.ts';
 import { makeRootImage } from './root-image.ts';
 
-const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--userspace NAME] [--slot-images FOLDER] [--json]
   --factory FOLDER      agent.json, root.json and server-ca.pem, for /etc/holdfast
   --claim FILE          this device's claim (holdfast devices claims), for its data partition
   --out DISK            the disk to make: raw, GPT
   --version TEXT        what the image says it is (1.0.0)
+  --userspace NAME      debian, with systemd, or small, as the lab has it (debian)
   --slot-images FOLDER  also put boot.img and rootfs.img there: what holdfast release build takes
   --json                print one JSON document`;
 const FACTORY_FILES = ['agent.json', 'root.json', 'server-ca.pem'];
@@ -38,6 +41,7 @@ function readOptions() {
         claim: text,
         out: text,
         version: { type: 'string', default: '1.0.0' },
+        userspace: { type: 'string', default: 'debian' },
         'slot-images': text,
         json: flag,
         debug: flag,
@@ -58,6 +62,12 @@ async function demandFile(path: string, what: string): Promise<string> {
   }
 }
 
+function userspaceOf(name: string): Userspace {
+  const found = USERSPACES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
+}
+
 async function digestOf(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk);
@@ -65,7 +75,7 @@ async function digestOf(path: string): Promise<string> {
 }
 
 async function main(): Promise<void> {
-  const { factory, claim, out, version, json, help, 'slot-images': slotImages } = readOptions();
+  const { factory, claim, out, version, userspace, json, help, 'slot-images': slotImages } = readOptions();
   if (help) {
     process.stdout.write(`${USAGE}\n`);
     return;
@@ -78,12 +88,12 @@ async function main(): Promise<void> {
   await demandFile(claim, 'there is no claim file');
   // Modes of folders in the image follow it.
   process.umask(0o022);
-  const base = await prepare((line) => process.stderr.write(`  ${line}\n`));
+  const base = await prepare(userspaceOf(userspace), (line) => process.stderr.write(`  ${line}\n`));
   const folder = resolve(slotImages ?? `${out}.slot`);
   await mkdir(folder, { recursive: true });
   await mkdir(dirname(resolve(out)), { recursive: true });
   const rootImage = join(folder, 'rootfs.img');
-  await makeRootImage({ base, version, fault: '', factory: files, outFile: rootImage });
+  await makeRootImage({ base, version, factory: files, outFile: rootImage });
   const bootImage = join(folder, 'boot.img');
   await copyFile(base.bootImage, bootImage);
   await makeDeviceDisk({ outFile: resolve(out), bootImage, rootImage, claim });

@@ -29,9 +29,12 @@ const FOLDERS = [
 
 export const SMALL: Userspace = {
   name: 'small',
+  hasSystemd: false,
   sources: [SOURCES, import.meta.filename],
   packageNames: async () => PACKAGES,
   fill,
+  // All of it is the lab's.
+  labFiles: async () => ({}),
 };
 
 async function fill({ tree, packages, agentPackage }: Materials): Promise<void> {
@@ -49,7 +52,7 @@ async function fill({ tree, packages, agentPackage }: Materials): Promise<void> 
   await place('inittab', 'etc/inittab', 0o644);
   await place('rcS', 'etc/init.d/rcS', 0o755);
   await place('agent', 'etc/init.d/agent', 0o755);
-  await place('10-app', 'usr/lib/acme/health.d/10-app', 0o755);
+  await place('../product/10-app', 'usr/lib/acme/health.d/10-app', 0o755);
   await writeFile(join(tree, 'etc/fw_env.config'), '/dev/vda8 0x0 0x4000\n/dev/vda8 0x10000 0x4000\n');
   await writeFile(join(tree, 'etc/u-boot-initial-env'), 'bootcmd=run distro_bootcmd\n');
 }

@@ -154,13 +154,13 @@ async function main(): Promise<number> {
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(sayFact);
+  const base = await prepare(options.userspace, sayFact);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
   const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
-  say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
+  say(bold(`Emulated boards, ${base.userspace.name}, kernel ${base.kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
   let world: World | undefined;

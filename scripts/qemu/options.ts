@@ -1,11 +1,14 @@
 /** What `npm run qemu` takes. */
 import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import type { Userspace } from '../device-image/device-base.ts';
+import { USERSPACES } from '../device-image/prepare.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
+  --userspace NAME  what runs on the devices: ${USERSPACES.map(({ name }) => name).join(', ')} (small)
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
@@ -20,6 +23,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
 
 export interface QemuOptions {
   readonly prepare: boolean;
+  readonly userspace: Userspace;
   readonly scenarios: readonly string[];
   readonly all: boolean;
   readonly list: boolean;
@@ -47,6 +51,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
   }
   return {
     prepare: values.prepare,
+    userspace: userspaceOf(values.userspace),
     scenarios: values.scenario,
     all: values.all,
     list: values.list,
@@ -59,6 +64,12 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     jsonFile: values.json,
     parentDirectory: values.dir,
   };
+}
+
+function userspaceOf(name: string): Userspace {
+  const found = USERSPACES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
 }
 
 function sabotageOf(name: string): Sabotage {
@@ -80,6 +91,7 @@ function parse(args: readonly string[]) {
       args: [...args],
       options: {
         prepare: flag,
+        userspace: { type: 'string', default: 'small' },
         scenario: { type: 'string', multiple: true, default: [] },
         all: flag,
         list: flag,

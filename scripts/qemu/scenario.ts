@@ -77,6 +77,7 @@ export class ScenarioLab {
     );
     await guest.settlesOn(FACTORY_RELEASE.version);
     this.check(true, 'enrolled; the server hears that it is idle');
+    await this.checkUnits(guest);
     return guest;
   }
 
@@ -105,6 +106,13 @@ export class ScenarioLab {
       return history.find(({ text }) => pattern.test(text));
     });
     this.check(found !== undefined, `the server heard from ${guest.id}: ${found?.text ?? `nothing like ${pattern}`}`);
+  }
+
+  /** With systemd: every unit of the boot under way starts, and it finds nothing to say of the agent's. */
+  async checkUnits(guest: Guest): Promise<void> {
+    if (!this.world.base.userspace.hasSystemd) return;
+    const { sound, text } = await guest.unitsReport();
+    this.check(sound, text);
   }
 
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */

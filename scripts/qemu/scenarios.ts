@@ -31,6 +31,7 @@ const good: Scenario = {
     lab.check(trial.slot === 'b' && trial.trial, `U-Boot boots slot ${trial.slot} on trial, ${trial.version}`);
     await guest.settlesOn(release.version);
     lab.check(true, `the server hears that it confirmed ${release.version}`);
+    await lab.checkUnits(guest);
     await lab.checkSlot(guest, 'b', release.version);
     await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
     await guest.cutPower();

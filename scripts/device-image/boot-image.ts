@@ -32,7 +32,7 @@ const MODULES = [
 ];
 
 /** `tree`: the kernel's package and RAM_DISK_PACKAGE, unpacked. Makes boot.img in `folder`. */
-export async function makeBootImage(folder: string, tree: string): Promise<void> {
+export async function makeBootImage(folder: string, tree: string, trialWatchdogSeconds: number): Promise<void> {
   const version = await kernelVersion(tree);
   const initrd = join(folder, 'initrd');
   await mkdir(join(initrd, 'lib/modules'), { recursive: true });
@@ -40,6 +40,7 @@ export async function makeBootImage(folder: string, tree: string): Promise<void>
   await copyFile(join(tree, 'bin/busybox'), join(initrd, 'bin/busybox'));
   await copyFile(join(SOURCES, 'initrd-init'), join(initrd, 'init'));
   await chmod(join(initrd, 'init'), 0o755);
+  await writeFile(join(initrd, 'trial-seconds'), `${trialWatchdogSeconds}\n`);
   await needProgram('depmod', ['--basedir', tree, version], { env: IMAGE_TOOL_ENV });
   const order: string[] = [];
   for (const path of await modulePaths(tree, version, MODULES)) {

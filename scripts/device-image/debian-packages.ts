@@ -40,8 +40,8 @@ export async function installPackages(tree: string, debs: readonly string[]): Pr
   return special.map((one) => ({ ...one, path: one.path.replace(/^(bin|lib|sbin)\//, 'usr/$1/') }));
 }
 
-/** `-rwxr-sr-x root/shadow   67680 2025-08-10 15:54 ./sbin/unix_chkpwd` */
-function entryOf(line: string): Special {
+/** A line of `dpkg-deb --contents`: `-rwxr-sr-x root/shadow   67680 2025-08-10 15:54 ./sbin/unix_chkpwd`. */
+export function entryOf(line: string): Special {
   const [, letters = '', user = '', group = '', name = ''] =
     /^.(.{9}) ([^ /]+)\/(\S+) +\d+ \S+ \S+ \.\/(.*)$/.exec(line) ?? [];
   if (letters === '') throw new Error(`dpkg-deb --contents says: ${line}`);

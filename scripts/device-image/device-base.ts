@@ -19,6 +19,8 @@ export const AGENT_BUNDLE = 'usr/lib/holdfast/agent.mjs';
 export interface Userspace {
   readonly name: 'small' | 'debian';
   readonly hasSystemd: boolean;
+  /** What a slot on trial gets from power on until its agent must have taken the watchdog over. */
+  readonly trialWatchdogSeconds: number;
   /** The Debian packages that it consists of, beside the agent's. */
   packageNames(packages: ForeignPackages): Promise<readonly string[]>;
   /** Paths of this checkout that it is made with: folders of files, and code. */
@@ -85,7 +87,7 @@ export async function makeDeviceBase(request: BaseRequest): Promise<DeviceBase> 
   await mkdir(join(fresh, 'tree'), { recursive: true });
   const kernelTree = join(fresh, 'kernel');
   for (const { path } of boot) await needProgram('dpkg-deb', ['--extract', path, kernelTree]);
-  await makeBootImage(fresh, kernelTree);
+  await makeBootImage(fresh, kernelTree, userspace.trialWatchdogSeconds);
   const ownersFile = join(fresh, 'owners');
   await userspace.fill({ tree: join(fresh, 'tree'), packages: fetched, agentPackage, kernelTree, ownersFile });
   await rename(join(fresh, 'tree', AGENT_BUNDLE), join(fresh, 'agent.mjs'));

@@ -28,6 +28,8 @@ export async function prepare(userspace: Userspace, say: Say, place = PLACE): Pr
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
   });
+  // Modes of folders in the image follow it.
+  process.umask(0o022);
   await mkdir(place, { recursive: true });
   const materials = await gather(PROJECT_DIRECTORY, MAINTAINER, undefined);
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;

@@ -30,6 +30,7 @@ const FOLDERS = [
 export const SMALL: Userspace = {
   name: 'small',
   hasSystemd: false,
+  trialWatchdogSeconds: 120,
   sources: [SOURCES, import.meta.filename],
   packageNames: async () => PACKAGES,
   fill,

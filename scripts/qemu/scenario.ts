@@ -115,6 +115,13 @@ export class ScenarioLab {
     this.check(sound, text);
   }
 
+  /** A trial is over whose agent took the watchdog over: one that is left to count resets a release that was confirmed. */
+  async checkWatchdogHeld(guest: Guest): Promise<void> {
+    const { history } = await this.world.words.device(guest.id);
+    const notice = history.find(({ text }) => text.includes('watchdog-not-armed'));
+    this.check(notice === undefined, notice?.text ?? 'its agent held the watchdog during the trial');
+  }
+
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
     const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;

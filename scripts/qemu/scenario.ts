@@ -1,6 +1,7 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
+import type { Userspace } from '../device-image/device-base.ts';
 import type { SignedImages } from './booted-digest.ts';
 import { versionInSlot } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
@@ -11,6 +12,8 @@ export interface Scenario {
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
+  /** Needs what this userspace alone has. */
+  readonly onlyOn?: Userspace['name'];
   run(lab: ScenarioLab): Promise<void>;
 }
 

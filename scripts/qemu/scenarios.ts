@@ -227,6 +227,7 @@ const clock: Scenario = {
 
 const stick: Scenario = {
   name: 'stick',
+  onlyOn: 'small',
   title: 'A release on a USB stick, installed without a network',
   short: false,
   async run(lab) {

@@ -71,8 +71,8 @@ const SPECIAL: readonly Special[] = [
 export const DEBIAN: Userspace = {
   name: 'debian',
   hasSystemd: true,
-  // It boots for a minute or two under emulation on a busy machine.
-  trialWatchdogSeconds: 300,
+  // Under emulation on a busy machine it takes minutes until its agent runs.
+  trialWatchdogSeconds: 600,
   sources: ['debian', 'debian-userspace.ts', 'debian-packages.ts', 'owners.ts'].map((name) =>
     join(import.meta.dirname, name),
   ),

@@ -7,8 +7,8 @@ import { FACTORY_RELEASE, type ReleaseFault } from './world.ts';
 
 /** U-Boot's attempts of one trial. */
 const ATTEMPTS = 3;
-/** Three boots, each ended by the userspace's trial watchdog: five minutes at most. */
-const FALL_BACK_LIMIT_MS = 1_200_000;
+/** Three boots, each ended by the userspace's trial watchdog: ten minutes at most. */
+const FALL_BACK_LIMIT_MS = 1_800_000;
 const DOWNLOAD_LIMIT_MS = 900_000;
 /** Inside the kernel. */
 const ALTERED_AT_BYTES = 8 * 1024 * 1024;

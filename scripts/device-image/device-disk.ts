@@ -12,7 +12,7 @@ import { needProgram } from '../programs.ts';
 import { assembleDisk } from './disk.ts';
 import { BOOT, COMMON, DATA, ENVIRONMENT, partitionOf, ROOT } from './layout.ts';
 
-const SOURCES = join(import.meta.dirname, 'small');
+const SOURCES = join(import.meta.dirname, 'board');
 const BOOT_SCRIPT = resolve(import.meta.dirname, '../../agent/boards/u-boot/boot.cmd');
 const COPY_BYTES = 0x4000;
 const COPY_B_AT_BYTES = 0x10000;

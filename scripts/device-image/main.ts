@@ -2,25 +2,31 @@
  * `npm run image`: a bootable disk for 64-bit Arm, with U-Boot's script, two slots, a data partition and the agent in its
  * own Debian package. The same inputs give the same bytes. See docs/QEMU.md.
  *
- *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+ *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--userspace NAME]
+ *     [--slot-images FOLDER] [--check-reproducible] [--json]
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, copyFile, mkdir } from 'node:fs/promises';
+import { access, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { onAnotherDay } from './another-day.ts';
+import type { DeviceBase, Userspace } from './device-base.ts';
 import { makeDeviceDisk } from './device-disk.ts';
-import { prepare } from './prepare.ts';
-import { makeRootImage } from './small-image.ts';
+import { prepare, USERSPACES } from './prepare.ts';
+import { makeRootImage } from './root-image.ts';
 
-const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--slot-images FOLDER] [--json]
+const USAGE = `npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--userspace NAME] [--slot-images FOLDER] [--check-reproducible] [--json]
   --factory FOLDER      agent.json, root.json and server-ca.pem, for /etc/holdfast
   --claim FILE          this device's claim (holdfast devices claims), for its data partition
   --out DISK            the disk to make: raw, GPT
   --version TEXT        what the image says it is (1.0.0)
+  --userspace NAME      debian, with systemd, or small, as the lab has it (debian)
   --slot-images FOLDER  also put boot.img and rootfs.img there: what holdfast release build takes
+  --check-reproducible  make everything again with another date, and demand the same bytes (needs faketime)
   --json                print one JSON document`;
 const FACTORY_FILES = ['agent.json', 'root.json', 'server-ca.pem'];
 
@@ -38,7 +44,9 @@ function readOptions() {
         claim: text,
         out: text,
         version: { type: 'string', default: '1.0.0' },
+        userspace: { type: 'string', default: 'debian' },
         'slot-images': text,
+        'check-reproducible': flag,
         json: flag,
         debug: flag,
         help: flag,
@@ -58,41 +66,93 @@ async function demandFile(path: string, what: string): Promise<string> {
   }
 }
 
+function userspaceOf(name: string): Userspace {
+  const found = USERSPACES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
+}
+
 async function digestOf(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk);
   return hash.digest('hex');
 }
 
+interface Made {
+  readonly disk: string;
+  readonly bootImage: string;
+  readonly rootImage: string;
+}
+
+interface Inputs {
+  readonly base: DeviceBase;
+  readonly version: string;
+  readonly factory: readonly string[];
+  readonly claim: string;
+}
+
+async function make({ base, version, factory, claim }: Inputs, disk: string, folder: string): Promise<Made> {
+  await mkdir(folder, { recursive: true });
+  await mkdir(dirname(disk), { recursive: true });
+  const [bootImage, rootImage] = [join(folder, 'boot.img'), join(folder, 'rootfs.img')];
+  await makeRootImage({ base, version, factory, outFile: rootImage });
+  await copyFile(base.bootImage, bootImage);
+  await makeDeviceDisk({ outFile: disk, bootImage, rootImage, claim });
+  return { disk, bootImage, rootImage };
+}
+
+/** Everything once more, packages' files and the agent's package too, as if somebody else did it later. */
+async function demandSameAgain(inputs: Omit<Inputs, 'base'>, userspace: Userspace, first: Made): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-image-'));
+  const again = await onAnotherDay(async () => {
+    const base = await prepare(userspace, sayStep, join(folder, 'base'));
+    return make({ ...inputs, base }, join(folder, 'disk.img'), folder);
+  });
+  for (const name of ['bootImage', 'rootImage', 'disk'] as const) {
+    const digests = [await digestOf(first[name]), await digestOf(again[name])];
+    sayStep(`${name}: ${digests.join(' and ')}`);
+    if (digests[0] === digests[1]) continue;
+    throw new Fault({
+      code: 'not-reproducible',
+      what: 'made again, it has other bytes',
+      where: `${first[name]} and ${again[name]}`,
+      cure: 'Compare the two (diffoscope); something in the recipe depends on the day, the user or the folder.',
+      exitStatus: EXIT.bug,
+    });
+  }
+  await rm(folder, { recursive: true });
+}
+
+const sayStep = (line: string): void => void process.stderr.write(`  ${line}\n`);
+
 async function main(): Promise<void> {
-  const { factory, claim, out, version, json, help, 'slot-images': slotImages } = readOptions();
-  if (help) {
+  const options = readOptions();
+  const { factory, claim, out, version, json } = options;
+  if (options.help) {
     process.stdout.write(`${USAGE}\n`);
     return;
   }
   if (!factory || !claim || !out) throw usageFault('--factory, --claim and --out are needed');
+  const userspace = userspaceOf(options.userspace);
   const files: string[] = [];
   for (const name of FACTORY_FILES) {
     files.push(await demandFile(resolve(factory, name), `the factory folder has no ${name}`));
   }
   await demandFile(claim, 'there is no claim file');
-  // Modes of folders in the image follow it.
-  process.umask(0o022);
-  const base = await prepare((line) => process.stderr.write(`  ${line}\n`));
-  const folder = resolve(slotImages ?? `${out}.slot`);
-  await mkdir(folder, { recursive: true });
-  await mkdir(dirname(resolve(out)), { recursive: true });
-  const rootImage = join(folder, 'rootfs.img');
-  await makeRootImage({ base, version, fault: '', factory: files, outFile: rootImage });
-  const bootImage = join(folder, 'boot.img');
-  await copyFile(base.bootImage, bootImage);
-  await makeDeviceDisk({ outFile: resolve(out), bootImage, rootImage, claim });
+  const folder = resolve(options['slot-images'] ?? `${out}.slot`);
+  const base = await prepare(userspace, sayStep);
+  const inputs = { version, factory: files, claim };
+  const made = await make({ ...inputs, base }, resolve(out), folder);
+  const checked = options['check-reproducible'];
+  if (checked) await demandSameAgain(inputs, userspace, made);
   const sha256 = await digestOf(out);
-  const said = { ok: true, disk: resolve(out), sha256, version, slotImages: folder, kernel: base.kernel };
-  if (json) process.stdout.write(`${JSON.stringify(said)}\n`);
+  const { disk } = made;
+  const said = { ok: true, disk, sha256, version, userspace: userspace.name, slotImages: folder, kernel: base.kernel };
+  if (json) process.stdout.write(`${JSON.stringify({ ...said, ...(checked ? { reproducible: true } : {}) })}\n`);
   else {
+    const same = checked ? ', the same when made again on another day' : '';
     process.stdout.write(
-      `${said.disk}: ${version}, ${base.kernel}\n  sha256 ${sha256}\n  the images of its slot: ${folder}\n`,
+      `${disk}: ${version}, ${userspace.name}, ${base.kernel}\n  sha256 ${sha256}${same}\n  the images of its slot: ${folder}\n`,
     );
     process.stdout.write(
       'Next: npm run qemu, or write it to a disk whose board has an environment as docs/QEMU.md says.\n',

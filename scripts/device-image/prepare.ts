@@ -8,21 +8,32 @@ import { join } from 'node:path';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { buildPackage, gather } from '../package/build-packages.ts';
 import { needProgram } from '../programs.ts';
+import { DEBIAN } from './debian-userspace.ts';
+import { type DeviceBase, makeDeviceBase, type Userspace } from './device-base.ts';
 import { ForeignPackages } from './foreign-packages.ts';
-import { type SmallBase, smallBase } from './small-image.ts';
+import { SMALL } from './small-userspace.ts';
 
 const PLACE = join(PROJECT_DIRECTORY, 'build/device-image');
+/** By name, as --userspace takes it. */
+export const USERSPACES: readonly Userspace[] = [SMALL, DEBIAN];
+/** `debian` holds the fetched packages. */
+const FOLDERS = { small: 'small', debian: 'debian-device' } as const;
 const MAINTAINER = 'Holdfast lab <lab@localhost>';
 
-export async function prepare(say: (line: string) => void): Promise<SmallBase> {
+export type Say = (line: string) => void;
+
+/** `place`: where what is made is kept. Packages are fetched into one place for all. */
+export async function prepare(userspace: Userspace, say: Say, place = PLACE): Promise<DeviceBase> {
   await needProgram('sh', ['scripts/setup.sh', '--images', '--qemu', '--build'], {
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
   });
-  await mkdir(PLACE, { recursive: true });
+  // Modes of folders in the image follow it.
+  process.umask(0o022);
+  await mkdir(place, { recursive: true });
   const materials = await gather(PROJECT_DIRECTORY, MAINTAINER, undefined);
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;
-  const { path: agentPackage } = await buildPackage(PROJECT_DIRECTORY, materials, wanted, PLACE);
+  const { path: agentPackage } = await buildPackage(PROJECT_DIRECTORY, materials, wanted, place);
   const packages = new ForeignPackages(join(PLACE, 'debian'), 'arm64', say);
-  return smallBase({ folder: join(PLACE, 'small'), packages, agentPackage, say });
+  return makeDeviceBase({ userspace, folder: join(place, FOLDERS[userspace.name]), packages, agentPackage, say });
 }

@@ -129,6 +129,12 @@ export class Guest {
     return { version, slot, trial: trial === '1' };
   }
 
+  /** What the next boot that comes to its end says of systemd's units. */
+  async unitsReport(): Promise<{ readonly sound: boolean; readonly text: string }> {
+    const [, text = ''] = await this.hears(/^lab: (systemd is .*)$/, BOOT_LIMIT_MS);
+    return { sound: text === 'systemd is running, 0 units failed, 0 complaints', text };
+  }
+
   /** Waits until the server has heard from the device that it is idle with this version. Throws with what it said last. */
   async settlesOn(version: string, limitMs = UPDATE_LIMIT_MS): Promise<void> {
     let said = 'nothing';

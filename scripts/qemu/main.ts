@@ -27,15 +27,18 @@ function planOf(options: QemuOptions): Plan {
   if (unknown !== undefined) {
     throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all } = options;
-  const scenarios = SCENARIOS.filter(({ name }) => named.includes(name));
+  const { sabotage, cuts, losses, all, userspace } = options;
+  const possible = SCENARIOS.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
+  const impossible = named.find((name) => possible.every((one) => one.name !== name));
+  if (impossible !== undefined) throw usageFault(`the scenario ${impossible} is not for --userspace ${userspace.name}`);
+  const scenarios = possible.filter(({ name }) => named.includes(name));
   if (sabotage !== undefined) {
     return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
   if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
-  const wanted = SCENARIOS.filter(({ short }) => short || all);
+  const wanted = possible.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
@@ -71,13 +74,13 @@ async function main(): Promise<number> {
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(sayFact);
+  const base = await prepare(options.userspace, sayFact);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
   const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
-  say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
+  say(bold(`Emulated boards, ${base.userspace.name}, kernel ${base.kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
   let run: LabRun | undefined;

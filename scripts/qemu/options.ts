@@ -1,12 +1,15 @@
 /** What `npm run qemu` takes. */
 import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import type { Userspace } from '../device-image/device-base.ts';
+import { USERSPACES } from '../device-image/prepare.ts';
 import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
+  --userspace NAME  what runs on the devices: ${USERSPACES.map(({ name }) => name).join(', ')} (small)
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
@@ -24,6 +27,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
 
 export interface QemuOptions {
   readonly prepare: boolean;
+  readonly userspace: Userspace;
   readonly scenarios: readonly string[];
   readonly all: boolean;
   readonly list: boolean;
@@ -56,6 +60,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
   }
   return {
     prepare: values.prepare,
+    userspace: userspaceOf(values.userspace),
     scenarios: values.scenario,
     all: values.all,
     list: values.list,
@@ -71,6 +76,12 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     jsonFile: values.json,
     parentDirectory: values.dir,
   };
+}
+
+function userspaceOf(name: string): Userspace {
+  const found = USERSPACES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
 }
 
 function sabotageOf(name: string): Sabotage {
@@ -98,6 +109,7 @@ function parse(args: readonly string[]) {
       args: [...args],
       options: {
         prepare: flag,
+        userspace: { type: 'string', default: 'small' },
         scenario: { type: 'string', multiple: true, default: [] },
         all: flag,
         list: flag,

@@ -1,6 +1,7 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
+import type { Userspace } from '../device-image/device-base.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
@@ -11,6 +12,8 @@ export interface Scenario {
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
+  /** Needs what this userspace alone has. */
+  readonly onlyOn?: Userspace['name'];
   readonly run: (lab: ScenarioLab) => Promise<void>;
 }
 
@@ -88,6 +91,7 @@ export class ScenarioLab {
     );
     await guest.settlesOn(FACTORY_RELEASE.version);
     this.check(true, 'enrolled; the server hears that it is idle');
+    await this.checkUnits(guest);
     return guest;
   }
 
@@ -116,6 +120,20 @@ export class ScenarioLab {
       return history.find(({ text }) => pattern.test(text));
     });
     this.check(found !== undefined, `the server heard from ${guest.id}: ${found?.text ?? `nothing like ${pattern}`}`);
+  }
+
+  /** With systemd: every unit of the boot under way starts, and it finds nothing to say of the agent's. */
+  async checkUnits(guest: Guest): Promise<void> {
+    if (!this.world.base.userspace.hasSystemd) return;
+    const { sound, text } = await guest.unitsReport();
+    this.check(sound, text);
+  }
+
+  /** A trial is over whose agent took the watchdog over: one that is left to count resets a release that was confirmed. */
+  async checkWatchdogHeld(guest: Guest): Promise<void> {
+    const { history } = await this.world.words.device(guest.id);
+    const notice = history.find(({ text }) => text.includes('watchdog-not-armed'));
+    this.check(notice === undefined, notice?.text ?? 'its agent held the watchdog during the trial');
   }
 
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */

@@ -9,9 +9,10 @@ import * as v from 'valibot';
 import { type Process, ProcessGroup } from '../../platform/processes.ts';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
+import { AGENT_BUNDLE, type DeviceBase } from '../device-image/device-base.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
 import { BOOT, ROOT } from '../device-image/layout.ts';
-import { AGENT_BUNDLE, makeRootImage, type SmallBase } from '../device-image/small-image.ts';
+import { makeRootImage } from '../device-image/root-image.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
@@ -55,7 +56,7 @@ export interface PublishedRelease extends LabRelease {
 export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, fault: '' };
 
 export interface WorldParts {
-  readonly base: SmallBase;
+  readonly base: DeviceBase;
   readonly say: (line: string) => void;
   /** In every image, in place of the packaged agent's bundle. */
   readonly agentFile?: string;
@@ -63,7 +64,7 @@ export interface WorldParts {
 
 export class World {
   readonly directory: string;
-  readonly base: SmallBase;
+  readonly base: DeviceBase;
   readonly words: FleetWords;
   readonly #processes = new ProcessGroup();
   readonly #say: (line: string) => void;

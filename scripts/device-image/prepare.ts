@@ -14,11 +14,16 @@ import { type SmallBase, smallBase } from './small-image.ts';
 const PLACE = join(PROJECT_DIRECTORY, 'build/device-image');
 const MAINTAINER = 'Holdfast lab <lab@localhost>';
 
-export async function prepare(say: (line: string) => void): Promise<SmallBase> {
+/** The programs alone, for devices that somebody else made. */
+export async function preparePrograms(say: (line: string) => void): Promise<void> {
   await needProgram('sh', ['scripts/setup.sh', '--images', '--qemu', '--build'], {
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
   });
+}
+
+export async function prepare(say: (line: string) => void): Promise<SmallBase> {
+  await preparePrograms(say);
   await mkdir(PLACE, { recursive: true });
   const materials = await gather(PROJECT_DIRECTORY, MAINTAINER, undefined);
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;

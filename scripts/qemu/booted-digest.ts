@@ -1,15 +1,17 @@
 /** What lies in a slot, read by this machine from the device's disk and not asked of the device. */
 import { createHash } from 'node:crypto';
 import { open, rm, stat } from 'node:fs/promises';
-import { BOOT, partitionOf, ROOT } from '../device-image/layout.ts';
 import { needProgram } from '../programs.ts';
 
 /** The images of a release that people signed. */
 export interface SignedImages {
   readonly version: string;
-  readonly bootImage: string;
-  readonly rootImage: string;
+  /** Files, by component. */
+  readonly images: ReadonlyMap<string, string>;
 }
+
+/** Where the images of a slot lie on the disk, by component. */
+export type SlotPlaces = ReadonlyMap<string, { readonly startBytes: number }>;
 
 /**
  * The version whose images the slot holds, byte for byte; undefined when it holds those of no release. The disk may be
@@ -17,15 +19,14 @@ export interface SignedImages {
  */
 export async function versionInSlot(
   disk: string,
-  slot: 'a' | 'b',
+  slot: SlotPlaces,
   releases: readonly SignedImages[],
 ): Promise<string | undefined> {
   const raw = `${disk}.looked-at`;
   await needProgram('qemu-img', ['convert', '-U', '-f', 'qcow2', '-O', 'raw', disk, raw]);
   try {
-    for (const { version, bootImage, rootImage } of releases) {
-      const same = (await holds(raw, BOOT[slot], bootImage)) && (await holds(raw, ROOT[slot], rootImage));
-      if (same) return version;
+    for (const { version, images } of releases) {
+      if (await holdsAll(raw, slot, images)) return version;
     }
     return undefined;
   } finally {
@@ -33,8 +34,15 @@ export async function versionInSlot(
   }
 }
 
-async function holds(disk: string, partition: number, image: string): Promise<boolean> {
-  const { startBytes } = partitionOf(partition);
+async function holdsAll(disk: string, slot: SlotPlaces, images: ReadonlyMap<string, string>): Promise<boolean> {
+  for (const [component, image] of images) {
+    const place = slot.get(component);
+    if (place === undefined || !(await holds(disk, place.startBytes, image))) return false;
+  }
+  return images.size > 0;
+}
+
+async function holds(disk: string, startBytes: number, image: string): Promise<boolean> {
   const { size } = await stat(image);
   return (await hashRange(disk, startBytes, size)) === (await hashRange(image, 0, size));
 }

@@ -6,7 +6,6 @@
 import { seededRandom } from '../seeded-random.ts';
 import type { Guest } from './guest.ts';
 import type { JudgedBoot, ScenarioLab } from './scenario.ts';
-import { FACTORY_RELEASE } from './world.ts';
 
 export interface CutOptions {
   readonly count: number;
@@ -54,8 +53,9 @@ export async function cutPowerOften(
     lab.checkSigned(cut, `cut ${number} at ${atMs} ms`);
   }
   lab.checkAllSigned(cuts, 'cuts');
-  const again = cuts.filter(({ version }) => version === FACTORY_RELEASE.version).length;
-  lab.check(true, `${again} booted ${FACTORY_RELEASE.version} again, ${cuts.length - again} booted ${release.version}`);
+  const before = lab.world.factory.version;
+  const again = cuts.filter(({ version }) => version === before).length;
+  lab.check(true, `${again} booted ${before} again, ${cuts.length - again} booted ${release.version}`);
   return cuts;
 }
 

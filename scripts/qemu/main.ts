@@ -3,18 +3,21 @@
  *
  * Exit status: 0 when all was as it must be, 1 when not, 130 when it was interrupted, else that of the Fault.
  */
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText } from '../../platform/fault.ts';
 import { secondsSince } from '../demo/patience.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
-import { prepare } from '../device-image/prepare.ts';
+import { prepare, preparePrograms } from '../device-image/prepare.ts';
+import { chooseAccelerator } from './accelerator.ts';
 import { type Cut, cutPowerOften } from './cuts.ts';
 import { LiveTable } from './live-table.ts';
 import { type Loss, loseCacheOften } from './lost-cache.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
+import { OwnImage } from './own-image/own-image.ts';
+import { OWN_IMAGE_SCENARIOS, tellReplaced } from './own-image/scenarios.ts';
 import { writePage } from './page.ts';
 import { type LabReport, type ScenarioReport, writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
@@ -32,19 +35,20 @@ interface Plan {
 
 function planOf(options: QemuOptions): Plan {
   const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
-  const unknown = named.find((name) => SCENARIOS.every((one) => one.name !== name));
+  const there = options.imageFile === undefined ? SCENARIOS : OWN_IMAGE_SCENARIOS;
+  const unknown = named.find((name) => there.every((one) => one.name !== name));
   if (unknown !== undefined) {
-    throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+    throw usageFault(`no scenario is called ${unknown}; there are ${there.map(({ name }) => name).join(', ')}`);
   }
   const { sabotage, cuts, losses, all } = options;
-  const scenarios = SCENARIOS.filter(({ name }) => named.includes(name));
+  const scenarios = there.filter(({ name }) => named.includes(name));
   if (sabotage !== undefined) {
     return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
   if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
-  const wanted = SCENARIOS.filter(({ short }) => short || all);
+  const wanted = there.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
@@ -53,10 +57,12 @@ class LabRun {
   readonly #world: World;
   readonly #reports: ScenarioReport[] = [];
   readonly #table: LiveTable;
+  readonly #kernel: string;
   #current: ScenarioLab | undefined;
 
-  constructor(options: QemuOptions, world: World, table: LiveTable) {
+  constructor(options: QemuOptions, world: World, table: LiveTable, kernel: string) {
     this.#options = options;
+    this.#kernel = kernel;
     this.#table = table;
     this.#world = world;
   }
@@ -64,6 +70,8 @@ class LabRun {
   async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
     const { seed } = this.#options;
     const startedMs = performance.now();
+    const { own } = this.#world;
+    if (own !== undefined) await this.#one('image', 'What the lab replaced in it', async (lab) => tellReplaced(lab));
     for (const scenario of scenarios) {
       await this.#one(scenario.name, scenario.title, (lab) => scenario.run(lab));
     }
@@ -83,7 +91,7 @@ class LabRun {
       });
     }
     const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
-    return { ok, seconds: secondsSince(startedMs), kernel: this.#world.base.kernel, scenarios: this.#reports };
+    return { ok, seconds: secondsSince(startedMs), kernel: this.#kernel, scenarios: this.#reports };
   }
 
   async end(): Promise<void> {
@@ -141,6 +149,22 @@ async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<
   return { agentFile };
 }
 
+/** An image that cannot be used leaves nothing behind: its copy may be large. */
+async function openOwn(
+  { imageFile = '' }: QemuOptions,
+  directory: string,
+  tell: (line: string) => void,
+): Promise<OwnImage> {
+  const folder = join(directory, 'own');
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    return await OwnImage.open(imageFile, folder, tell);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
 const interrupted = (): Promise<void> =>
   new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
@@ -154,13 +178,17 @@ async function main(): Promise<number> {
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(sayFact);
+  const base = options.imageFile === undefined ? await prepare(sayFact) : undefined;
+  if (base === undefined) await preparePrograms(sayFact);
+  const { accelerator, why } = await chooseAccelerator();
+  sayFact(why);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
   const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
-  say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
+  const kernel = base?.kernel ?? `that of ${options.imageFile}`;
+  say(bold(`Emulated boards, kernel ${kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
   let world: World | undefined;
@@ -168,8 +196,9 @@ async function main(): Promise<number> {
   let succeeded = false;
   try {
     const tell = (line: string): void => table.above(() => sayFact(line));
-    world = await World.open(directory, { base, say: tell, ...(await sabotaged(options, directory)) });
-    run = new LabRun(options, world, table);
+    const made = base === undefined ? { own: await openOwn(options, directory, tell) } : { base };
+    world = await World.open(directory, { ...made, accelerator, say: tell, ...(await sabotaged(options, directory)) });
+    run = new LabRun(options, world, table, kernel);
     const report = await Promise.race([run.conduct(plan), stop]);
     if (report === undefined) return 130;
     succeeded = report.ok;

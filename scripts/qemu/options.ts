@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
   --scenario NAME   this one; give it once for each
@@ -12,6 +12,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
   --cuts N          so many power cuts in the middle of an update (5)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
+  --image FILE      your own disk image, in place of the lab's devices: good, panic, agent-crash, and power cuts
   --seed N          which moments they fall on (1)
   --keep            leave the run's folder, with disks and consoles
   --console         print every line that devices say
@@ -28,6 +29,8 @@ export interface QemuOptions {
   readonly losses: number | undefined;
   readonly seed: number;
   readonly sabotage: Sabotage | undefined;
+  /** A maker's own disk. */
+  readonly imageFile: string | undefined;
   readonly keep: boolean;
   readonly console: boolean;
   readonly jsonFile: string | undefined;
@@ -54,11 +57,18 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     losses: values.losses === undefined ? undefined : wholeNumber('losses', values.losses, 0, 10_000),
     sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
     seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
+    imageFile: imageOf(values),
     keep: values.keep,
     console: values.console,
     jsonFile: values.json,
     parentDirectory: values.dir,
   };
+}
+
+/** The agent of a maker's image is the maker's. */
+function imageOf({ image, sabotage }: { image?: string; sabotage?: string }): string | undefined {
+  if (image === undefined || sabotage === undefined) return image;
+  throw usageFault("--sabotage is for the lab's own devices; --image takes your agent as it is");
 }
 
 function sabotageOf(name: string): Sabotage {
@@ -86,6 +96,7 @@ function parse(args: readonly string[]) {
         cuts: { type: 'string' },
         losses: { type: 'string' },
         sabotage: { type: 'string' },
+        image: { type: 'string' },
         seed: { type: 'string', default: '1' },
         keep: flag,
         console: flag,

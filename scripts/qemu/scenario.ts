@@ -4,7 +4,7 @@ import { askUntil } from '../demo/patience.ts';
 import type { SignedImages } from './booted-digest.ts';
 import { versionInSlot } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
-import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
+import type { DeviceOptions, PublishedRelease, ReleaseFault, World } from './world.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -24,6 +24,8 @@ export interface Finding {
 
 /** A boot, and which release's images lie in the slot that it is of; undefined: nobody's. */
 export interface JudgedBoot extends BootSeen {
+  /** As the device said it; where its console does not, as the slot's content says it. */
+  readonly version: string;
   readonly signed: string | undefined;
 }
 
@@ -44,9 +46,7 @@ export class ScenarioLab {
     this.world = world;
     this.#prefix = name;
     this.#watcher = watcher;
-    this.#images = [
-      { version: FACTORY_RELEASE.version, bootImage: world.base.bootImage, rootImage: world.factoryImage },
-    ];
+    this.#images = [world.factory];
   }
 
   /** A fact that must hold. */
@@ -62,7 +62,7 @@ export class ScenarioLab {
 
   async publish(fault: ReleaseFault): Promise<PublishedRelease> {
     const release = await this.world.publish(fault);
-    this.#images.push({ ...release, bootImage: this.world.base.bootImage });
+    this.#images.push(release);
     return release;
   }
 
@@ -70,12 +70,10 @@ export class ScenarioLab {
   async enrolled(): Promise<Guest> {
     const guest = await this.newGuest();
     await guest.powerOn();
-    const boot = await guest.boots();
-    this.check(
-      boot.slot === 'a' && boot.version === FACTORY_RELEASE.version,
-      `boots ${boot.version} from slot ${boot.slot}`,
-    );
-    await guest.settlesOn(FACTORY_RELEASE.version);
+    const { version } = this.world.factory;
+    const boot = await this.bootsSigned(guest);
+    this.check(boot.slot === 'a' && boot.version === version, `boots ${boot.version} from slot ${boot.slot}`);
+    await guest.settlesOn(version);
     this.check(true, 'enrolled; the server hears that it is idle');
     return guest;
   }
@@ -109,15 +107,16 @@ export class ScenarioLab {
 
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
-    const found = slot === 'a' || slot === 'b' ? await versionInSlot(guest.disk, slot, this.#images) : undefined;
+    const found = slot === 'a' || slot === 'b' ? await this.versionIn(guest.disk, slot) : undefined;
     this.check(found === version, `slot ${slot} holds ${found ?? 'what nobody signed'}, looked at from outside`);
   }
 
   /** The next boot of this disk, and which signed images the slot holds that came up: judged from outside. */
-  async bootsSigned(guest: Guest, disk = guest.disk): Promise<JudgedBoot> {
-    const boot = await guest.boots();
+  async bootsSigned(guest: Guest, disk = guest.disk, limitMs?: number): Promise<JudgedBoot> {
+    const boot = await guest.boots(limitMs);
     const known = boot.slot === 'a' || boot.slot === 'b';
-    return { ...boot, signed: known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined };
+    const signed = known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined;
+    return { ...boot, version: boot.version ?? signed ?? 'what nobody signed', signed };
   }
 
   /** Says at once which boot was of something that nobody signed: a later one may end the campaign. */
@@ -136,7 +135,7 @@ export class ScenarioLab {
 
   /** What the slot holds; undefined: nothing that was signed. */
   versionIn(disk: string, slot: 'a' | 'b'): Promise<string | undefined> {
-    return versionInSlot(disk, slot, this.#images);
+    return versionInSlot(disk, this.world.slots[slot], this.#images);
   }
 
   async end(): Promise<void> {

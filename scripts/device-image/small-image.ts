@@ -10,6 +10,7 @@ import {
   chmod,
   copyFile,
   mkdir,
+  mkdtemp,
   readdir,
   readFile,
   rename,
@@ -17,6 +18,7 @@ import {
   stat,
   symlink,
   truncate,
+  utimes,
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -55,11 +57,12 @@ const MODULES = [
   'sd_mod',
 ];
 const APPLETS =
-  'sh cat cut date dd df dmesg echo env free grep hexdump hostname id ifconfig init insmod kill ls mkdir mount poweroff ps reboot rm route sed sha256sum sleep sync touch umount uname watchdog'.split(
+  'sh cat cut date dd df dmesg echo env free grep hexdump hostname id ifconfig init insmod kill ls mkdir mount poweroff ps reboot rm route sed sha256sum sleep sync touch umount uname usleep watchdog'.split(
     ' ',
   );
 /** Where the agent's package has it. */
 export const AGENT_BUNDLE = 'usr/lib/holdfast/agent.mjs';
+const UNUSED_AFTER_MS = 24 * 3_600_000;
 const BOOT_BYTES = 48 * 1024 * 1024;
 /** What a slot is written in, and read past the page cache. */
 const PAGE_BYTES = 4096;
@@ -95,11 +98,15 @@ export async function smallBase({ folder, packages, agentPackage, say }: BaseReq
     packages: fetched,
     kernel: kernelName,
   };
-  if (existsSync(made)) return base;
+  await mkdir(folder, { recursive: true });
+  await removeUnused(folder);
+  if (existsSync(made)) {
+    await utimes(made, new Date(), new Date());
+    return base;
+  }
   say('making the small device: kernel, initial RAM disk, root file system');
-  const fresh = `${made}.new`;
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(fresh, { recursive: true });
+  // Another run may make the same at this moment.
+  const fresh = await mkdtemp(`${made}.new-`);
   const kernelTree = join(fresh, 'kernel');
   for (const { name, path } of fetched) {
     await needProgram('dpkg-deb', ['--extract', path, name === kernelName ? kernelTree : join(fresh, 'tree')]);
@@ -109,8 +116,19 @@ export async function smallBase({ folder, packages, agentPackage, say }: BaseReq
   await finishTree(join(fresh, 'tree'));
   await makeBoot(fresh, kernelTree);
   await rm(kernelTree, { recursive: true });
-  await rename(fresh, made);
+  await rename(fresh, made).catch(async (error) => {
+    if (!existsSync(made)) throw error;
+    await rm(fresh, { recursive: true });
+  });
   return base;
+}
+
+/** What was made for an earlier state of the sources. What a run that still goes on may be using stays. */
+async function removeUnused(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (Date.now() - (await stat(path)).mtimeMs > UNUSED_AFTER_MS) await rm(path, { recursive: true, force: true });
+  }
 }
 
 async function digestOf(packages: readonly ForeignPackage[], agentPackage: string): Promise<string> {
@@ -154,6 +172,7 @@ async function finishTree(tree: string): Promise<void> {
   await place('inittab', 'etc/inittab', 0o644);
   await place('rcS', 'etc/init.d/rcS', 0o755);
   await place('agent', 'etc/init.d/agent', 0o755);
+  await place('stop', 'etc/init.d/stop', 0o755);
   await place('10-app', 'usr/lib/acme/health.d/10-app', 0o755);
   await writeFile(join(tree, 'etc/fw_env.config'), '/dev/vda8 0x0 0x4000\n/dev/vda8 0x10000 0x4000\n');
   await writeFile(join(tree, 'etc/u-boot-initial-env'), 'bootcmd=run distro_bootcmd\n');

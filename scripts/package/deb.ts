@@ -37,12 +37,14 @@ export interface BuiltDeb {
 
 export async function buildDeb(facts: DebFacts, output: string): Promise<BuiltDeb> {
   const stage = await mkdtemp(join(tmpdir(), 'holdfast-deb-'));
+  // Another run may build the same at this moment.
+  const fresh = `${output}.${process.pid}.new`;
   try {
     const installedBytes = await layOut(stage, facts);
     await writeControl(stage, facts, installedBytes);
     await oneDate(stage, facts.sourceDateEpoch);
     await mkdir(dirname(output), { recursive: true });
-    await needProgram('dpkg-deb', ['--root-owner-group', '-Zxz', '-z1', '--build', stage, `${output}.new`], {
+    await needProgram('dpkg-deb', ['--root-owner-group', '-Zxz', '-z1', '--build', stage, fresh], {
       // Several threads cut the stream into other pieces than one.
       env: { SOURCE_DATE_EPOCH: String(facts.sourceDateEpoch), DPKG_DEB_THREADS_MAX: '1', XZ_DEFAULTS: '' },
     });
@@ -50,7 +52,7 @@ export async function buildDeb(facts: DebFacts, output: string): Promise<BuiltDe
     await rm(stage, { recursive: true, force: true });
   }
   // Under its own name it is whole, or not there.
-  await rename(`${output}.new`, output);
+  await rename(fresh, output);
   const bytes = await readFile(output);
   return { path: output, sizeBytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
 }

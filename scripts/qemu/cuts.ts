@@ -1,74 +1,152 @@
 /**
- * Power cuts at moments that a seed chooses, spread over a whole update: from one saved state, each time let the device
- * go on, end the emulator in the middle, and switch it on again. Whatever it was doing, it boots, and what it boots was
- * signed.
+ * Power cuts in every phase of an update: from states that were saved once, each time let the device go on, end the
+ * emulator at a moment that a seed chooses, and switch it on again. Whatever it was doing, it boots, and what it boots
+ * was signed.
  */
-import { seededRandom } from '../seeded-random.ts';
+import { errorText } from '../../platform/fault.ts';
+import { CUT_PHASES, type CutPhase, phaseNamed, phaseReached, phasesFor, SETTLED } from './cut-phases.ts';
 import type { Guest } from './guest.ts';
 import type { JudgedBoot, ScenarioLab } from './scenario.ts';
+import { FACTORY_RELEASE } from './world.ts';
 
 export interface CutOptions {
   readonly count: number;
   readonly seed: number;
+  /** All cuts in this phase; else spread over all. */
+  readonly phase?: string;
   /** Every so many cuts the device is watched until it has the release. */
   readonly settleEvery: number;
 }
 
 export interface Cut extends JudgedBoot {
   readonly number: number;
-  /** After the device went on from the saved state. */
-  readonly atMs: number;
-  /** The last thing that its agent or bootloader had said. */
-  readonly during: string;
+  /** What the device's last line before it said it was doing. */
+  readonly phase: string;
+  /** After the phase that was meant began. */
+  readonly afterMs: number;
 }
 
-const SAVED = 'ready';
+interface PlannedCut {
+  readonly number: number;
+  readonly phase: CutPhase;
+  /** How far into the phase, of its whole. */
+  readonly share: number;
+  readonly settles: boolean;
+}
 
+/** Each is waited for until a limit. */
+const LOST_AT_MOST = 3;
+const UPDATE_LIMIT_MS = 900_000;
+/** A device that has the release and owes nothing, at the end of its update or at a start after it. */
+const HAS_IT = /"message":"sealing → idle"|"rule":"at-rest","slot":"b"/;
+
+/** Each of `labs` has a device and a server of its own; they share the cuts. */
 export async function cutPowerOften(
-  lab: ScenarioLab,
-  options: CutOptions,
+  labs: readonly ScenarioLab[],
+  { count, seed, phase, settleEvery }: CutOptions,
   onCut: (cut: Cut) => void,
 ): Promise<readonly Cut[]> {
-  const guest = await lab.enrolled();
-  const release = await lab.publish('');
-  await lab.world.rollOut(release, [guest.id]);
-  await guest.machine.save(SAVED);
-  const lastMs = await measure(lab, guest, release.version);
-  const random = seededRandom(options.seed);
+  const [first] = labs;
+  if (first === undefined) throw new RangeError('no device');
+  const waiting = phasesFor(count, phase).map((planned, index) => {
+    const number = index + 1;
+    return { number, phase: planned, share: first.random(), settles: number % settleEvery === 0 };
+  });
   const cuts: Cut[] = [];
-  for (let number = 1; number <= options.count; number += 1) {
-    // One in each of `count` equal parts of the update, so that few cuts cover all of it too.
-    const atMs = Math.round(((number - 1 + random()) / options.count) * lastMs);
-    await guest.powerOn({ from: SAVED });
-    await new Promise((resolve) => setTimeout(resolve, atMs));
-    const during = lastWords(guest.machine.serial.tail(40));
+  let lost = 0;
+  const cutAll = async (lab: ScenarioLab): Promise<void> => {
+    const update = await SavedUpdate.record(lab);
+    for (let planned = waiting.shift(); planned !== undefined; planned = waiting.shift()) {
+      const name = `cut ${planned.number} of seed ${seed}, ${Math.round(planned.share * 100)} % into ${planned.phase.name}`;
+      try {
+        const cut = await update.cut(planned);
+        cuts.push(cut);
+        onCut(cut);
+        lab.checkSigned(cut, name);
+      } catch (error) {
+        lab.check(false, `${name}: ${errorText(error)}`);
+        lost += 1;
+        if (lost >= LOST_AT_MOST) throw new Error(`${lost} cuts were not survived: the others are not tried`);
+        await update.giveUp();
+      }
+    }
+  };
+  await Promise.all(labs.map(cutAll));
+  sumUp(first, cuts);
+  return cuts.toSorted((one, other) => one.number - other.number);
+}
+
+/** One device's update, recorded once, and begun again from the middle as often as is wanted. */
+class SavedUpdate {
+  readonly #lab: ScenarioLab;
+  readonly #guest: Guest;
+  readonly #lengthsMs: ReadonlyMap<string, number>;
+
+  private constructor(lab: ScenarioLab, guest: Guest, lengthsMs: ReadonlyMap<string, number>) {
+    this.#lab = lab;
+    this.#guest = guest;
+    this.#lengthsMs = lengthsMs;
+  }
+
+  /** Lets the update go through without a cut, keeping a state at the beginning of phases, and how long each took. */
+  static async record(lab: ScenarioLab): Promise<SavedUpdate> {
+    const guest = await lab.enrolled();
+    const { version, path } = await lab.publish('');
+    await lab.world.rollOut({ path }, [guest.id]);
+    // What devices tell it afterwards it must not know when they go on from an earlier state.
+    await lab.world.keepServer();
+    const begunMs: number[] = [];
+    let savingMs = 0;
+    for (const { name, begins, savedIn } of CUT_PHASES) {
+      await guest.hears(begins, UPDATE_LIMIT_MS);
+      const heardMs = performance.now();
+      begunMs.push(heardMs - savingMs);
+      if (savedIn !== undefined) continue;
+      await guest.machine.save(name);
+      savingMs += performance.now() - heardMs;
+    }
+    await guest.hears(SETTLED, UPDATE_LIMIT_MS);
+    begunMs.push(performance.now() - savingMs);
+    await guest.cutPower();
+    const lengthOf = (index: number): number => (begunMs[index + 1] ?? 0) - (begunMs[index] ?? 0);
+    const lengthsMs = new Map(CUT_PHASES.map(({ name }, index) => [name, lengthOf(index)]));
+    const said = [...lengthsMs].map(([name, ms]) => `${name} ${(ms / 1000).toFixed(1)}`);
+    lab.check(true, `${guest.id}: an update to ${version} without a cut, in seconds: ${said.join(', ')}`);
+    return new SavedUpdate(lab, guest, lengthsMs);
+  }
+
+  async cut({ number, phase, share, settles }: PlannedCut): Promise<Cut> {
+    const guest = this.#guest;
+    const from = phase.savedIn ?? phase.name;
+    await this.#lab.world.rewindServer();
+    await guest.powerOn({ from });
+    if (phase.savedIn !== undefined) await guest.hears(phase.begins, UPDATE_LIMIT_MS);
+    const afterMs = Math.round(share * (this.#lengthsMs.get(phase.name) ?? 0));
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    const reached = phaseReached(guest.machine.serial.lines, phaseNamed(from));
     await guest.cutPower();
     await guest.powerOn();
-    const boot = await lab.bootsSigned(guest);
-    if (number % options.settleEvery === 0) await guest.settlesOn(release.version);
+    const boot = await this.#lab.bootsSigned(guest);
+    if (settles) await guest.hears(HAS_IT, UPDATE_LIMIT_MS);
     await guest.cutPower();
-    const cut = { number, atMs, during, ...boot };
-    cuts.push(cut);
-    onCut(cut);
-    lab.checkSigned(cut, `cut ${number} at ${atMs} ms`);
+    return { number, phase: reached.name, afterMs, ...boot };
   }
+
+  /** After a cut that was not survived: off. */
+  giveUp(): Promise<void> {
+    return this.#guest.cutPower();
+  }
+}
+
+function sumUp(lab: ScenarioLab, cuts: readonly Cut[]): void {
   lab.checkAllSigned(cuts, 'cuts');
-  const before = lab.world.factory.version;
-  const again = cuts.filter(({ version }) => version === before).length;
-  lab.check(true, `${again} booted ${before} again, ${cuts.length - again} booted ${release.version}`);
-  return cuts;
-}
-
-/** One update without a cut: how long it takes from the saved state until the release is confirmed. */
-async function measure(lab: ScenarioLab, guest: Guest, version: string): Promise<number> {
-  const startedMs = performance.now();
-  await guest.settlesOn(version);
-  const tookMs = performance.now() - startedMs;
-  lab.check(true, `an update without a cut takes ${Math.round(tookMs / 1000)} s here`);
-  await guest.cutPower();
-  return tookMs;
-}
-
-function lastWords(lines: readonly string[]): string {
-  return lines.findLast((line) => /^(lab: |holdfast: |\{|.*"msg")/.test(line))?.slice(0, 120) ?? '';
+  for (const { name, title } of CUT_PHASES) {
+    const here = cuts.filter(({ phase }) => phase === name);
+    if (here.length === 0) continue;
+    const old = here.filter(({ version }) => version === FACTORY_RELEASE.version).length;
+    lab.check(
+      true,
+      `${here.length} in ${name} (${title}): ${old} booted the old release, ${here.length - old} the new one`,
+    );
+  }
 }

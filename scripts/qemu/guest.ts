@@ -69,6 +69,10 @@ export class Guest {
     return this.#world.path('devices', `${this.id}.serial`);
   }
 
+  get isOn(): boolean {
+    return this.#machine !== undefined;
+  }
+
   get machine(): Machine {
     if (this.#machine === undefined) throw new Error(`${this.id} is off`);
     return this.#machine;

@@ -5,7 +5,6 @@
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { needProgram } from '../programs.ts';
-import { seededRandom } from '../seeded-random.ts';
 import { makeOverlay } from './machine.ts';
 import type { JudgedBoot, ScenarioLab } from './scenario.ts';
 import { readWriteLog, replay, survivors } from './write-log.ts';
@@ -42,15 +41,14 @@ export async function loseCacheOften(
   await guest.shutDown();
   const log = await readWriteLog(path);
   lab.check(log.flushes.length > 0, `an update is ${log.writes.length} writes and ${log.flushes.length} flushes`);
-  const random = seededRandom(seed);
   const losses: Loss[] = [];
   for (let number = 1; number <= count; number += 1) {
     // One in each of `count` equal parts between flushes, because what lies between two flushes is what can be lost.
-    const place = ((number - 1 + random()) / count) * log.flushes.length;
+    const place = ((number - 1 + lab.random()) / count) * log.flushes.length;
     const [from, to] = [log.flushes[Math.floor(place) - 1] ?? 0, log.flushes[Math.floor(place)] ?? log.writes.length];
     const given = from + Math.ceil((place % 1) * (to - from));
     // Every second time nothing is kept, else half.
-    const kept = survivors(log, given, () => number % 2 === 0 && random() < 0.5);
+    const kept = survivors(log, given, () => number % 2 === 0 && lab.random() < 0.5);
     const raw = world.path(`devices/lost-${number}.raw`);
     await replay(log, before, kept, raw);
     const disk = `${raw}.qcow2`;

@@ -1,15 +1,19 @@
 /** What `npm run qemu` takes. */
 import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--cuts N] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
+  --stay            devices (--devices N) that run until Ctrl-C, and two releases, to try things with
   --cuts N          so many power cuts in the middle of an update (5)
+  --phase NAME      all of them in this phase of it: ${CUT_PHASES.map(({ name }) => name).join(', ')}
+  --devices N       devices that share them, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
   --image FILE      your own disk image, in place of the lab's devices: good, panic, agent-crash, and power cuts
@@ -24,9 +28,14 @@ export interface QemuOptions {
   readonly scenarios: readonly string[];
   readonly all: boolean;
   readonly list: boolean;
+  readonly stay: boolean;
   /** Undefined: as the list has it. */
   readonly cuts: number | undefined;
   readonly losses: number | undefined;
+  /** The phase of an update that every cut falls into. */
+  readonly phase: string | undefined;
+  /** How many devices share the cuts. */
+  readonly devices: number;
   readonly seed: number;
   readonly sabotage: Sabotage | undefined;
   /** A maker's own disk. */
@@ -53,8 +62,11 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     scenarios: values.scenario,
     all: values.all,
     list: values.list,
+    stay: values.stay,
     cuts: values.cuts === undefined ? undefined : wholeNumber('cuts', values.cuts, 0, 10_000),
     losses: values.losses === undefined ? undefined : wholeNumber('losses', values.losses, 0, 10_000),
+    phase: values.phase === undefined ? undefined : phaseOf(values.phase),
+    devices: wholeNumber('devices', values.devices, 1, 16),
     sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
     seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
     imageFile: imageOf(values),
@@ -65,16 +77,23 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
   };
 }
 
-/** The agent of a maker's image is the maker's. */
-function imageOf({ image, sabotage }: { image?: string; sabotage?: string }): string | undefined {
-  if (image === undefined || sabotage === undefined) return image;
-  throw usageFault("--sabotage is for the lab's own devices; --image takes your agent as it is");
+/** A maker's agent is as it is, and its console need not say in which phase of an update it is. */
+function imageOf(values: { image?: string; sabotage?: string; phase?: string }): string | undefined {
+  const { image, sabotage, phase } = values;
+  if (image === undefined || (sabotage ?? phase) === undefined) return image;
+  throw usageFault("--sabotage and --phase are for the lab's own devices, not for --image");
 }
 
 function sabotageOf(name: string): Sabotage {
   const found = SABOTAGES.find((one) => one.name === name);
   if (found !== undefined) return found;
   throw usageFault(`no sabotage is called ${name}; there are ${SABOTAGES.map((one) => one.name).join(', ')}`);
+}
+
+function phaseOf(name: string): string {
+  if (CUT_PHASES.some((phase) => phase.name === name)) return name;
+  const names = CUT_PHASES.map((phase) => phase.name);
+  throw usageFault(`no phase of an update is called ${name}; there are ${names.join(', ')}`);
 }
 
 function wholeNumber(name: string, text: string, least: number, most: number): number {
@@ -93,8 +112,11 @@ function parse(args: readonly string[]) {
         scenario: { type: 'string', multiple: true, default: [] },
         all: flag,
         list: flag,
+        stay: flag,
         cuts: { type: 'string' },
         losses: { type: 'string' },
+        phase: { type: 'string' },
+        devices: { type: 'string', default: '1' },
         sabotage: { type: 'string' },
         image: { type: 'string' },
         seed: { type: 'string', default: '1' },

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { TimelineEntry } from './guest.ts';
-import type { Finding } from './scenario.ts';
+import type { Finding, JudgedBoot } from './scenario.ts';
 
 export interface GuestReport {
   readonly id: string;
@@ -16,6 +16,8 @@ export interface ScenarioReport {
   readonly ok: boolean;
   readonly seconds: number;
   readonly findings: readonly Finding[];
+  /** Of a campaign: every boot, with what came before it. */
+  readonly boots: readonly JudgedBoot[];
   readonly guests: readonly GuestReport[];
 }
 

@@ -1,8 +1,8 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
-import type { SignedImages } from './booted-digest.ts';
-import { versionInSlot } from './booted-digest.ts';
+import { seededRandom } from '../seeded-random.ts';
+import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
 import type { DeviceOptions, PublishedRelease, ReleaseFault, World } from './world.ts';
 
@@ -11,11 +11,18 @@ export interface Scenario {
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
-  run(lab: ScenarioLab): Promise<void>;
+  readonly run: (lab: ScenarioLab) => Promise<void>;
 }
 
 /** A boot, and a poll after it. */
 const REASON_LIMIT_MS = 600_000;
+
+export interface LabRequest {
+  /** Of its devices' names. */
+  readonly name: string;
+  readonly seed: number;
+  readonly watcher: LabWatcher;
+}
 
 export interface Finding {
   readonly holds: boolean;
@@ -38,12 +45,16 @@ export class ScenarioLab {
   readonly world: World;
   readonly guests: Guest[] = [];
   readonly findings: Finding[] = [];
+  /** In [0, 1), the same for the same seed. */
+  readonly random: () => number;
   readonly #prefix: string;
   readonly #watcher: LabWatcher;
   readonly #images: SignedImages[];
+  readonly #slots = new SlotReader();
 
-  constructor(world: World, name: string, watcher: LabWatcher) {
+  constructor(world: World, { name, seed, watcher }: LabRequest) {
     this.world = world;
+    this.random = seededRandom(seed);
     this.#prefix = name;
     this.#watcher = watcher;
     this.#images = [world.factory];
@@ -135,7 +146,7 @@ export class ScenarioLab {
 
   /** What the slot holds; undefined: nothing that was signed. */
   versionIn(disk: string, slot: 'a' | 'b'): Promise<string | undefined> {
-    return versionInSlot(disk, this.world.slots[slot], this.#images);
+    return this.#slots.versionIn(disk, this.world.slots[slot], this.#images);
   }
 
   async end(): Promise<void> {

@@ -1,5 +1,6 @@
 /** What the lab shows, one device and one release at a time. The names are those of `--scenario`. */
 import { BOOT, partitionOf } from '../device-image/layout.ts';
+import { phaseNamed } from './cut-phases.ts';
 import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
 import { StolenRelease } from './stolen-release.ts';
@@ -15,6 +16,7 @@ const ALTERED_AT_BYTES = 8 * 1024 * 1024;
 const SERVER_AWAY_MS = 20_000;
 /** The agent's log. */
 const REFUSED = /"event":"refused"/;
+const NO_ROOM = /no-space|ENOSPC|no room|disk-full/;
 export const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -249,9 +251,42 @@ const stick: Scenario = {
   },
 };
 
+const fullDisk: Scenario = {
+  name: 'full-disk',
+  title: 'A data partition without room: the device goes on running, says so, and updates when it has room again',
+  short: false,
+  async run(lab) {
+    const guest = await lab.newGuest({ fills: true });
+    await guest.powerOn();
+    await guest.settlesOn(FACTORY_RELEASE.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    const [left = ''] = await guest.hears(/^lab: the data partition is full.*/, BOOT_LIMIT_MS);
+    lab.check(true, left);
+    const release = await lab.publish('');
+    await lab.world.rollOut(release, [guest.id]);
+    await guest.hears(NO_ROOM, DOWNLOAD_LIMIT_MS);
+    lab.check(true, 'the agent says that there is no room');
+    await lab.checkSlot(guest, 'a', FACTORY_RELEASE.version);
+    await guest.cutPower();
+    await guest.powerOn();
+    const boot = await guest.boots();
+    lab.check(boot.slot === 'a' && !boot.trial, `after a power cut it boots slot ${boot.slot} again`);
+    await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+    lab.check(true, `with room: installed and confirmed ${release.version}`);
+  },
+};
+
+/** Where the interrupted device of the fleet loses its power, and how long after at most. */
+const FLEET_CUTS = [
+  { phase: phaseNamed('write'), withinMs: 5000 },
+  { phase: phaseNamed('arm'), withinMs: 500 },
+  { phase: phaseNamed('trial'), withinMs: 2000 },
+];
+
 const fleet: Scenario = {
   name: 'fleet',
-  title: 'Three devices in one rollout: one confirms, one loses its power, one has a broken sensor',
+  title: 'Three devices in one rollout: one confirms, one loses its power three times, one has a broken sensor',
   short: false,
   async run(lab) {
     const guests = [await lab.newGuest(), await lab.newGuest(), await lab.newGuest({ brokenSensor: true })];
@@ -261,19 +296,25 @@ const fleet: Scenario = {
     const [sound, interrupted, broken] = guests;
     if (sound === undefined || interrupted === undefined || broken === undefined) throw new Error('three devices');
     const release = await lab.publish('checked');
-    const rolloutId = await lab.world.rollOut(
-      release,
-      guests.map(({ id }) => id),
-      50,
-    );
-    await interrupted.hears(/checking → downloading/, DOWNLOAD_LIMIT_MS);
-    await interrupted.cutPower();
-    await interrupted.powerOn();
-    await sound.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
-    lab.check(true, `${sound.id} confirmed ${release.version}`);
-    await interrupted.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
-    lab.check(true, `${interrupted.id} lost its power in the download and confirmed ${release.version}`);
-    await lab.waitForReason(broken, 'rolled-back');
+    const ids = guests.map(({ id }) => id);
+    const rolloutId = await lab.world.rollOut(release, ids, 50);
+    for (const { phase, withinMs } of FLEET_CUTS) {
+      await interrupted.hears(phase.begins, DOWNLOAD_LIMIT_MS);
+      await pause(lab.random() * withinMs);
+      await interrupted.cutPower();
+      await interrupted.powerOn();
+      const boot = await lab.bootsSigned(interrupted);
+      lab.check(
+        boot.signed === boot.version,
+        `power cut in ${phase.name}: boots ${boot.version} from slot ${boot.slot}`,
+      );
+    }
+    for (const guest of [sound, interrupted]) {
+      await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);
+      lab.check(true, `${guest.id} confirmed ${release.version}`);
+      await lab.checkSlot(guest, 'b', release.version);
+    }
+    await lab.waitForReason(broken, 'rolled-back', 'the sensor does not answer');
     await lab.checkSlot(broken, 'a', FACTORY_RELEASE.version);
     const rollout = await lab.world.words.rollout(rolloutId);
     lab.check(
@@ -304,5 +345,6 @@ export const SCENARIOS: readonly Scenario[] = [
   stick,
   repeated,
   quickCuts,
+  fullDisk,
   fleet,
 ];

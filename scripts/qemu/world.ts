@@ -3,7 +3,7 @@
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
@@ -26,6 +26,11 @@ const STICK_KIB = 256 * 1024;
 /** This machine's loopback, as QEMU's user network shows it to a guest. */
 const HOST_FOR_GUESTS = '10.0.2.2';
 
+/** Of the server's folder, what changes with what it hears. Images only ever join. */
+const SERVER_KNOWLEDGE = ['db.sqlite', 'metadata'];
+/** Of a database that was not closed. */
+const SERVER_LEFTOVERS = ['db.sqlite-wal', 'db.sqlite-shm'];
+
 const Ready = v.object({ event: v.literal('ready'), oneTimeToken: v.nullable(v.string()) });
 
 /** What a release does instead of working; empty: it works (scripts/device-image/small/). */
@@ -34,6 +39,8 @@ export type ReleaseFault = '' | 'panic' | 'hang' | 'mute' | 'unhealthy' | 'check
 export interface DeviceOptions {
   /** Releases that look at the sensor (`checked`) fail on this device. */
   readonly brokenSensor?: boolean;
+  /** Its data partition is full at its second start, and emptied at its third. */
+  readonly fills?: boolean;
 }
 
 export interface LabRelease {
@@ -150,8 +157,33 @@ export class World {
     return this.#ports.device;
   }
 
+  /** The dashboard. */
+  get pageUrl(): string {
+    return `https://localhost:${this.#ports.operator}/`;
+  }
+
   async stopServer(): Promise<void> {
     await this.#server?.stop();
+  }
+
+  /** Keeps what the server knows at this moment, for `rewindServer`. */
+  async keepServer(): Promise<void> {
+    await this.stopServer();
+    for (const name of SERVER_KNOWLEDGE) {
+      await cp(this.path('server', name), this.path('server-kept', name), { recursive: true });
+    }
+    await this.startServer();
+  }
+
+  /** The server knows again what it knew then, and nothing of what devices told it since. */
+  async rewindServer(): Promise<void> {
+    await this.stopServer();
+    for (const name of SERVER_KNOWLEDGE) {
+      await rm(this.path('server', name), { recursive: true, force: true });
+      await cp(this.path('server-kept', name), this.path('server', name), { recursive: true });
+    }
+    for (const name of SERVER_LEFTOVERS) await rm(this.path('server', name), { force: true });
+    await this.startServer();
   }
 
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
@@ -179,16 +211,20 @@ export class World {
   }
 
   /** Gives a release to devices, all at once; answers the rollout's id. */
-  async rollOut(release: PublishedRelease, deviceIds: readonly string[], maxFailedPercent = 20): Promise<string> {
+  async rollOut(
+    { path }: Pick<PublishedRelease, 'path'>,
+    deviceIds: readonly string[],
+    maxFailedPercent = 20,
+  ): Promise<string> {
     const to = deviceIds.flatMap((id) => ['--device', id]);
     const pace = ['--waves', '100%', '--timeout', '60m', '--max-failed', `${maxFailedPercent}%`];
-    const words = ['rollout', 'start', release.path, ...pace, ...to];
+    const words = ['rollout', 'start', path, ...pace, ...to];
     const said = await this.words.holdfast(words, { quiet: true });
     return v.parse(v.object({ rollout: v.object({ rolloutId: v.string() }) }), said).rollout.rolloutId;
   }
 
   /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
-  async makeDevice(deviceId: string, { brokenSensor = false }: DeviceOptions): Promise<string> {
+  async makeDevice(deviceId: string, { brokenSensor = false, fills = false }: DeviceOptions): Promise<string> {
     await this.words.claims(this.product.hardwareClass, [deviceId], this.path('claims'), { quiet: true });
     const outFile = this.path('devices', `${deviceId}.raw`);
     const claim = claimPath(this.path('claims'), deviceId);
@@ -202,7 +238,10 @@ export class World {
       bootImage: imageOf(images, 'boot'),
       rootImage: imageOf(images, 'rootfs'),
       claim,
-      data: brokenSensor ? { '/factory/sensor-broken': '' } : {},
+      data: {
+        ...(brokenSensor ? { '/factory/sensor-broken': '' } : {}),
+        ...(fills ? { '/factory/fills': '' } : {}),
+      },
     });
     return outFile;
   }

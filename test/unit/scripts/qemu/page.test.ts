@@ -10,7 +10,7 @@ it('nothing that a device says becomes part of the page', async () => {
   await writeFile(serialFile, '<script>alert(1)</script>\r\n"&"\r\n');
   const guest = { id: 'x<1>', serialFile, timeline: [{ atMs: 1500, what: 'lab: <b>' }] };
   const findings = [{ holds: false, text: 'slot <a>' }];
-  const scenario = { name: 'good', title: 'A & B', ok: false, seconds: 3, findings, guests: [guest] };
+  const scenario = { name: 'good', title: 'A & B', ok: false, seconds: 3, findings, boots: [], guests: [guest] };
   const path = await writePage(join(folder, 'report.html'), {
     ok: false,
     seconds: 3,

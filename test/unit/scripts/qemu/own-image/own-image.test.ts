@@ -10,7 +10,7 @@ import { BOOT, COMMON, DATA, partitionOf, ROOT } from '../../../../../scripts/de
 import { IMAGE_TOOL_ENV, makeExt4Image } from '../../../../../scripts/images/ext4-image.ts';
 import { makeFatImage } from '../../../../../scripts/images/fat-image.ts';
 import { needProgram } from '../../../../../scripts/programs.ts';
-import { versionInSlot } from '../../../../../scripts/qemu/booted-digest.ts';
+import { SlotReader } from '../../../../../scripts/qemu/booted-digest.ts';
 import { makeOverlay } from '../../../../../scripts/qemu/machine.ts';
 import { endingProgram } from '../../../../../scripts/qemu/own-image/arm64.ts';
 import { OwnImage } from '../../../../../scripts/qemu/own-image/own-image.ts';
@@ -175,8 +175,9 @@ describe("a maker's image", () => {
     await own.makeDevice(device, Buffer.from('a claim'));
     await makeOverlay(`${device}.qcow2`, device, 'raw');
     const releases = [{ version: '7.1.0', images }];
-    expect(await versionInSlot(`${device}.qcow2`, own.slots.a, releases)).toBe('7.1.0');
-    expect(await versionInSlot(`${device}.qcow2`, own.slots.b, releases)).toBeUndefined();
+    const reader = new SlotReader();
+    expect(await reader.versionIn(`${device}.qcow2`, own.slots.a, releases)).toBe('7.1.0');
+    expect(await reader.versionIn(`${device}.qcow2`, own.slots.b, releases)).toBeUndefined();
     const data = await Ext4Tree.open(`${device}?offset=${partitionOf(DATA).startBytes}`);
     expect(data.entries.get('factory/claim.json')).toMatchObject({
       mode: '600',

@@ -2,6 +2,7 @@
 
 import { DELTA } from './delta.ts';
 import { IDLE } from './idle.ts';
+import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
@@ -530,6 +531,7 @@ export const REMOVALS: readonly Removal[] = [
   ...BOARDS,
   ...SAFETY,
   ...PACKAGING,
+  ...OWN_IMAGE,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

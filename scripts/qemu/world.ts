@@ -189,7 +189,9 @@ export class World {
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
   async publish(fault: ReleaseFault): Promise<PublishedRelease> {
     this.#sequence += 1;
-    const release = { version: `${this.#sequence}.0.0`, sequence: this.#sequence, fault };
+    // A maker may have a release of that number.
+    const mark = this.own === undefined ? '' : '-lab';
+    const release = { version: `${this.#sequence}.0.0${mark}`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
     const images = await this.#imagesOf(release);
     const folder = this.path('releases', release.version);

@@ -79,6 +79,13 @@ export function differences(before: TreeEntries, after: TreeEntries): string[] {
   return [...paths].filter((path) => !same(before.get(path), after.get(path))).sort();
 }
 
+/** Throws when anything differs but the paths of `files`. */
+export function demandOnly(before: TreeEntries, after: TreeEntries, files: Replacements): void {
+  const stray = differences(before, after).filter((path) => !files.has(path));
+  if (stray.length === 0) return;
+  throw new Error(`these differ too: ${stray.slice(0, 5).join(', ')}`);
+}
+
 function same(left: TreeEntry | undefined, right: TreeEntry | undefined): boolean {
   if (left === undefined || right === undefined) return false;
   const facts = ({ kind, mode, uid, gid, what }: TreeEntry): string => JSON.stringify([kind, mode, uid, gid, what]);

@@ -7,6 +7,7 @@ import { IMAGE_TOOL_ENV } from '../../../../scripts/images/ext4-image.ts';
 import { needProgram } from '../../../../scripts/programs.ts';
 import { Ext4Tree } from '../../../../scripts/root-tree/ext4-tree.ts';
 import {
+  demandOnly,
   differences,
   type NewFile,
   placeIn,
@@ -191,6 +192,36 @@ describe('an ext4', () => {
     await expect((await Ext4Tree.open(ext4)).replace(join(folder, 'full.ext4'), large)).rejects.toMatchObject({
       code: 'image-not-made',
     });
+  });
+});
+
+describe('what may differ', () => {
+  const file: TreeEntry = { kind: 'file', mode: '644', uid: 0, gid: 0, what: 'one' };
+  const before: TreeEntries = new Map([
+    ['etc/kept', file],
+    ['etc/named', file],
+  ]);
+  const files = new Map([['etc/named', bytes('two')]]);
+  const changed = (changes: Readonly<Record<string, TreeEntry>>): TreeEntries =>
+    new Map([...before, ...Object.entries(changes)]);
+
+  it('is what was named', () => {
+    expect(() => demandOnly(before, changed({ 'etc/named': { ...file, what: 'two' } }), files)).not.toThrow();
+  });
+
+  it.each<[string, Readonly<Record<string, TreeEntry>>]>([
+    ['content', { 'etc/kept': { ...file, what: 'other' } }],
+    ['owner', { 'etc/kept': { ...file, uid: 1000 } }],
+    ['group', { 'etc/kept': { ...file, gid: 1000 } }],
+    ['mode', { 'etc/kept': { ...file, mode: '4644' } }],
+    ['kind', { 'etc/kept': { ...file, kind: 'link' } }],
+  ])('is no other %s', (_what, changes) => {
+    expect(() => demandOnly(before, changed(changes), files)).toThrow('etc/kept');
+  });
+
+  it('is no other file, there or gone', () => {
+    expect(() => demandOnly(before, changed({ 'etc/new': file }), files)).toThrow('etc/new');
+    expect(() => demandOnly(before, new Map([['etc/named', file]]), files)).toThrow('etc/kept');
   });
 });
 

@@ -147,24 +147,40 @@ function inodeOf(line: string, folder: string): Inode[] {
 }
 
 async function entriesOf(image: string, inodes: readonly Inode[]): Promise<TreeEntries> {
-  const ofKind = (kind: number): Inode[] => inodes.filter(({ mode }) => (mode & KIND_MASK) === kind);
-  const links = await linkTargets(image, ofKind(LINK));
-  const digests = await fileDigests(image, ofKind(FILE));
+  const kindOf = ({ mode }: Inode): number => mode & KIND_MASK;
+  const digests = await fileDigests(
+    image,
+    inodes.filter((inode) => kindOf(inode) === FILE),
+  );
+  const told = await tellings(
+    image,
+    inodes.filter((inode) => ![FILE, FOLDER].includes(kindOf(inode))),
+  );
+  const links = await linkTargets(
+    image,
+    inodes.filter((inode) => kindOf(inode) === LINK),
+    told,
+  );
   const entries = new Map<string, TreeEntry>();
-  for (const { path, number, mode, uid, gid } of inodes) {
+  for (const inode of inodes) {
+    const { path, number, mode, uid, gid } = inode;
     const facts = { mode: (mode & 0o7777).toString(8), uid, gid };
-    const kind = mode & KIND_MASK;
+    const kind = kindOf(inode);
     if (kind === FILE) entries.set(path, { kind: 'file', ...facts, what: digests.get(number) ?? '' });
     else if (kind === FOLDER) entries.set(path, { kind: 'folder', ...facts, what: '' });
     else if (kind === LINK) entries.set(path, { kind: 'link', ...facts, what: links.get(number) ?? '' });
-    else entries.set(path, { kind: 'other', ...facts, what: kind.toString(8) });
+    else {
+      const device = /^Device major\/minor number: (\S+)/m.exec(told.get(number) ?? '')?.[1] ?? '';
+      entries.set(path, { kind: 'other', ...facts, what: `${kind.toString(8)} ${device}`.trim() });
+    }
   }
   return entries;
 }
 
-async function linkTargets(image: string, inodes: readonly Inode[]): Promise<Map<number, string>> {
-  const targets = new Map<number, string>();
-  if (inodes.length === 0) return targets;
+/** What debugfs says of each inode. */
+async function tellings(image: string, inodes: readonly Inode[]): Promise<Map<number, string>> {
+  const told = new Map<number, string>();
+  if (inodes.length === 0) return told;
   let said = '';
   await ask(
     image,
@@ -175,8 +191,21 @@ async function linkTargets(image: string, inodes: readonly Inode[]): Promise<Map
   );
   for (const part of said.split(/^debugfs: stat /m).slice(1)) {
     const number = /^<(\d+)>/.exec(part)?.[1];
-    const target = /^Fast link dest: "(.*)"$/m.exec(part)?.[1];
-    if (number !== undefined && target !== undefined) targets.set(Number(number), target);
+    if (number !== undefined) told.set(Number(number), part);
+  }
+  return told;
+}
+
+/** Short ones stand in the inode, long ones are kept like a file's bytes. */
+async function linkTargets(
+  image: string,
+  inodes: readonly Inode[],
+  told: ReadonlyMap<number, string>,
+): Promise<Map<number, string>> {
+  const targets = new Map<number, string>();
+  for (const { number } of inodes) {
+    const target = /^Fast link dest: "(.*)"$/m.exec(told.get(number) ?? '')?.[1];
+    if (target !== undefined) targets.set(number, target);
   }
   const long = inodes.filter(({ number }) => !targets.has(number));
   await dumped(image, long, async ({ number }, file) => {

@@ -80,9 +80,9 @@ export async function cutPowerOften(
 class SavedUpdate {
   readonly #lab: ScenarioLab;
   readonly #guest: Guest;
-  readonly #lengthsMs: ReadonlyMap<string, number>;
+  readonly #lengthsMs: Map<string, number>;
 
-  private constructor(lab: ScenarioLab, guest: Guest, lengthsMs: ReadonlyMap<string, number>) {
+  private constructor(lab: ScenarioLab, guest: Guest, lengthsMs: Map<string, number>) {
     this.#lab = lab;
     this.#guest = guest;
     this.#lengthsMs = lengthsMs;
@@ -121,8 +121,7 @@ class SavedUpdate {
     await this.#lab.world.rewindServer();
     await guest.powerOn({ from });
     if (phase.savedIn !== undefined) await guest.hears(phase.begins, UPDATE_LIMIT_MS);
-    const afterMs = Math.round(share * (this.#lengthsMs.get(phase.name) ?? 0));
-    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    const afterMs = await this.#goInto(phase, share);
     const reached = phaseReached(guest.machine.serial.lines, phaseNamed(from));
     await guest.cutPower();
     await guest.powerOn();
@@ -130,6 +129,17 @@ class SavedUpdate {
     if (settles) await guest.hears(HAS_IT, UPDATE_LIMIT_MS);
     await guest.cutPower();
     return { number, phase: reached.name, afterMs, ...boot };
+  }
+
+  /** Waits for this share of the phase; answers how long. A phase that ends before is cut at its end. */
+  async #goInto(phase: CutPhase, share: number): Promise<number> {
+    const next = CUT_PHASES[CUT_PHASES.indexOf(phase) + 1]?.begins ?? SETTLED;
+    const startedMs = performance.now();
+    const ended = await this.#guest.machine.serial.waitFor(next, share * (this.#lengthsMs.get(phase.name) ?? 0));
+    const tookMs = Math.round(performance.now() - startedMs);
+    // The server packs an image once: when it was recorded, the device waited for that too.
+    if (ended !== undefined) this.#lengthsMs.set(phase.name, tookMs);
+    return tookMs;
   }
 
   /** After a cut that was not survived: off. */

@@ -11,6 +11,8 @@ import type { DeviceOptions, World } from './world.ts';
 /** From power on to the agent's first line: some 20 s on a quiet machine, under emulation. */
 export const BOOT_LIMIT_MS = 300_000;
 const UPDATE_LIMIT_MS = 900_000;
+/** U-Boot's word, from the shipped boot script. */
+const SLOT_STARTS = /^holdfast: slot (\w)( on trial)?/;
 
 export interface TimelineEntry {
   /** Since the device was first switched on. */
@@ -136,9 +138,15 @@ export class Guest {
   /** U-Boot says which slot it is, and the server that the device has come up in it. */
   async #bootsUnseen(limitMs: number): Promise<BootSeen> {
     const untilMs = performance.now() + limitMs;
-    const [, slot = '', trial] = await this.hears(/^holdfast: slot (\w)( on trial)?/, limitMs);
-    const sinceUnixMs = Date.now();
+    let [, slot = '', trial] = await this.hears(SLOT_STARTS, limitMs);
+    let sinceUnixMs = Date.now();
     const isUp = await askUntil(untilMs - performance.now(), 1000, async () => {
+      // A start that was reset before its agent spoke is none; the next one counts.
+      const next = await this.machine.serial.waitFor(SLOT_STARTS, 0);
+      if (next !== undefined) {
+        [, slot = '', trial] = next;
+        sinceUnixMs = Date.now();
+      }
       const { device } = await this.#world.words.device(this.id);
       return (device.lastSeenUnixMs ?? 0) > sinceUnixMs && device.bootedSlot === slot ? true : undefined;
     });

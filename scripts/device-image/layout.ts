@@ -49,3 +49,15 @@ export function partitionOf(number: number): Partition {
   if (found === undefined) throw new Error(`the disk has no partition ${number}`);
   return found;
 }
+
+/** Each slot's partitions, by component of a release. */
+export const SLOTS = {
+  a: new Map([
+    ['boot', partitionOf(BOOT.a)],
+    ['rootfs', partitionOf(ROOT.a)],
+  ]),
+  b: new Map([
+    ['boot', partitionOf(BOOT.b)],
+    ['rootfs', partitionOf(ROOT.b)],
+  ]),
+} as const;

@@ -155,7 +155,7 @@ async function main(): Promise<void> {
       `${disk}: ${version}, ${userspace.name}, ${base.kernel}\n  sha256 ${sha256}${same}\n  the images of its slot: ${folder}\n`,
     );
     process.stdout.write(
-      'Next: npm run qemu, or write it to a disk whose board has an environment as docs/QEMU.md says.\n',
+      'Next: npm run qemu -- --image DISK, or write it to a disk whose board has an environment as docs/QEMU.md says.\n',
     );
   }
 }

@@ -22,12 +22,17 @@ const MAINTAINER = 'Holdfast lab <lab@localhost>';
 
 export type Say = (line: string) => void;
 
-/** `place`: where what is made is kept. Packages are fetched into one place for all. */
-export async function prepare(userspace: Userspace, say: Say, place = PLACE): Promise<DeviceBase> {
+/** The programs alone, for devices that somebody else made. */
+export async function preparePrograms(say: Say): Promise<void> {
   await needProgram('sh', ['scripts/setup.sh', '--images', '--qemu', '--build'], {
     cwd: PROJECT_DIRECTORY,
     onStderr: (text) => say(text.trim()),
   });
+}
+
+/** `place`: where what is made is kept. Packages are fetched into one place for all. */
+export async function prepare(userspace: Userspace, say: Say, place = PLACE): Promise<DeviceBase> {
+  await preparePrograms(say);
   // Modes of folders in the image follow it.
   process.umask(0o022);
   await mkdir(place, { recursive: true });

@@ -2,6 +2,7 @@
 
 import { DELTA } from './delta.ts';
 import { IDLE } from './idle.ts';
+import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
 import { PREFLIGHT } from './preflight.ts';
 import { inFile, type Removal } from './removal.ts';
@@ -532,6 +533,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SAFETY,
   ...PACKAGING,
   ...PREFLIGHT,
+  ...OWN_IMAGE,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

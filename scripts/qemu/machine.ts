@@ -14,11 +14,10 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { needProgram } from '../programs.ts';
+import { type Accelerator, EMULATOR, processorWords } from './accelerator.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
 
-const FIRMWARE = '/usr/lib/u-boot/qemu_arm64/u-boot.bin';
-const EMULATOR = 'qemu-system-aarch64';
 const MEMORY_MB = 512;
 
 export interface MachineRequest {
@@ -28,6 +27,7 @@ export interface MachineRequest {
   /** Its console is appended here. */
   readonly serialFile: string;
   readonly onLine: (line: SerialLine) => void;
+  readonly accelerator: Accelerator;
   /** A state that `save` made, to go on from. */
   readonly from?: string;
   /** What the board's clock says at power on, ISO 8601 in UTC; else the time it is. */
@@ -123,10 +123,13 @@ export class Machine {
   }
 }
 
-function wordsOf({ disk, from, clock, stick, offline, writeLog }: MachineRequest, socket: string): string[] {
+function wordsOf(
+  { disk, accelerator, from, clock, stick, offline, writeLog }: MachineRequest,
+  socket: string,
+): string[] {
   return [
-    ...['-machine', 'virt', '-cpu', 'cortex-a72', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', String(MEMORY_MB)],
-    ...['-nodefaults', '-display', 'none', '-bios', FIRMWARE],
+    ...processorWords(accelerator),
+    ...['-smp', '2', '-m', String(MEMORY_MB), '-nodefaults', '-display', 'none'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],
     ...diskWords(disk, writeLog),

@@ -9,26 +9,35 @@ import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
-import { prepare } from '../device-image/prepare.ts';
+import { prepare, preparePrograms } from '../device-image/prepare.ts';
+import { chooseAccelerator } from './accelerator.ts';
 import { LabRun, type Plan } from './lab-run.ts';
 import { LiveTable } from './live-table.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
+import { OwnImage } from './own-image/own-image.ts';
+import { OWN_IMAGE_SCENARIOS } from './own-image/scenarios.ts';
 import { writePage } from './page.ts';
 import { writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
+import type { Scenario } from './scenario.ts';
 import { SCENARIOS } from './scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
 
+/** What there is to choose from. */
+const scenariosFor = ({ imageFile }: QemuOptions): readonly Scenario[] =>
+  imageFile === undefined ? SCENARIOS : OWN_IMAGE_SCENARIOS;
+
 function planOf(options: QemuOptions): Plan {
+  const there = scenariosFor(options);
   const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
-  const unknown = named.find((name) => SCENARIOS.every((one) => one.name !== name));
+  const unknown = named.find((name) => there.every((one) => one.name !== name));
   if (unknown !== undefined) {
-    throw usageFault(`no scenario is called ${unknown}; there are ${SCENARIOS.map(({ name }) => name).join(', ')}`);
+    throw usageFault(`no scenario is called ${unknown}; there are ${there.map(({ name }) => name).join(', ')}`);
   }
   const { sabotage, cuts, losses, all, userspace } = options;
-  const possible = SCENARIOS.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
+  const possible = there.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
   const impossible = named.find((name) => possible.every((one) => one.name !== name));
   if (impossible !== undefined) throw usageFault(`the scenario ${impossible} is not for --userspace ${userspace.name}`);
   const scenarios = possible.filter(({ name }) => named.includes(name));
@@ -61,6 +70,22 @@ async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<
   return { agentFile };
 }
 
+/** An image that cannot be used leaves nothing behind: its copy may be large. */
+async function openOwn(
+  { imageFile = '' }: QemuOptions,
+  directory: string,
+  tell: (line: string) => void,
+): Promise<OwnImage> {
+  const folder = join(directory, 'own');
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    return await OwnImage.open(imageFile, folder, tell);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
 const interrupted = (): Promise<void> =>
   new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
@@ -70,32 +95,38 @@ async function main(): Promise<number> {
   const options = readQemuOptions(process.argv.slice(2));
   if (options === undefined) return EXIT.ok;
   if (options.list) {
-    for (const { name, title, short } of SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
+    for (const { name, title, short } of scenariosFor(options))
+      say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
     return EXIT.ok;
   }
   const plan = planOf(options);
-  const base = await prepare(options.userspace, sayFact);
+  const base = options.imageFile === undefined ? await prepare(options.userspace, sayFact) : undefined;
+  if (base === undefined) await preparePrograms(sayFact);
+  const { accelerator, why } = await chooseAccelerator();
+  sayFact(why);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
   const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
-  say(bold(`Emulated boards, ${base.userspace.name}, kernel ${base.kernel}. Everything lies in ${directory}`));
+  const kernel = base === undefined ? `that of ${options.imageFile}` : `${base.kernel}, ${base.userspace.name}`;
+  say(bold(`Emulated boards, kernel ${kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
   let run: LabRun | undefined;
   let succeeded = false;
   try {
     const parts = {
-      base,
+      accelerator,
       say: (line: string): void => table.above(() => sayFact(line)),
       ...(await sabotaged(options, directory)),
     };
     const openWorld = async (folder: string): Promise<World> => {
       await mkdir(join(directory, folder), { recursive: true });
-      return World.open(join(directory, folder), parts);
+      const made = base === undefined ? { own: await openOwn(options, join(directory, folder), parts.say) } : { base };
+      return World.open(join(directory, folder), { ...parts, ...made });
     };
-    run = await LabRun.open({ ...options, table, openWorld });
+    run = await LabRun.open({ ...options, kernel, table, openWorld });
     if (options.stay) {
       await run.stay(stop);
       succeeded = true;

@@ -6,7 +6,7 @@ import { USERSPACES } from '../device-image/prepare.ts';
 import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
   --userspace NAME  what runs on the devices: ${USERSPACES.map(({ name }) => name).join(', ')} (small)
@@ -19,6 +19,7 @@ const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME �
   --devices N       devices that share them, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
+  --image FILE      your own disk image, in place of the lab's devices: good, panic, agent-crash, and power cuts
   --seed N          which moments they fall on (1)
   --keep            leave the run's folder, with disks and consoles
   --console         print every line that devices say
@@ -41,6 +42,8 @@ export interface QemuOptions {
   readonly devices: number;
   readonly seed: number;
   readonly sabotage: Sabotage | undefined;
+  /** A maker's own disk. */
+  readonly imageFile: string | undefined;
   readonly keep: boolean;
   readonly console: boolean;
   readonly jsonFile: string | undefined;
@@ -71,6 +74,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     devices: wholeNumber('devices', values.devices, 1, 16),
     sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
     seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
+    imageFile: imageOf(values),
     keep: values.keep,
     console: values.console,
     jsonFile: values.json,
@@ -82,6 +86,13 @@ function userspaceOf(name: string): Userspace {
   const found = USERSPACES.find((one) => one.name === name);
   if (found !== undefined) return found;
   throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
+}
+
+/** A maker's agent is as it is, and its console need not say in which phase of an update it is. */
+function imageOf(values: { image?: string; sabotage?: string; phase?: string }): string | undefined {
+  const { image, sabotage, phase } = values;
+  if (image === undefined || (sabotage ?? phase) === undefined) return image;
+  throw usageFault("--sabotage and --phase are for the lab's own devices, not for --image");
 }
 
 function sabotageOf(name: string): Sabotage {
@@ -119,6 +130,7 @@ function parse(args: readonly string[]) {
         phase: { type: 'string' },
         devices: { type: 'string', default: '1' },
         sabotage: { type: 'string' },
+        image: { type: 'string' },
         seed: { type: 'string', default: '1' },
         keep: flag,
         console: flag,

@@ -4,20 +4,20 @@ import { phaseNamed } from './cut-phases.ts';
 import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
 import { StolenRelease } from './stolen-release.ts';
-import { FACTORY_RELEASE, type ReleaseFault } from './world.ts';
+import { FACTORY_RELEASE, imageOf, type ReleaseFault } from './world.ts';
 
 /** U-Boot's attempts of one trial. */
-const ATTEMPTS = 3;
+export const ATTEMPTS = 3;
 /** Three boots, each ended by the userspace's trial watchdog: ten minutes at most. */
-const FALL_BACK_LIMIT_MS = 1_800_000;
-const DOWNLOAD_LIMIT_MS = 900_000;
+export const FALL_BACK_LIMIT_MS = 1_800_000;
+export const DOWNLOAD_LIMIT_MS = 900_000;
 /** Inside the kernel. */
 const ALTERED_AT_BYTES = 8 * 1024 * 1024;
 const SERVER_AWAY_MS = 20_000;
 /** The agent's log. */
 const REFUSED = /"event":"refused"/;
 const NO_ROOM = /no-space|ENOSPC|no room|disk-full/;
-const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
+export const ON_TRIAL = /^holdfast: slot (\w) on trial, (\d) attempts left/;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -196,7 +196,7 @@ const corrupt: Scenario = {
     const guest = await lab.enrolled();
     const release = await lab.publish('');
     await lab.world.stopServer();
-    await lab.world.alterArtifact(release.rootImage);
+    await lab.world.alterArtifact(imageOf(release.images, 'rootfs'));
     await lab.world.startServer();
     await lab.world.rollOut(release, [guest.id]);
     await guest.hears(REFUSED, DOWNLOAD_LIMIT_MS);

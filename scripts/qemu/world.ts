@@ -11,11 +11,14 @@ import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
 import { AGENT_BUNDLE, type DeviceBase } from '../device-image/device-base.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
-import { BOOT, ROOT } from '../device-image/layout.ts';
+import { BOOT, ROOT, SLOTS } from '../device-image/layout.ts';
 import { makeRootImage } from '../device-image/root-image.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
+import type { Accelerator } from './accelerator.ts';
+import type { SignedImages, SlotPlaces } from './booted-digest.ts';
+import type { OwnImage } from './own-image/own-image.ts';
 
 export const VENDOR = 'acme.example';
 export const HARDWARE_CLASS = 'acme-cam';
@@ -47,16 +50,25 @@ export interface LabRelease {
   readonly fault: ReleaseFault;
 }
 
-export interface PublishedRelease extends LabRelease {
+export interface PublishedRelease extends LabRelease, SignedImages {
   readonly path: string;
-  readonly rootImage: string;
 }
 
-/** What every device leaves the factory with. */
+interface ReleaseNames {
+  readonly vendor: string;
+  readonly hardwareClass: string;
+  readonly channel: string;
+}
+
+/** What every device of the lab leaves the factory with. */
 export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, fault: '' };
 
 export interface WorldParts {
-  readonly base: DeviceBase;
+  /** What the lab's devices are made of, unless `own` is given. */
+  readonly base?: DeviceBase;
+  /** A maker's image: devices and releases are made of it. */
+  readonly own?: OwnImage;
+  readonly accelerator: Accelerator;
   readonly say: (line: string) => void;
   /** In every image, in place of the packaged agent's bundle. */
   readonly agentFile?: string;
@@ -64,21 +76,28 @@ export interface WorldParts {
 
 export class World {
   readonly directory: string;
-  readonly base: DeviceBase;
+  readonly own: OwnImage | undefined;
+  readonly accelerator: Accelerator;
   readonly words: FleetWords;
   readonly #processes = new ProcessGroup();
   readonly #say: (line: string) => void;
+  readonly #base: DeviceBase | undefined;
   readonly #agentFile: string | undefined;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
-  #sequence = FACTORY_RELEASE.sequence;
-  /** The root file system of FACTORY_RELEASE. */
-  factoryImage = '';
+  #sequence: number;
+  /** What every device has in slot a. */
+  factory: SignedImages;
 
-  private constructor(directory: string, { base, say, agentFile }: WorldParts) {
+  private constructor(directory: string, { base, own, accelerator, say, agentFile }: WorldParts) {
     this.#agentFile = agentFile;
     this.directory = directory;
-    this.base = base;
+    this.#base = base;
+    this.own = own;
+    this.accelerator = accelerator;
+    const { version, sequence } = own?.factory ?? FACTORY_RELEASE;
+    this.#sequence = sequence;
+    this.factory = { version, images: new Map() };
     this.#say = say;
     this.words = new FleetWords(this.path('operator'));
   }
@@ -93,12 +112,26 @@ export class World {
       await world.#holdCeremony();
       await world.startServer();
       await world.#writeFactoryFiles();
-      world.factoryImage = await world.#makeImage(FACTORY_RELEASE);
+      world.factory = await world.#makeFactory();
       return world;
     } catch (error) {
       await world.close();
       throw error;
     }
+  }
+
+  /** Who devices are for. */
+  get product(): ReleaseNames {
+    return this.own ?? { vendor: VENDOR, hardwareClass: HARDWARE_CLASS, channel: CHANNEL };
+  }
+
+  /** Whether devices say on their console how systemd's units are. */
+  get saysUnits(): boolean {
+    return this.#base?.userspace.hasSystemd === true;
+  }
+
+  get slots(): Readonly<Record<'a' | 'b', SlotPlaces>> {
+    return this.own?.slots ?? SLOTS;
   }
 
   path(...names: string[]): string {
@@ -162,16 +195,19 @@ export class World {
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
   async publish(fault: ReleaseFault): Promise<PublishedRelease> {
     this.#sequence += 1;
-    const release = { version: `${this.#sequence}.0.0`, sequence: this.#sequence, fault };
+    // A maker may have a release of that number.
+    const mark = this.own === undefined ? '' : '-lab';
+    const release = { version: `${this.#sequence}.0.0${mark}`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
-    const rootImage = await this.#makeImage(release);
+    const images = await this.#imagesOf(release);
     const folder = this.path('releases', release.version);
-    const names = ['--vendor', VENDOR, '--class', HARDWARE_CLASS, '--channel', CHANNEL, '--version', release.version];
-    const images = ['--image', `boot=${this.base.bootImage}`, '--image', `rootfs=${rootImage}`];
+    const { vendor, hardwareClass, channel } = this.product;
+    const names = ['--vendor', vendor, '--class', hardwareClass, '--channel', channel, '--version', release.version];
+    const files = [...images].flatMap(([component, file]) => ['--image', `${component}=${file}`]);
     const holdfast = (words: readonly string[]): Promise<unknown> => this.words.holdfast(words, { quiet: true });
     const sequence = ['--sequence', String(release.sequence)];
-    await holdfast(['release', 'build', ...names, ...sequence, ...images, '--server', '--out', folder]);
-    for (const key of [`author-${HARDWARE_CLASS}/author.key`, 'person-1/targets.key', 'person-2/targets.key']) {
+    await holdfast(['release', 'build', ...names, ...sequence, ...files, '--server', '--out', folder]);
+    for (const key of [`author-${hardwareClass}/author.key`, 'person-1/targets.key', 'person-2/targets.key']) {
       const secrets = ['--key', this.path('ceremony', key), '--passphrase-file', this.path('passphrase')];
       await holdfast(['release', 'sign', folder, ...secrets]);
     }
@@ -179,7 +215,7 @@ export class World {
       v.object({ releasePath: v.string() }),
       await holdfast(['release', 'publish', folder]),
     );
-    return { ...release, path: releasePath, rootImage };
+    return { ...release, path: releasePath, images };
   }
 
   /** Gives a release to devices, all at once; answers the rollout's id. */
@@ -197,13 +233,19 @@ export class World {
 
   /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
   async makeDevice(deviceId: string, { brokenSensor = false, fills = false }: DeviceOptions): Promise<string> {
-    await this.words.claims(HARDWARE_CLASS, [deviceId], this.path('claims'), { quiet: true });
+    await this.words.claims(this.product.hardwareClass, [deviceId], this.path('claims'), { quiet: true });
     const outFile = this.path('devices', `${deviceId}.raw`);
+    const claim = claimPath(this.path('claims'), deviceId);
+    if (this.own !== undefined) {
+      await this.own.makeDevice(outFile, await readFile(claim));
+      return outFile;
+    }
+    const { images } = this.factory;
     await makeDeviceDisk({
       outFile,
-      bootImage: this.base.bootImage,
-      rootImage: this.factoryImage,
-      claim: claimPath(this.path('claims'), deviceId),
+      bootImage: imageOf(images, 'boot'),
+      rootImage: imageOf(images, 'rootfs'),
+      claim,
       data: {
         ...(brokenSensor ? { '/factory/sensor-broken': '' } : {}),
         ...(fills ? { '/factory/fills': '' } : {}),
@@ -237,8 +279,9 @@ export class World {
   async #holdCeremony(): Promise<void> {
     this.#say('a ceremony of three people, a rehearsal');
     await writeFile(this.path('passphrase'), `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
-    const words = ['keys', 'init', '--people', '3', '--dir', this.path('ceremony'), '--vendor', VENDOR];
-    const secret = ['--class', HARDWARE_CLASS, '--passphrase-file', this.path('passphrase')];
+    const { vendor, hardwareClass } = this.product;
+    const words = ['keys', 'init', '--people', '3', '--dir', this.path('ceremony'), '--vendor', vendor];
+    const secret = ['--class', hardwareClass, '--passphrase-file', this.path('passphrase')];
     await this.words.holdfast([...words, ...secret], { quiet: true });
   }
 
@@ -276,7 +319,32 @@ export class World {
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
   }
 
-  async #makeImage({ version, fault }: LabRelease): Promise<string> {
+  async #makeFactory(): Promise<SignedImages> {
+    if (this.own === undefined) {
+      return { version: FACTORY_RELEASE.version, images: await this.#imagesOf(FACTORY_RELEASE) };
+    }
+    const { device, mqtt } = this.#ports;
+    const images = await this.own.makeFactory({
+      root: await readFile(this.path('factory/root.json')),
+      anchors: await readFile(this.path('factory/server-ca.pem')),
+      url: `https://${HOST_FOR_GUESTS}:${device}`,
+      mqttUrl: `mqtts://${HOST_FOR_GUESTS}:${mqtt}`,
+    });
+    return { version: this.own.factory.version, images };
+  }
+
+  /** By component. */
+  async #imagesOf(release: LabRelease): Promise<ReadonlyMap<string, string>> {
+    if (this.own !== undefined) return this.own.imagesOf(release);
+    const base = this.#base;
+    if (base === undefined) throw new Error('neither parts nor an image of a maker');
+    return new Map([
+      ['boot', base.bootImage],
+      ['rootfs', await this.#makeImage(base, release)],
+    ]);
+  }
+
+  async #makeImage(base: DeviceBase, { version, fault }: LabRelease): Promise<string> {
     const outFile = this.path('images', `${version}.squashfs`);
     const files: Record<string, string> = {};
     if (fault === 'agent-crash') {
@@ -284,7 +352,14 @@ export class World {
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
-    await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
+    await makeRootImage({ base, version, fault, factory, files, outFile });
     return outFile;
   }
+}
+
+/** Of a release's images. */
+export function imageOf(images: ReadonlyMap<string, string>, component: string): string {
+  const file = images.get(component);
+  if (file === undefined) throw new Error(`the release has no image ${component}`);
+  return file;
 }

@@ -119,7 +119,7 @@ export async function inspectBootScript(
   }
   if (!/setenv holdfast_save /.test(script)) {
     const cure =
-      'The emulated U-Boot has no environment of its own that Linux reaches: put scripts/device-image/small/environment.cmd before boot.cmd (docs/QEMU.md).';
+      'The emulated U-Boot has no environment of its own that Linux reaches: put scripts/device-image/board/environment.cmd before boot.cmd (docs/QEMU.md).';
     throw imageFault(image, 'boot-environment-missing', `boot.scr of ${where} sets no holdfast_save`, cure);
   }
   return /\binit=(\/[^\s"']+)/.exec(script)?.[1] ?? '/sbin/init';

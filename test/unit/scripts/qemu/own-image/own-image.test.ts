@@ -60,7 +60,7 @@ const ROOT_FILES: Files = {
   'etc/holdfast/anchors/server-ca.pem': 'the maker’s anchors',
   'sbin/init': '#!/bin/sh\n',
 };
-const SCRIPTS = ['scripts/device-image/small/environment.cmd', 'agent/boards/u-boot/boot.cmd'];
+const SCRIPTS = ['scripts/device-image/board/environment.cmd', 'agent/boards/u-boot/boot.cmd'];
 
 let folder: string;
 let count = 0;

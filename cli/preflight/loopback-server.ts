@@ -122,15 +122,9 @@ export class LoopbackServer {
     await this.api.putArtifact(artifact, onProgress);
   }
 
-  /** How far it is with this form of an image. */
-  async formState(
-    wanted: Pick<TransportState, 'imageSha256' | 'kind' | 'fromSha256'>,
-  ): Promise<TransportState | undefined> {
-    const { transport } = await this.api.releases();
-    return transport.find(
-      ({ imageSha256, kind, fromSha256 }) =>
-        imageSha256 === wanted.imageSha256 && kind === wanted.kind && fromSha256 === wanted.fromSha256,
-    );
+  /** Of every image: how far it is with the forms in which it travels. */
+  async forms(): Promise<readonly TransportState[]> {
+    return (await this.api.releases()).transport;
   }
 }
 

@@ -184,10 +184,19 @@ class Run {
     form: Pick<TransportState, 'imageSha256' | 'kind' | 'fromSha256'>,
   ): Promise<TransportState> {
     const settled = await until(this.#patience, async () => {
-      const found = await this.#server.formState(form);
+      const forms = await this.#server.forms();
+      const found = forms.find(
+        ({ imageSha256, kind, fromSha256 }) =>
+          imageSha256 === form.imageSha256 && kind === form.kind && fromSha256 === form.fromSha256,
+      );
       if (found?.state === 'made' || found?.state === 'failed') return found;
       const what = `the server makes ${FORM_WORDS[form.kind]} of ${component}`;
-      const step = found?.state === 'making' ? ` (${found.detail} ${found.donePercent} %)` : '';
+      // Its turn may come late: what is being made meanwhile shows that something is.
+      const now = forms.find(({ state }) => state === 'making');
+      const step =
+        now === undefined
+          ? ''
+          : ` (${now === found ? '' : `first ${FORM_WORDS[now.kind]}, `}${now.detail} ${now.donePercent} %)`;
       this.#request.onState(`${what}${step}`, what);
       return undefined;
     });

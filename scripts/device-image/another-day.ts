@@ -12,6 +12,8 @@ const CHANGED: Readonly<Record<string, string>> = {
   FAKETIME: '+400d',
   // Waiting is not what is tried.
   FAKETIME_DONT_FAKE_MONOTONIC: '1',
+  // A date that a program gave to a file is read as it was given.
+  NO_FAKE_STAT: '1',
   TZ: 'Pacific/Chatham',
   LC_ALL: 'C.UTF-8',
 };

@@ -1,6 +1,6 @@
 /**
- * What making an image and running the lab need on this machine, and what all small devices have in common: installed,
- * fetched and made once, and found again afterwards. Programs and firmware are Debian's; the agent is its own Debian
+ * What making an image and running the lab need on this machine, and what all devices of one userspace have in common:
+ * installed, fetched and made once, and found again afterwards. Programs and firmware are Debian's; the agent is its own Debian
  * package, built from this checkout.
  */
 import { mkdir } from 'node:fs/promises';

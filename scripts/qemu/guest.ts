@@ -93,6 +93,7 @@ export class Guest {
       accelerator: this.#world.accelerator,
       ...more,
     });
+    if (more.from !== undefined) await this.#machine.restored();
   }
 
   async cutPower(): Promise<void> {

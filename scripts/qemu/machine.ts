@@ -13,12 +13,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EXIT, Fault } from '../../platform/fault.ts';
+import { askUntil } from '../demo/patience.ts';
 import { needProgram } from '../programs.ts';
 import { type Accelerator, EMULATOR, processorWords } from './accelerator.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
 
 const MEMORY_MB = 512;
+const RESTORE_LIMIT_MS = 120_000;
 
 export interface MachineRequest {
   readonly name: string;
@@ -85,6 +87,18 @@ export class Machine {
   /** What QEMU itself said on its standard error. */
   get complaints(): string {
     return this.#complaints.trim();
+  }
+
+  /**
+   * Resolves once a saved state is the machine's own, disk and memory: QEMU answers nobody before. Until then the disk is
+   * still that of the last run.
+   */
+  async restored(): Promise<void> {
+    const answer = await askUntil(RESTORE_LIMIT_MS, 20, async () => {
+      if (!this.isOn) throw new Error(`${this.name} went off before it went on: ${this.complaints}`);
+      return this.#tell((qmp) => qmp.command('query-status')).catch(() => undefined);
+    });
+    if (answer === undefined) throw new Error(`${this.name} did not go on within ${RESTORE_LIMIT_MS / 1000} s`);
   }
 
   /** Keeps memory and disk under a name, in the disk's file. */

@@ -1,5 +1,6 @@
 /** The steps of the gate, in the order in which they start and their results are printed. */
 import { join } from 'node:path';
+import { runBoards } from './emulated-boards.ts';
 import { checkLayers } from './layers.ts';
 import { ROOT, runNode } from './run-program.ts';
 import type { Step, StepResult } from './step.ts';
@@ -53,6 +54,12 @@ export const STEPS: readonly Step[] = [
   script('build', 'the three commands (esbuild)', 'scripts/build.ts', []),
   tests('unit', 'unit tests', 'test/unit', { after: ['build'], exclude: ['test/unit/docs/**'] }),
   tests('e2e', 'whole devices against a whole server', 'test/e2e', { after: ['build'] }),
+  {
+    name: 'boards',
+    what: 'emulated boards: one updates itself, one goes back, one loses its power three times (npm run qemu)',
+    after: ['build'],
+    run: (progress) => runBoards(['--scenario', 'fleet'], progress),
+  },
   script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
   {
     name: 'removals',

@@ -3,7 +3,7 @@
  * scripts/gate/layers.ts runs them, and plants a violation of each in a copy of the tree to prove that they still bite.
  */
 const CORE = '^(agent|update-server)/core/';
-const ALL_OF_OURS = '^(trust|delta|protocol|platform|agent|update-server|keys|cli|scripts|test)/';
+const ALL_OF_OURS = '^(trust|delta|protocol|platform|agent|update-server|keys|emulator|cli|scripts|test)/';
 /** Packages without access to the world. */
 const PURE_PACKAGES = 'node_modules/(@noble/(ed25519|hashes)|cborg|valibot)/';
 
@@ -91,14 +91,14 @@ module.exports = {
       name: 'agent-stands-apart',
       severity: 'error',
       from: { path: '^agent/' },
-      to: { path: '^(update-server|keys|cli|scripts|test)/' },
+      to: { path: '^(update-server|keys|emulator|cli|scripts|test)/' },
     },
     {
       name: 'update-server-stands-apart',
       comment: 'The server never holds a key that can sign a release. The one exception is the lab.',
       severity: 'error',
       from: { path: '^update-server/' },
-      to: { path: '^(agent|keys|cli|scripts|test)/', pathNot: '^keys/' },
+      to: { path: '^(agent|keys|emulator|cli|scripts|test)/', pathNot: '^keys/' },
     },
     {
       name: 'only-the-lab-signs-on-the-server',
@@ -110,15 +110,23 @@ module.exports = {
       name: 'keys-stand-apart',
       severity: 'error',
       from: { path: '^keys/' },
-      to: { path: '^(agent|update-server|cli|scripts|test)/' },
+      to: { path: '^(agent|update-server|emulator|cli|scripts|test)/' },
+    },
+    {
+      name: 'emulator-knows-only-platform',
+      comment: 'It knows what firmware knows: slots, boot flags and which programs to start, which it is told.',
+      severity: 'error',
+      from: { path: '^emulator/' },
+      to: { path: ALL_OF_OURS, pathNot: '^(emulator|platform)/' },
     },
     {
       name: 'cli-and-scripts-start-programs-and-do-not-import-them',
       severity: 'error',
-      // A document made from the agent's tables and schemas has to read them; so has the replay of a device's decisions.
+      // A document made from the agent's tables and schemas has to read them; so has the replay of a device's decisions,
+      // and a preflight, which asks the server's own functions when a rollout would halt.
       from: {
         path: '^(cli|scripts)/',
-        pathNot: ['^scripts/(generate-install-machine|documents/blocks)\\.ts$', '^cli/replay/'],
+        pathNot: ['^scripts/(generate-install-machine|documents/blocks)\\.ts$', '^cli/(replay|preflight)/'],
       },
       to: { path: '^(agent|update-server|test)/' },
     },
@@ -127,6 +135,12 @@ module.exports = {
       severity: 'error',
       from: { path: '^cli/replay/' },
       to: { path: '^(agent|update-server|test)/', pathNot: '^agent/core/' },
+    },
+    {
+      name: 'preflight-knows-only-the-decisions-of-the-server',
+      severity: 'error',
+      from: { path: '^cli/preflight/' },
+      to: { path: '^(agent|update-server|test)/', pathNot: '^update-server/core/' },
     },
     {
       name: 'no-cycles',
@@ -143,7 +157,7 @@ module.exports = {
     {
       name: 'shipped-code-uses-no-development-package',
       severity: 'error',
-      from: { path: '^(trust|delta|protocol|platform|agent|update-server|keys|cli)/' },
+      from: { path: '^(trust|delta|protocol|platform|agent|update-server|keys|emulator|cli)/' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
     },
   ],

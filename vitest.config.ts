@@ -12,12 +12,12 @@ export default defineConfig({
     include: ['test/{unit,conformance,sim,e2e}/**/*.test.ts'],
     // Separate processes: tests start servers, change environment variables and load native modules.
     pool: 'forks',
-    // As many as there are cores; vitest itself leaves one of them idle.
-    maxWorkers: availableParallelism(),
+    // One more than there are cores: tests wait for programs, disks and timers about as long as they compute.
+    maxWorkers: availableParallelism() + 1,
     // Hundreds of tests start one of the commands from its source: each file is stripped of its types and compiled once.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, 'build/compile-cache') },
-    testTimeout: 2 * MINUTE_MS,
-    hookTimeout: 3 * MINUTE_MS,
+    testTimeout: 5 * MINUTE_MS,
+    hookTimeout: 5 * MINUTE_MS,
     teardownTimeout: MINUTE_MS,
   },
 });

@@ -23,7 +23,7 @@ The path from nothing to a running fleet:
   holdfast-server run         start the server with the ceremony's server folder
   holdfast login              connect this machine to it
   holdfast devices claims     let devices in
-  holdfast release build      then sign, then publish: a release
+  holdfast release build      then preflight, sign and publish: a release
   holdfast rollout start      give it to devices, wave by wave
   holdfast explain DEVICE     why is this one not updated?
 

@@ -87,3 +87,11 @@ export function createOutput(options: OutputOptions): Output {
     statusLine: () => startStatusLine(progress),
   };
 }
+
+/** A bar for each image that is read: `Checking rootfs`. */
+export function imageProgress(out: Pick<Output, 'progress'>, verb: string) {
+  return (component: string, sizeBytes: number) => {
+    const progress = out.progress(`${verb} ${component}`, sizeBytes);
+    return { update: (doneBytes: number) => progress.update(doneBytes), finish: () => progress.finish() };
+  };
+}

@@ -4,11 +4,13 @@
  */
 import type { BaseMetadata } from '../keys/base-metadata.ts';
 import { faultOfRefusal } from '../keys/base-metadata.ts';
+import { readInputFile } from '../platform/input-file.ts';
 import { accept, refuse } from '../trust/refusal.ts';
 import { refreshMetadata } from '../trust/tuf/client.ts';
 import { METADATA_CAP_BYTES, type RoleName } from '../trust/tuf/metadata.ts';
 import { verifyInitialRoot } from '../trust/tuf/repository.ts';
 import type { ApiClient } from './api-client.ts';
+import type { MetProfile } from './profile.ts';
 
 export interface ServerMetadataRequest {
   readonly api: Pick<ApiClient, 'metadata'>;
@@ -63,4 +65,18 @@ export async function fetchServerMetadata(request: ServerMetadataRequest): Promi
     throw faultOfRefusal(refuse('metadata-missing', 'the server has no targets metadata'), where, cure);
   }
   return { root: verdict.value.root, roots, targets: verdict.value.targets, targetsBytes, files };
+}
+
+/** The same of the profile's server, from the root met at login, or from the one in `rootFile`. */
+export async function metadataOfServer(
+  api: Pick<ApiClient, 'metadata'>,
+  profile: MetProfile,
+  rootFile: string | undefined,
+): Promise<ServerMetadata> {
+  const anchor =
+    rootFile === undefined
+      ? Buffer.from(profile.met.root, 'utf8')
+      : await readInputFile(rootFile, METADATA_CAP_BYTES.root, 'a signed root');
+  const nowUnixS = Math.floor(Date.now() / 1000);
+  return fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS });
 }

@@ -4,6 +4,11 @@ import type { Wave } from '../protocol/operator-api.ts';
 
 const WAVES_AT_MOST = 32;
 
+/** Proposed wherever nobody said otherwise. */
+export const USUAL_WAVES = '1,25%,100%';
+/** What `rollout start` takes when it is not told otherwise, and what a preflight reckons with. */
+export const GATE_DEFAULTS = { maxFailed: '20%', minSample: '1' } as const;
+
 function malformed(what: string, where: string, cure: string): Fault {
   return new Fault({ code: 'waves-malformed', what, where, cure, exitStatus: EXIT.usage });
 }

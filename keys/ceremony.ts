@@ -28,6 +28,9 @@ import { generateRawKey, type RawPrivateKey, type SignatureAlgorithm, type Signi
 import { signMetadata } from './tuf-signing.ts';
 
 export const ONLINE_KEYS_CONTEXT = 'holdfast online keys 1';
+/** In the server's folder. */
+export const ONLINE_KEYS_FILE = 'online-keys.sealed';
+export const SEALING_KEY_FILE = 'sealing.key';
 export const PEOPLE_AT_LEAST = 2;
 export const PEOPLE_AT_MOST = 9;
 
@@ -171,7 +174,8 @@ async function signFirstMetadata(
 }
 
 /** What the server starts from: its two online keys, sealed, and the key that opens them. */
-function sealOnlineKeys(online: Readonly<Record<'snapshot' | 'timestamp', RawPrivateKey>>): {
+/** The two roles that a server signs, as it takes them: sealed, and the key that opens them. */
+export function sealOnlineKeys(online: Readonly<Record<'snapshot' | 'timestamp', RawPrivateKey>>): {
   sealed: Uint8Array;
   sealingKey: Uint8Array;
 } {
@@ -224,7 +228,11 @@ async function fillStaging(request: CeremonyRequest, staging: string): Promise<C
     for (const holder of new Set(made.map((key) => key.holder))) {
       await writeFiles(join(staging, holder), { '1.root.json': root });
     }
-    await writeFiles(join(staging, 'server'), { ...metadata, 'online-keys.sealed': sealed, 'sealing.key': sealingKey });
+    await writeFiles(join(staging, 'server'), {
+      ...metadata,
+      [ONLINE_KEYS_FILE]: sealed,
+      [SEALING_KEY_FILE]: sealingKey,
+    });
     await writeFiles(join(staging, 'public'), { ...metadata, 'ceremony.json': encodeCeremonyRecord(record) });
     return record;
   } finally {

@@ -1,5 +1,5 @@
 /**
- * The emulated board: slots are folders of files, boot flags a two-copy record, the bootloader scripts/emulator.
+ * The emulated board: slots are folders of files, boot flags a two-copy record, the bootloader emulator/boot-loop.ts.
  *
  * Invariants: every change of flags is one write of the environment: it happened whole, or not at all. The booted slot
  * is never taken out of the order, and never handed out as a target.

@@ -5,25 +5,19 @@
  * Invariants: every file is checked against the signed metadata before it has its name; the timestamp is written last,
  * so that a directory without it is not finished. What is there already and right is not fetched again.
  */
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { faultOfRefusal } from '../../keys/base-metadata.ts';
-import { faultOfSystemError } from '../../platform/command-line.ts';
-import { type DiskFile, nodeDisk } from '../../platform/disk.ts';
+import { nodeDisk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
-import { EXIT, Fault, systemErrorCode } from '../../platform/fault.ts';
-import { readInputFile } from '../../platform/input-file.ts';
-import { ARTIFACT_PIECE_CAP_BYTES } from '../../protocol/operator-api.ts';
-import { hex } from '../../trust/bytes.ts';
-import { Sha256 } from '../../trust/crypto.ts';
 import type { Verdict } from '../../trust/refusal.ts';
 import { findRelease, findTarget, type TargetDescription } from '../../trust/tuf/listing.ts';
-import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
 import type { ApiClient } from '../api-client.ts';
+import { faultOnDisk, fetchArtifact } from '../artifact-files.ts';
 import { addCommand, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { formatBytes } from '../progress.ts';
-import { fetchServerMetadata, type ServerMetadata } from '../server-metadata.ts';
+import { metadataOfServer, type ServerMetadata } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
 
 interface ExportOptions {
@@ -34,15 +28,13 @@ interface ExportOptions {
 function exportRelease(out: Output, releasePath: string, options: ExportOptions): Promise<Outcome> {
   const directory = resolve(options.out);
   return withServer(out, async ({ api, profile }) => {
-    const anchor =
-      options.root === undefined
-        ? Buffer.from(profile.met.root, 'utf8')
-        : await readInputFile(options.root, METADATA_CAP_BYTES.root, 'a signed root');
-    const nowUnixS = Math.floor(Date.now() / 1000);
-    const metadata = await fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS });
+    const metadata = await metadataOfServer(api, profile, options.root);
     const files = filesOf(metadata, releasePath);
     let fetchedBytes = 0;
-    for (const [label, file] of files) fetchedBytes += await keep(out, api, directory, label, file);
+    for (const [label, { sizeBytes, sha256, consistentPath }] of files) {
+      const path = join(directory, 'targets', consistentPath);
+      fetchedBytes += await fetchArtifact(out, api, { label, path, sizeBytes, sha256 });
+    }
     await keepMetadata(api, directory, metadata);
     const totalBytes = files.reduce((sum, [, file]) => sum + file.sizeBytes, 0);
     out.say(
@@ -70,84 +62,6 @@ function filesOf({ targets }: ServerMetadata, releasePath: string): [label: stri
   return paths.map((path) => [path, need(findTarget(targets, path))]);
 }
 
-/** Bytes that were fetched: none when the file stands there already, whole. */
-async function keep(
-  out: Output,
-  api: ApiClient,
-  directory: string,
-  label: string,
-  { sizeBytes, sha256, consistentPath }: TargetDescription,
-): Promise<number> {
-  const path = join(directory, 'targets', consistentPath);
-  const begun = `${path}.part`;
-  const progress = out.progress(`Fetching ${label}`, sizeBytes);
-  try {
-    if ((await digestOf(path, sizeBytes)) === sha256) return 0;
-    await nodeDisk.makeDirectory(dirname(path), 0o755);
-    const file = await nodeDisk.open(begun, 'create', 0o644);
-    try {
-      await fetchInto(api, file, sha256, sizeBytes, (done) => progress.update(done));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await nodeDisk.rename(begun, path);
-    return sizeBytes;
-  } catch (error) {
-    await nodeDisk.remove(begun).catch(() => undefined);
-    throw faultOnStick(error, path);
-  } finally {
-    progress.finish();
-  }
-}
-
-async function fetchInto(
-  api: ApiClient,
-  file: DiskFile,
-  sha256: string,
-  sizeBytes: number,
-  onProgress: (doneBytes: number) => void,
-): Promise<void> {
-  const hash = new Sha256();
-  for (let at = 0; at < sizeBytes; ) {
-    const piece = await api.artifactPiece(sha256, at, Math.min(at + ARTIFACT_PIECE_CAP_BYTES, sizeBytes) - 1);
-    if (piece.length === 0) break;
-    await file.write(piece, at);
-    hash.update(piece);
-    at += piece.length;
-    onProgress(at);
-  }
-  if (hex(hash.digest()) === sha256) return;
-  throw new Fault({
-    code: 'artifact-digest-mismatch',
-    what: 'the server gave other bytes than the signed metadata name',
-    where: sha256,
-    cure: 'Look at the disk of the server; publish the release again from its folder.',
-    exitStatus: EXIT.refused,
-  });
-}
-
-async function digestOf(path: string, sizeBytes: number): Promise<string | undefined> {
-  let file: DiskFile;
-  try {
-    file = await nodeDisk.open(path, 'read');
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  try {
-    if ((await file.sizeBytes()) !== sizeBytes) return undefined;
-    const hash = new Sha256();
-    const buffer = new Uint8Array(1024 ** 2);
-    for (let at = 0; at < sizeBytes; at += buffer.length) {
-      hash.update(buffer.subarray(0, await file.readInto(buffer, at)));
-    }
-    return hex(hash.digest());
-  } finally {
-    await file.close();
-  }
-}
-
 /** Every root there ever was: nobody knows which one the device trusts. The device verifies them, from its own on. */
 async function keepMetadata(api: ApiClient, directory: string, metadata: ServerMetadata): Promise<void> {
   const files = new Map(metadata.files);
@@ -163,20 +77,8 @@ async function keepMetadata(api: ApiClient, directory: string, metadata: ServerM
     const timestampLast = [...files].sort(([a], [b]) => Number(a === TIMESTAMP) - Number(b === TIMESTAMP));
     for (const [name, bytes] of timestampLast) await writeDurably(nodeDisk, join(folder, name), bytes, 0o644);
   } catch (error) {
-    throw faultOnStick(error, folder);
+    throw faultOnDisk(error, folder);
   }
-}
-
-function faultOnStick(error: unknown, path: string): unknown {
-  if (systemErrorCode(error) !== 'EFBIG') return faultOfSystemError(error, path) ?? error;
-  return new Fault({
-    code: 'file-too-large',
-    what: 'the file system there takes no file of this size (FAT: less than 4 GiB)',
-    where: path,
-    cure: 'Format the stick with exFAT or ext4.',
-    exitStatus: EXIT.environment,
-    cause: error,
-  });
 }
 
 export function addExportCommand(group: Command, finish: Finish): void {

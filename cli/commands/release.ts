@@ -1,29 +1,28 @@
-/** `holdfast release`: build, sign, publish; and what the server has. */
+/** `holdfast release`: build, try, sign, publish; and what the server has. */
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { encodeDelta } from '../../delta/encode/encode.ts';
 import { readBaseMetadata } from '../../keys/base-metadata.ts';
 import { buildRelease } from '../../keys/release-build.ts';
 import { openReleaseFolder } from '../../keys/release-folder.ts';
-import { PLAN_FILE, type ReleasePlan } from '../../keys/release-plan.ts';
+import type { ReleasePlan } from '../../keys/release-plan.ts';
 import { planPublication } from '../../keys/release-publication.ts';
 import { signRelease } from '../../keys/release-sign.ts';
 import { faultOfSystemError } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { readInputFile } from '../../platform/input-file.ts';
 import type { ReleaseView } from '../../protocol/operator-api.ts';
-import { METADATA_CAP_BYTES } from '../../trust/tuf/metadata.ts';
 import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import { parseImage } from '../image-option.ts';
-import type { Output } from '../output.ts';
+import { imageProgress, type Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { formatBytes } from '../progress.ts';
-import { fetchServerMetadata } from '../server-metadata.ts';
+import { isReleaseFolder } from '../release-place.ts';
+import { metadataOfServer } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
 import { transportOf, transportRows } from '../transport-rows.ts';
-import { parseWholeNumber } from '../waves.ts';
+import { parseWholeNumber, USUAL_WAVES } from '../waves.ts';
 import { addExportCommand } from './release-export.ts';
+import { addPreflightCommand } from './release-preflight.ts';
 
 interface BuildOptions {
   readonly vendor: string;
@@ -46,13 +45,6 @@ function usage(code: string, what: string, where: string, cure: string): Fault {
   return new Fault({ code, what, where, cure, exitStatus: EXIT.usage });
 }
 
-function imageProgress(out: Output, verb: string) {
-  return (component: string, sizeBytes: number) => {
-    const progress = out.progress(`${verb} ${component}`, sizeBytes);
-    return { update: (doneBytes: number) => progress.update(doneBytes), finish: () => progress.finish() };
-  };
-}
-
 async function baseFor(out: Output, options: BuildOptions) {
   if (options.metadata !== undefined && options.server === true) {
     throw usage('options-conflict', '--metadata and --server exclude each other', '--server', 'Give one of them.');
@@ -67,11 +59,7 @@ async function baseFor(out: Output, options: BuildOptions) {
     );
   }
   return withServer(out, async ({ api, profile }) => {
-    const anchor =
-      options.root === undefined
-        ? Buffer.from(profile.met.root, 'utf8')
-        : await readInputFile(options.root, METADATA_CAP_BYTES.root, 'a signed root');
-    return fetchServerMetadata({ api, serverUrl: profile.serverUrl, anchor, nowUnixS: nowUnixS() });
+    return metadataOfServer(api, profile, options.root);
   });
 }
 
@@ -99,7 +87,10 @@ async function build(out: Output, options: BuildOptions): Promise<Outcome> {
   if (options.server !== true) out.environment(plan.environment);
   out.say(`Built ${options.out}`);
   sayPlan(out, plan);
-  out.next(`holdfast release sign ${options.out} --key author-${plan.hardwareClass}/author.key`);
+  out.next(
+    `holdfast release preflight ${options.out} ${options.server === true ? '--server' : '--from FOLDER'}   (tries it on emulated devices)`,
+    `holdfast release sign ${options.out} --key author-${plan.hardwareClass}/author.key`,
+  );
   return { document: { folder: options.out, release: plan } };
 }
 
@@ -166,7 +157,7 @@ function publish(out: Output, folder: string): Promise<Outcome> {
     const answer = await api.publish({ roots: [], targets: publication.targets });
     const { releasePath, version } = publication.plan;
     out.say(`Published ${version} as ${releasePath} (targets version ${answer.targetsVersion}).`);
-    out.next(`holdfast rollout start ${releasePath} --waves "1,25%,100%"`);
+    out.next(`holdfast rollout start ${releasePath} --waves "${USUAL_WAVES}"`);
     return { document: { releasePath, version, uploadedBytes, ...answer } };
   });
 }
@@ -190,13 +181,6 @@ function list(out: Output): Promise<Outcome> {
     else out.table([['release', 'version', 'sequence', 'channel', 'size', 'published'], ...releases.map(releaseRow)]);
     return { document: { releases } };
   });
-}
-
-async function isReleaseFolder(path: string): Promise<boolean> {
-  return stat(join(path, PLAN_FILE)).then(
-    (facts) => facts.isFile(),
-    () => false,
-  );
 }
 
 async function show(out: Output, path: string): Promise<Outcome> {
@@ -339,6 +323,7 @@ export function addReleaseCommands(program: Command, finish: Finish): void {
     examples: ['holdfast release publish rel-2'],
   });
   onRun(publishCommand, finish, (out, _options, folder = '') => publish(out, folder));
+  addPreflightCommand(group, finish);
   addExportCommand(group, finish);
   const listCommand = addCommand(group, {
     usage: 'list',

@@ -7,7 +7,7 @@ import { formatDuration, formatMoment, parseDuration } from '../duration.ts';
 import type { Output } from '../output.ts';
 import { waitFor } from '../patience.ts';
 import { withServer } from '../session.ts';
-import { formatWave, parsePercentage, parseWaves, parseWholeNumber } from '../waves.ts';
+import { formatWave, GATE_DEFAULTS, parsePercentage, parseWaves, parseWholeNumber } from '../waves.ts';
 
 const WATCH_PAUSE_MS = 500;
 
@@ -163,8 +163,12 @@ export function addRolloutCommands(program: Command, finish: Finish): void {
   })
     .requiredOption('--waves <LIST>', 'numbers of devices or percentages, like "1,25%,100%"')
     .option('--soak <DURATION>', 'how long a wave must stand before the next opens', '0s')
-    .option('--max-failed <PERCENT>', 'halt when more than this share of those who attempted it failed', '20%')
-    .option('--min-sample <N>', 'count failures once this many attempted it', '1')
+    .option(
+      '--max-failed <PERCENT>',
+      'halt when more than this share of those who attempted it failed',
+      GATE_DEFAULTS.maxFailed,
+    )
+    .option('--min-sample <N>', 'count failures once this many attempted it', GATE_DEFAULTS.minSample)
     .option('--timeout <DURATION>', 'a device that has not confirmed by then counts as failed', '10m')
     .option('--device <ID>', 'only this device; give the option once for each', collectValues, []);
   onRun<StartOptions>(startCommand, finish, (out, options, releasePath = '') => start(out, releasePath, options));

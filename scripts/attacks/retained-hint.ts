@@ -4,9 +4,9 @@
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Process } from '../../platform/processes.ts';
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { hintTopic } from '../../protocol/mqtt-topics.ts';
-import { Process } from '../demo/processes.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { type AttackOutcome, accepted, refused, type Verified } from './attack.ts';
 import type { TlsIdentity } from './certificates.ts';

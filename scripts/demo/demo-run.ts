@@ -7,11 +7,11 @@
 
 import { join } from 'node:path';
 import { errorText } from '../../platform/fault.ts';
+import { ProcessGroup } from '../../platform/processes.ts';
 import { endPrograms } from '../programs.ts';
 import { FleetWords } from './fleet-words.ts';
 import type { DemoOptions } from './options.ts';
 import { askUntil } from './patience.ts';
-import { ProcessGroup } from './processes.ts';
 import type { RecoveryRow, RefusalRow, StepRow } from './report.ts';
 import { sayResult, sayStep } from './terminal.ts';
 

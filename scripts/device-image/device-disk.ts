@@ -12,7 +12,7 @@ import { needProgram } from '../programs.ts';
 import { assembleDisk } from './disk.ts';
 import { BOOT, COMMON, DATA, ENVIRONMENT, partitionOf, ROOT } from './layout.ts';
 
-const SOURCES = join(import.meta.dirname, 'small');
+const SOURCES = join(import.meta.dirname, 'board');
 const BOOT_SCRIPT = resolve(import.meta.dirname, '../../agent/boards/u-boot/boot.cmd');
 const COPY_BYTES = 0x4000;
 const COPY_B_AT_BYTES = 0x10000;
@@ -58,7 +58,7 @@ async function canaryOf({ rootImage, claim }: DeviceDiskRequest): Promise<string
 }
 
 /**
- * The shipped boot script behind what makes an environment for it, as one boot.scr. `boardParts`: names in small/ of what
+ * The shipped boot script behind what makes an environment for it, as one boot.scr. `boardParts`: names in board/ of what
  * stands between the two.
  */
 export async function makeBootScript(outFile: string, boardParts: readonly string[] = []): Promise<void> {

@@ -6,6 +6,7 @@ import { needProgram } from '../programs.ts';
 import { DISK_BYTES, PARTITIONS, type Partition, partitionOf } from './layout.ts';
 
 const MIB = 1024 * 1024;
+const NOTHING = Buffer.alloc(MIB);
 /** Of the disk and its partitions: nothing on the device asks for them, and random ones would make each build another. */
 const DISK_ID = '48464C42-0000-4000-8000-000000000000';
 const partitionId = (number: number): string => `48464C42-0000-4000-8000-00000000000${number}`;
@@ -39,17 +40,33 @@ async function copyInto(disk: FileHandle, partition: Partition, file: string): P
   try {
     const { size } = await source.stat();
     if (size > partition.sizeBytes) throw tooLarge(file, size, partition);
-    const chunk = Buffer.alloc(MIB);
-    for (let at = 0; at < size; ) {
-      const { bytesRead } = await source.read(chunk, 0, chunk.length, at);
-      if (bytesRead === 0) throw new Error(`${file} became shorter`);
-      const bytes = chunk.subarray(0, bytesRead);
-      // Holes stay holes: most of a fresh disk is one.
-      if (bytes.some((byte) => byte !== 0)) await disk.write(bytes, 0, bytesRead, partition.startBytes + at);
-      at += bytesRead;
-    }
+    await copyRange(source, 0, disk, partition.startBytes, size, { ontoHoles: true });
   } finally {
     await source.close();
+  }
+}
+
+/** A copy in which holes are holes, and which takes no room at all where the file system can share it. */
+export async function copySparse(from: string, to: string): Promise<void> {
+  await needProgram('cp', ['--sparse=always', '--reflink=auto', '--', from, to]);
+}
+
+/** `ontoHoles`: where it goes there is nothing yet, so that zeros need not be written: most of a fresh disk is one hole. */
+export async function copyRange(
+  from: FileHandle,
+  fromBytes: number,
+  to: FileHandle,
+  toBytes: number,
+  sizeBytes: number,
+  { ontoHoles = false } = {},
+): Promise<void> {
+  const chunk = Buffer.alloc(MIB);
+  for (let at = 0; at < sizeBytes; ) {
+    const { bytesRead } = await from.read(chunk, 0, Math.min(chunk.length, sizeBytes - at), fromBytes + at);
+    if (bytesRead === 0) throw new Error('a file became shorter while it was copied');
+    const isHole = ontoHoles && chunk.subarray(0, bytesRead).equals(NOTHING.subarray(0, bytesRead));
+    if (!isHole) await to.write(chunk, 0, bytesRead, toBytes + at);
+    at += bytesRead;
   }
 }
 

@@ -78,6 +78,23 @@ export class ForeignPackages {
     return name;
   }
 
+  /**
+   * The named packages and all that they depend on, and nothing of this machine's. `note` names where what was found is
+   * kept: the answer stays the same until other packages are asked for.
+   */
+  async closureOf(note: string, names: readonly string[]): Promise<readonly string[]> {
+    const path = join(this.#folder, `${note}.packages`);
+    const asked = names.join(' ');
+    const [before, ...known] = existsSync(path) ? (await readFile(path, 'utf8')).trim().split('\n') : [];
+    if (before === asked) return known;
+    await this.#update();
+    const words = ['install', '--simulate', '--no-install-recommends', '--yes', ...names];
+    const { stdout } = await needProgram('apt-get', [...this.#configuration(), ...words], { env: { LC_ALL: 'C' } });
+    const found = [...stdout.matchAll(/^Inst (\S+)/gm)].map(([, name = '']) => name).sort();
+    await writeFile(path, `${[asked, ...found].join('\n')}\n`);
+    return found;
+  }
+
   async #missing(folder: string, names: readonly string[]): Promise<string[]> {
     const present = await readdir(folder);
     return names.filter((name) => !present.some((file) => file.startsWith(`${name}_`)));

@@ -25,8 +25,8 @@ const SIZES_MIB: readonly (readonly [number: number, name: string, sizeMib: numb
   [COMMON, 'common', 16, BASIC_DATA],
   [BOOT.a, 'boot-a', 48, BASIC_DATA],
   [BOOT.b, 'boot-b', 48, BASIC_DATA],
-  [ROOT.a, 'root-a', 80, LINUX],
-  [ROOT.b, 'root-b', 80, LINUX],
+  [ROOT.a, 'root-a', 160, LINUX],
+  [ROOT.b, 'root-b', 160, LINUX],
   [DATA, 'data', 128, LINUX],
   [ENVIRONMENT, 'environment', 1, LINUX],
 ];
@@ -49,3 +49,15 @@ export function partitionOf(number: number): Partition {
   if (found === undefined) throw new Error(`the disk has no partition ${number}`);
   return found;
 }
+
+/** Each slot's partitions, by component of a release. */
+export const SLOTS = {
+  a: new Map([
+    ['boot', partitionOf(BOOT.a)],
+    ['rootfs', partitionOf(ROOT.a)],
+  ]),
+  b: new Map([
+    ['boot', partitionOf(BOOT.b)],
+    ['rootfs', partitionOf(ROOT.b)],
+  ]),
+} as const;

@@ -9,11 +9,12 @@ import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFatImage } from '../images/fat-image.ts';
 import { needProgram } from '../programs.ts';
-import { boardWords, EMULATOR } from './board.ts';
+import { type Accelerator, boardWords, EMULATOR } from './board.ts';
+import { packRamDisk } from './boot-image.ts';
+import type { DeviceBase } from './device-base.ts';
 import { makeBootScript } from './device-disk.ts';
 import { BOOT, partitionOf } from './layout.ts';
 import { signFit } from './signed-fit.ts';
-import { packRamDisk, type SmallBase } from './small-image.ts';
 import { appendVerityTree, verityLine } from './verity.ts';
 
 /** Where this board's U-Boot looks for its environment, and how much of it is one. */
@@ -33,7 +34,7 @@ export interface BoardFirmware {
  * `base` must have been made with `verified`.
  */
 export async function makeVerifiedImages(
-  base: SmallBase,
+  base: DeviceBase,
   { rootImage, bootImage, keyFolder }: { rootImage: string; bootImage: string; keyFolder: string },
 ): Promise<void> {
   const root = await appendVerityTree(rootImage);
@@ -48,14 +49,14 @@ export async function makeVerifiedImages(
     await writeFile(ramDisk, Buffer.concat([await readFile(base.ramDisk), await readFile(join(work, 'verity.img'))]));
     const fit = join(work, 'kernel.itb');
     await signFit({ kernel: base.kernelFile, ramDisk, outFile: fit, keyFolder });
-    await makeBootImage(bootImage, fit);
+    await makeFitBootImage(bootImage, fit);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
 /** A slot's boot image with this FIT. */
-export async function makeBootImage(outFile: string, fit: string): Promise<void> {
+export async function makeFitBootImage(outFile: string, fit: string): Promise<void> {
   await makeFatImage({
     outFile,
     sizeBytes: partitionOf(BOOT.a).sizeBytes,
@@ -64,12 +65,21 @@ export async function makeBootImage(outFile: string, fit: string): Promise<void>
   });
 }
 
-/** Puts board.dtb and flash.img into a folder. */
-export async function makeBoardFirmware(folder: string, base: SmallBase, keyFolder: string): Promise<BoardFirmware> {
+export interface FirmwareRequest {
+  /** Gets board.dtb and flash.img. */
+  readonly folder: string;
+  readonly base: DeviceBase;
+  readonly keyFolder: string;
+  /** Of the board that will have it: its device tree says what the board is. */
+  readonly accelerator: Accelerator;
+}
+
+export async function makeBoardFirmware(request: FirmwareRequest): Promise<BoardFirmware> {
+  const { folder, base, keyFolder, accelerator } = request;
   const firmware = { deviceTree: join(folder, 'board.dtb'), flash: join(folder, 'flash.img') };
   const { deviceTree } = firmware;
   // Without seeds: a device tree that is kept would give every boot the same ones.
-  await needProgram(EMULATOR, boardWords(`,dumpdtb=${deviceTree},dtb-randomness=off`));
+  await needProgram(EMULATOR, boardWords(accelerator, `,dumpdtb=${deviceTree},dtb-randomness=off`));
   // mkimage adds a public key only while it signs something.
   const fit = join(folder, 'key.itb');
   await signFit({ kernel: base.kernelFile, ramDisk: base.ramDisk, outFile: fit, keyFolder, deviceTree });

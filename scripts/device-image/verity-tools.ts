@@ -1,7 +1,8 @@
 /** What an initial RAM disk holds besides when it verifies its root file system: dmsetup, and fw_setenv to leave a slot that is damaged. */
-import { copyFile, cp, mkdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { needProgram } from '../programs.ts';
+import { placeEnvironmentFiles } from './boot-environment.ts';
 import type { ForeignPackage } from './foreign-packages.ts';
 
 /** Debian's arm64 kernel has SHA-256 built in; its module for processors with an instruction for it is faster. */
@@ -21,17 +22,10 @@ export const VERITY_TOOLS = [
 /** Libraries, and nothing that they bring for people, or for other character sets. */
 const UNNEEDED = ['usr/share', 'usr/lib/aarch64-linux-gnu/gconv', 'usr/lib/aarch64-linux-gnu/audit', 'lib/udev', 'etc'];
 
-/** `rootTree`: the root file system's, whose places of the boot environment are the same. */
-export async function addVerityTools(
-  ramDiskTree: string,
-  rootTree: string,
-  tools: readonly ForeignPackage[],
-): Promise<void> {
+export async function addVerityTools(ramDiskTree: string, tools: readonly ForeignPackage[]): Promise<void> {
   for (const { path } of tools) await needProgram('dpkg-deb', ['--extract', path, ramDiskTree]);
   for (const path of UNNEEDED) await rm(join(ramDiskTree, path), { recursive: true, force: true });
   for (const name of ['etc', 'run', 'var/lock']) await mkdir(join(ramDiskTree, name), { recursive: true });
-  for (const name of ['fw_env.config', 'u-boot-initial-env']) {
-    await cp(join(rootTree, 'etc', name), join(ramDiskTree, 'etc', name));
-  }
-  await copyFile(join(import.meta.dirname, 'small/verity-init'), join(ramDiskTree, 'verity-init'));
+  await placeEnvironmentFiles(ramDiskTree);
+  await copyFile(join(import.meta.dirname, 'board/verity-init'), join(ramDiskTree, 'verity-init'));
 }

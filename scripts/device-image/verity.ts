@@ -51,7 +51,7 @@ export async function appendVerityTree(image: string): Promise<VerityRoot> {
   return { dataBlocks, rootHash, salt };
 }
 
-/** What small/verity-init reads. */
+/** What board/verity-init reads. */
 export function verityLine({ dataBlocks, rootHash, salt }: VerityRoot): string {
   return `${dataBlocks} ${rootHash} ${salt}\n`;
 }

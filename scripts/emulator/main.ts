@@ -6,9 +6,10 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { EmulatedDevice } from '../../emulator/boot-loop.ts';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { EmulatedDevice } from './boot-loop.ts';
+import { demoUserspace } from './mount-slot.ts';
 
 async function openDevice(directory: string): Promise<EmulatedDevice> {
   try {
@@ -18,12 +19,12 @@ async function openDevice(directory: string): Promise<EmulatedDevice> {
       code: 'not-a-device',
       what: 'this folder is not an emulated device (it has no factory/agent.json)',
       where: directory,
-      cure: 'Give a folder that the demo, or scripts/emulator/factory.ts, made.',
+      cure: 'Give a folder that the demo, or scripts/emulator/make-device.ts, made.',
       exitStatus: EXIT.input,
       cause,
     });
   }
-  return new EmulatedDevice(resolve(directory));
+  return new EmulatedDevice(resolve(directory), demoUserspace);
 }
 
 async function main(directories: readonly string[]): Promise<void> {

@@ -11,10 +11,10 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as v from 'valibot';
+import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { ClaimFile } from '../../protocol/enrolment.ts';
-import { DEMO_TIMING, makeDevice } from './factory.ts';
 
 const USAGE = `usage: node scripts/emulator/make-device.ts --dir DEVICE --images DIR --version VERSION --sequence NUMBER
   --claim FILE --root FILE --endpoints FILE [--vendor acme.example] [--channel stable]`;

@@ -4,14 +4,13 @@
  */
 import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { EmulatedUserspace, Mounted } from '../../emulator/boot-loop.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { runProgram } from '../programs.ts';
 
 /** Folders of the root file system that the emulated userspace uses; the rest stays in the image. */
 const NEEDED = ['/usr/lib/holdfast', '/usr/lib/acme', '/etc'] as const;
 const AGENT = 'usr/lib/holdfast/agent.mjs';
-
-export type Mounted = { readonly ok: true; readonly version: string } | { readonly ok: false; readonly why: string };
 
 const failed = (why: string): Mounted => ({ ok: false, why });
 
@@ -26,7 +25,7 @@ function releaseName(text: string): string | undefined {
   }
 }
 
-export async function mountSlot(slotDirectory: string, rootDirectory: string, workDirectory: string): Promise<Mounted> {
+async function mountSlot(slotDirectory: string, rootDirectory: string, workDirectory: string): Promise<Mounted> {
   const boot = await runProgram('mtype', ['-i', join(slotDirectory, 'boot.img'), '::release.jsn'], {
     env: IMAGE_TOOL_ENV,
   });
@@ -54,6 +53,11 @@ export async function mountSlot(slotDirectory: string, rootDirectory: string, wo
   return { ok: true, version: root === kernel ? root : `${root}, kernel of ${kernel}` };
 }
 
-export function agentFile(rootDirectory: string): string {
-  return join(rootDirectory, AGENT);
-}
+/** The demo product's: its app, and the agent that the image carries. */
+export const demoUserspace: EmulatedUserspace = {
+  mount: mountSlot,
+  programs: (rootDirectory, configFile) => ({
+    app: [process.execPath, join(rootDirectory, 'usr/lib/acme/app.mjs')],
+    agent: [process.execPath, join(rootDirectory, AGENT), 'run', '--config', configFile],
+  }),
+};

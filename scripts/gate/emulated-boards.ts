@@ -12,10 +12,6 @@ const Report = v.object({
   ),
 });
 
-export async function prepareBoards(): Promise<StepResult> {
-  return resultOfProgram(await runNode([join(ROOT, 'scripts/qemu/main.ts'), '--prepare']));
-}
-
 /** `options`: what `npm run qemu` is to run. */
 export async function runBoards(options: readonly string[], progress: (line: string) => void): Promise<StepResult> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-gate-'));

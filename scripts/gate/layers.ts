@@ -14,7 +14,18 @@ import { ROOT, runNode } from './run-program.ts';
 import type { StepResult } from './step.ts';
 import { resultOfChecks } from './step.ts';
 
-const FOLDERS = ['trust', 'delta', 'protocol', 'platform', 'agent', 'update-server', 'keys', 'cli', 'scripts'] as const;
+const FOLDERS = [
+  'trust',
+  'delta',
+  'protocol',
+  'platform',
+  'agent',
+  'update-server',
+  'keys',
+  'emulator',
+  'cli',
+  'scripts',
+] as const;
 const PURE_FILES = /^(trust|protocol|agent\/core|update-server\/core)\//;
 
 const Cruise = v.object({
@@ -52,8 +63,10 @@ const PLANTS: readonly Plant[] = [
   plant('update-server-stands-apart', 'update-server/', '../agent/core/ports.ts'),
   plant('only-the-lab-signs-on-the-server', 'update-server/', '../keys/planted-target.ts'),
   plant('keys-stand-apart', 'keys/', '../update-server/planted-target.ts'),
+  plant('emulator-knows-only-platform', 'emulator/', '../protocol/planted-target.ts'),
   plant('cli-and-scripts-start-programs-and-do-not-import-them', 'cli/', '../agent/core/ports.ts'),
   plant('replay-knows-only-the-tables-of-the-agent', 'cli/replay/', '../../agent/storage/planted-target.ts'),
+  plant('preflight-knows-only-the-decisions-of-the-server', 'cli/preflight/', '../../update-server/planted-target.ts'),
   { rule: 'no-cycles', path: 'platform/planted-ring-1.ts', text: "export * from './planted-ring-2.ts';\n" },
   plant('nothing-unresolvable', 'keys/', './there-is-no-such-file.ts'),
   plant('shipped-code-uses-no-development-package', 'agent/', 'tuf-js'),
@@ -64,6 +77,7 @@ const SUPPORT: readonly (readonly [path: string, text: string])[] = [
   ['agent/storage/planted-target.ts', 'export const target = 1;\n'],
   ['update-server/planted-target.ts', 'export const target = 1;\n'],
   ['keys/planted-target.ts', 'export const target = 1;\n'],
+  ['protocol/planted-target.ts', 'export const target = 1;\n'],
   ['update-server/lab/planted-allowed.ts', "export * from '../../keys/planted-target.ts';\n"],
   ['platform/planted-ring-2.ts', "export * from './planted-ring-1.ts';\n"],
   ['agent/core/planted-allowed.ts', "export type { Disk } from '../../platform/disk.ts';\n"],

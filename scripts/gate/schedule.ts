@@ -1,6 +1,6 @@
 /**
  * Runs steps at most two at a time, in order, each after those it depends on. A failure never stops the others: one
- * run shows every fault.
+ * run shows every fault. A step whose verdict rests on others runs without waiting for them, and is judged after them.
  */
 import { errorText } from '../../platform/fault.ts';
 import type { Step, StepResult } from './step.ts';
@@ -22,14 +22,28 @@ const LANES = 2;
 /** Results in the order of `steps`. A dependency that is not among `steps` is taken as met: `--only` runs one step. */
 export async function runSteps(steps: readonly Step[], watcher: Watcher): Promise<FinishedStep[]> {
   const finished = new Map<string, FinishedStep>();
+  /** Those that have run, and rest on some that have not. */
+  const unjudged = new Set<FinishedStep>();
   const running = new Map<string, Promise<void>>();
   const waiting = [...steps];
   const present = new Set(steps.map(({ name }) => name));
 
   const mayStart = (step: Step): boolean => {
-    if (running.size >= LANES || (step.alone === true && running.size > 0)) return false;
-    if (steps.some((other) => other.alone === true && running.has(other.name))) return false;
+    if (running.size >= LANES) return false;
     return (step.after ?? []).every((name) => !present.has(name) || finished.has(name));
+  };
+  const settle = (outcome: FinishedStep): void => {
+    const grounds = (outcome.step.restsOn ?? []).filter((name) => present.has(name));
+    if (!grounds.every((name) => finished.has(name))) {
+      unjudged.add(outcome);
+      return;
+    }
+    unjudged.delete(outcome);
+    const broken = grounds.find((name) => (finished.get(name)?.result.failed ?? 0) > 0);
+    const judged = broken === undefined ? outcome : { ...outcome, result: resultWithout(broken, outcome.result) };
+    finished.set(outcome.step.name, judged);
+    watcher.finished(judged);
+    for (const other of unjudged) settle(other);
   };
 
   while (waiting.length > 0 || running.size > 0) {
@@ -47,12 +61,18 @@ export async function runSteps(steps: readonly Step[], watcher: Watcher): Promis
       step.name,
       runStep(step, brokenBefore, watcher).then((outcome) => {
         running.delete(step.name);
-        finished.set(step.name, outcome);
-        watcher.finished(outcome);
+        settle(outcome);
       }),
     );
   }
+  if (unjudged.size > 0)
+    throw new Error(`steps rest on each other: ${[...unjudged].map(({ step }) => step.name).join(', ')}`);
   return steps.flatMap(({ name }) => finished.get(name) ?? []);
+}
+
+/** What a step found proves nothing when one that it rests on failed. */
+function resultWithout(broken: string, { skipped, findings }: StepResult): StepResult {
+  return { passed: 0, failed: 1, skipped, findings: [`proves nothing: ${broken} failed`, ...findings] };
 }
 
 async function runStep(step: Step, brokenBefore: string | undefined, watcher: Watcher): Promise<FinishedStep> {

@@ -16,8 +16,8 @@ export interface Step {
   readonly what: string;
   /** Names of steps without which this one makes no sense: it fails, not run, when one of them failed. */
   readonly after?: readonly string[];
-  /** Runs with nothing beside it, because it uses the whole machine. */
-  readonly alone?: boolean;
+  /** Names of steps that may run beside this one, or after it, and on whose success its verdict rests. */
+  readonly restsOn?: readonly string[];
   run(progress: (line: string) => void): Promise<StepResult>;
 }
 

@@ -1,5 +1,6 @@
-/** The steps of the gate, in the order in which their results are printed. */
+/** The steps of the gate, in the order in which they start and their results are printed. */
 import { join } from 'node:path';
+import { runBoards } from './emulated-boards.ts';
 import { checkLayers } from './layers.ts';
 import { ROOT, runNode } from './run-program.ts';
 import type { Step, StepResult } from './step.ts';
@@ -24,7 +25,7 @@ function tests(
   name: string,
   what: string,
   folder: string,
-  more: { after?: readonly string[]; alone?: boolean; exclude?: readonly string[] } = {},
+  more: { after?: readonly string[]; exclude?: readonly string[] } = {},
 ): Step {
   const { exclude = [], ...placing } = more;
   const run = async (progress: (line: string) => void): Promise<StepResult> =>
@@ -46,22 +47,29 @@ async function removals(progress: (line: string) => void): Promise<StepResult> {
 /** The gate repeats itself exactly; `npm run sim -- --seed N` looks elsewhere. */
 const GATE_SEED = 1;
 
+/** The long ones early: they run beside each other, and the short ones fill what is left. */
 export const STEPS: readonly Step[] = [
   program('format', 'format and lint (biome)', '@biomejs/biome/bin/biome', 'ci', '--colors=off', '.'),
   program('types', 'types (tsc)', 'typescript/bin/tsc', '-p', '.', '--noEmit', '--pretty', 'false'),
-  { name: 'layers', what: 'layer rules, each with a planted violation', run: checkLayers },
-  program('dead-code', 'unused files, exports and packages (knip)', 'knip/bin/knip.js', '--no-progress'),
   script('build', 'the three commands (esbuild)', 'scripts/build.ts', []),
-  tests('docs', 'what the documents promise', 'test/unit/docs'),
   tests('unit', 'unit tests', 'test/unit', { after: ['build'], exclude: ['test/unit/docs/**'] }),
-  tests('conformance', 'published vectors and reference implementations', 'test/conformance'),
-  tests('sim', 'power cuts on a simulated disk', 'test/sim'),
+  tests('e2e', 'whole devices against a whole server', 'test/e2e', { after: ['build'] }),
+  {
+    name: 'boards',
+    what: 'emulated boards: one updates itself, one goes back, one loses its power three times (npm run qemu)',
+    after: ['build'],
+    run: (progress) => runBoards(['--scenario', 'fleet'], progress),
+  },
+  script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
   {
     name: 'removals',
     what: 'a fifth of the checks and fsyncs taken out, one at a time: a test turns red',
-    after: ['unit', 'sim'],
+    restsOn: ['unit', 'sim'],
     run: removals,
   },
-  script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
-  tests('e2e', 'whole devices against a whole server', 'test/e2e', { after: ['build'], alone: true }),
+  tests('sim', 'power cuts on a simulated disk', 'test/sim'),
+  tests('conformance', 'published vectors and reference implementations', 'test/conformance'),
+  { name: 'layers', what: 'layer rules, each with a planted violation', run: checkLayers },
+  program('dead-code', 'unused files, exports and packages (knip)', 'knip/bin/knip.js', '--no-progress'),
+  tests('docs', 'what the documents promise', 'test/unit/docs'),
 ];

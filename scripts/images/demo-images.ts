@@ -36,10 +36,8 @@ export interface DemoImageRequest {
   readonly onProgress?: (share: number) => void;
 }
 
-export interface DemoImages {
-  readonly boot: string;
-  readonly rootfs: string;
-}
+/** Paths. */
+export type DemoImages = Readonly<Record<'boot' | 'rootfs', string>>;
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const made = (path: string, bytes: Uint8Array, mode = 0o644): ImageFile => ({

@@ -125,7 +125,7 @@ async function sourceOf(file: ImageFile, passingFile: string): Promise<string> {
 }
 
 /** debugfs ends with status 0 whatever happens; what went wrong stands on stderr, after its banner. */
-function refuseComplaints(stderr: string, outFile: string): void {
+export function refuseComplaints(stderr: string, outFile: string): void {
   const complaints = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('debugfs 1.'));
   if (complaints.length === 0) return;
   throw new Fault({

@@ -2,7 +2,9 @@
 
 import { DELTA } from './delta.ts';
 import { IDLE } from './idle.ts';
+import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
+import { PREFLIGHT } from './preflight.ts';
 import { inFile, type Removal } from './removal.ts';
 import { SAFETY } from './safety.ts';
 import { TRANSPORT } from './transport.ts';
@@ -530,6 +532,8 @@ export const REMOVALS: readonly Removal[] = [
   ...BOARDS,
   ...SAFETY,
   ...PACKAGING,
+  ...PREFLIGHT,
+  ...OWN_IMAGE,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

@@ -2,15 +2,17 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
-import { BOOT, partitionOf, ROOT } from '../device-image/layout.ts';
 import { needProgram } from '../programs.ts';
 
 /** The images of a release that people signed. */
 export interface SignedImages {
   readonly version: string;
-  readonly bootImage: string;
-  readonly rootImage: string;
+  /** Files, by component. */
+  readonly images: ReadonlyMap<string, string>;
 }
+
+/** Where the images of a slot lie on the disk, by component. */
+export type SlotPlaces = ReadonlyMap<string, { readonly startBytes: number }>;
 
 interface ImageDigest {
   readonly sizeBytes: number;
@@ -25,15 +27,21 @@ export class SlotReader {
    * The version whose images the slot holds, byte for byte; undefined when it holds those of no release. The disk may be
    * in use: the slot that runs is not written to.
    */
-  async versionIn(disk: string, slot: 'a' | 'b', releases: readonly SignedImages[]): Promise<string | undefined> {
-    for (const { version, bootImage, rootImage } of releases) {
-      // The root file system first: releases share a boot image.
-      const root = await this.#digestOf(rootImage);
-      if ((await digestInPartition(disk, ROOT[slot], root.sizeBytes)) !== root.sha256) continue;
-      const boot = await this.#digestOf(bootImage);
-      if ((await digestInPartition(disk, BOOT[slot], boot.sizeBytes)) === boot.sha256) return version;
+  async versionIn(disk: string, slot: SlotPlaces, releases: readonly SignedImages[]): Promise<string | undefined> {
+    for (const { version, images } of releases) {
+      if (await this.#holdsAll(disk, slot, images)) return version;
     }
     return undefined;
+  }
+
+  async #holdsAll(disk: string, slot: SlotPlaces, images: ReadonlyMap<string, string>): Promise<boolean> {
+    // The root file system, which comes last, first: releases share a boot image.
+    for (const [component, image] of [...images].reverse()) {
+      const { sizeBytes, sha256 } = await this.#digestOf(image);
+      const place = slot.get(component);
+      if (place === undefined || (await digestInDisk(disk, place.startBytes, sizeBytes)) !== sha256) return false;
+    }
+    return images.size > 0;
   }
 
   #digestOf(path: string): Promise<ImageDigest> {
@@ -51,10 +59,10 @@ async function digestOf(path: string): Promise<ImageDigest> {
 }
 
 /** SHA-256 of a partition's first bytes. */
-async function digestInPartition(disk: string, partition: number, sizeBytes: number): Promise<string> {
+async function digestInDisk(disk: string, startBytes: number, sizeBytes: number): Promise<string> {
   const raw = `${disk}.looked-at`;
   const file = { driver: 'qcow2', file: { driver: 'file', filename: disk } };
-  const part = { driver: 'raw', offset: partitionOf(partition).startBytes, size: sizeBytes, file };
+  const part = { driver: 'raw', offset: startBytes, size: sizeBytes, file };
   await needProgram('qemu-img', ['convert', '-U', '-O', 'raw', `json:${JSON.stringify(part)}`, raw]);
   try {
     return (await digestOf(raw)).sha256;

@@ -14,7 +14,7 @@ export interface CutPhase {
 }
 
 /** In the order in which an update goes through them. */
-export const CUT_PHASES: readonly CutPhase[] = [
+export const CUT_PHASES: readonly [CutPhase, ...CutPhase[]] = [
   { name: 'check', title: 'metadata is fetched and verified', begins: /"message":"idle → checking"/ },
   { name: 'write', title: 'the image is fetched and written', begins: /"message":"checking → downloading"/ },
   { name: 'read-back', title: 'the slot is read back', begins: /"message":"downloading → verifying"/ },
@@ -40,7 +40,12 @@ export const CUT_PHASES: readonly CutPhase[] = [
 ];
 
 /** The update is over. */
-export const SETTLED = /"message":"sealing → idle"/;
+const SETTLED = /"message":"sealing → idle"/;
+
+/** The line with which a phase ends. */
+export function endOf(phase: CutPhase): RegExp {
+  return CUT_PHASES[CUT_PHASES.indexOf(phase) + 1]?.begins ?? SETTLED;
+}
 
 /**
  * Phases for so many cuts: each gets as many as the others, and few cuts go first where a cut could do most harm.

@@ -4,12 +4,15 @@
  */
 import { askUntil } from '../demo/patience.ts';
 import { Machine, type MachineRequest, makeOverlay } from './machine.ts';
+import { adviceOn } from './own-image/advice.ts';
 import type { SerialLine } from './serial-log.ts';
 import type { DeviceOptions, World } from './world.ts';
 
 /** From power on to the agent's first line: some 20 s on a quiet machine, under emulation. */
 export const BOOT_LIMIT_MS = 300_000;
 const UPDATE_LIMIT_MS = 900_000;
+/** U-Boot's word, from the shipped boot script. */
+const SLOT_STARTS = /^holdfast: slot (\w)( on trial)?/;
 
 export interface TimelineEntry {
   /** Since the device was first switched on. */
@@ -19,7 +22,8 @@ export interface TimelineEntry {
 
 export interface BootSeen {
   readonly slot: string;
-  readonly version: string;
+  /** Undefined: its console does not say it. */
+  readonly version: string | undefined;
   readonly trial: boolean;
 }
 
@@ -86,9 +90,11 @@ export class Guest {
       disk: this.disk,
       serialFile: this.serialFile,
       onLine,
+      accelerator: this.#world.accelerator,
       firmware: this.#world.firmware,
       ...more,
     });
+    if (more.from !== undefined) await this.#machine.restored();
   }
 
   async cutPower(): Promise<void> {
@@ -115,19 +121,57 @@ export class Guest {
   async hears(pattern: RegExp, limitMs: number): Promise<RegExpExecArray> {
     const found = await this.machine.serial.waitFor(pattern, limitMs);
     if (found !== undefined) return found;
-    const { complaints, isOn, serial } = this.machine;
-    const last = [...serial.tail(12), ...(complaints === '' ? [] : [`qemu: ${complaints}`])].join('\n    ');
-    const how = isOn ? `did not say ${pattern} within ${limitMs / 1000} s` : `went off before it said ${pattern}`;
-    throw new Error(`${this.id} ${how}; its last lines:\n    ${last}`);
+    const how = this.machine.isOn
+      ? `did not say ${pattern} within ${limitMs / 1000} s`
+      : `went off before it said ${pattern}`;
+    throw new Error(`${this.id} ${how}; ${this.#console()}`);
   }
 
-  /** The next boot that gets as far as userspace. */
+  /** The next boot that gets as far as userspace; of a maker's image, as far as the agent's first word to the server. */
   async boots(limitMs = BOOT_LIMIT_MS): Promise<BootSeen> {
+    if (this.#world.own !== undefined) return this.#bootsUnseen(limitMs);
     const [, version = '', slot = '', trial = ''] = await this.hears(
       /^lab: userspace version=(\S+) slot=(\S+) trial=(\S+)/,
       limitMs,
     );
     return { version, slot, trial: trial === '1' };
+  }
+
+  /** What the next boot that comes to its end says of systemd's units. */
+  async unitsReport(): Promise<{ readonly sound: boolean; readonly text: string }> {
+    const [, text = ''] = await this.hears(/^lab: (systemd is .*)$/, BOOT_LIMIT_MS);
+    return { sound: text === 'systemd is running, 0 units failed, 0 complaints', text };
+  }
+
+  /** U-Boot says which slot it is, and the server that the device has come up in it. */
+  async #bootsUnseen(limitMs: number): Promise<BootSeen> {
+    const untilMs = performance.now() + limitMs;
+    let [, slot = '', trial] = await this.hears(SLOT_STARTS, limitMs);
+    let sinceUnixMs = Date.now();
+    const isUp = await askUntil(untilMs - performance.now(), 1000, async () => {
+      // A start that was reset before its agent spoke is none; the next one counts.
+      const next = await this.machine.serial.waitFor(SLOT_STARTS, 0);
+      if (next !== undefined) {
+        [, slot = '', trial] = next;
+        sinceUnixMs = Date.now();
+      }
+      const { device } = await this.#world.words.device(this.id);
+      return (device.lastSeenUnixMs ?? 0) > sinceUnixMs && device.bootedSlot === slot ? true : undefined;
+    });
+    if (isUp !== true) {
+      throw new Error(`${this.id} boots slot ${slot}, but its agent does not reach the server; ${this.#console()}`);
+    }
+    this.note(`the server hears from it, in slot ${slot}`);
+    this.#show({ stage: 'agent' });
+    return { slot, version: undefined, trial: trial !== undefined };
+  }
+
+  /** The end of its console, and what that suggests where the image is a maker's. */
+  #console(): string {
+    const { complaints, serial } = this.machine;
+    const last = [...serial.tail(12), ...(complaints === '' ? [] : [`qemu: ${complaints}`])].join('\n    ');
+    const advice = this.#world.own === undefined ? '' : `${adviceOn(serial.lines.map(({ text }) => text))}; `;
+    return `${advice}its last lines:\n    ${last}`;
   }
 
   /** Waits until the server has heard from the device that it is idle with this version. Throws with what it said last. */

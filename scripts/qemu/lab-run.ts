@@ -5,6 +5,8 @@ import { bold, say, sayFact } from '../demo/terminal.ts';
 import { type Cut, cutPowerOften } from './cuts.ts';
 import type { LiveTable } from './live-table.ts';
 import { type Loss, loseCacheOften } from './lost-cache.ts';
+import { cutOwnPowerOften } from './own-image/cuts.ts';
+import { tellReplaced } from './own-image/scenarios.ts';
 import type { LabReport, ScenarioReport } from './report.ts';
 import { type JudgedBoot, type Scenario, ScenarioLab } from './scenario.ts';
 import { stayWith } from './stay.ts';
@@ -23,6 +25,8 @@ export interface LabRunParts {
   readonly seed: number;
   /** How many devices share the cuts. */
   readonly devices: number;
+  /** Of the boards, for the report. */
+  readonly kernel: string;
   /** The phase that every cut falls into; undefined: all phases. */
   readonly phase: string | undefined;
   readonly table: LiveTable;
@@ -53,6 +57,12 @@ export class LabRun {
   async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
     const { seed } = this.#parts;
     const startedMs = performance.now();
+    if (this.#isOwn) {
+      await this.#one('image', 'What the lab replaced in it', 1, async ([lab]) => {
+        tellReplaced(lab);
+        return [];
+      });
+    }
     for (const { name, title, run, verified = false } of scenarios) {
       const work = async ([lab]: readonly [ScenarioLab, ...ScenarioLab[]]): Promise<readonly JudgedBoot[]> => {
         await run(lab);
@@ -67,7 +77,7 @@ export class LabRun {
       await this.#one('losses', title, 1, ([lab]) => loseCacheOften(lab, { count: losses, seed }, tell));
     }
     const ok = this.#reports.length > 0 && this.#reports.every((report) => report.ok);
-    const kernel = this.#worlds[0]?.base.kernel ?? '';
+    const { kernel } = this.#parts;
     return { ok, seconds: secondsSince(startedMs), kernel, scenarios: this.#reports };
   }
 
@@ -89,7 +99,16 @@ export class LabRun {
     const wanted = { count, seed, settleEvery, ...(phase === undefined ? {} : { phase }) };
     const title = `${count} power cuts in the middle of an update, seed ${seed}`;
     const tell = (cut: Cut): void => this.#tell(describeCut(cut, count));
+    if (this.#isOwn) {
+      await this.#one('cuts', title, 1, ([lab]) => cutOwnPowerOften(lab, wanted, tell));
+      return;
+    }
     await this.#one('cuts', title, Math.min(devices, count), (labs) => cutPowerOften(labs, wanted, tell));
+  }
+
+  /** Devices are made of a maker's image. */
+  get #isOwn(): boolean {
+    return this.#worlds[0]?.own !== undefined;
   }
 
   /** `worlds`: how many labs the work is given, each in a world of its own. */

@@ -13,11 +13,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { boardWords, EMULATOR } from '../device-image/board.ts';
+import { askUntil } from '../demo/patience.ts';
+import { type Accelerator, boardWords, EMULATOR } from '../device-image/board.ts';
 import type { BoardFirmware } from '../device-image/verified-boot.ts';
 import { needProgram } from '../programs.ts';
 import { Qmp } from './qmp.ts';
 import { type SerialLine, SerialLog } from './serial-log.ts';
+
+const RESTORE_LIMIT_MS = 120_000;
 
 export interface MachineRequest {
   readonly name: string;
@@ -26,6 +29,7 @@ export interface MachineRequest {
   /** Its console is appended here. */
   readonly serialFile: string;
   readonly onLine: (line: SerialLine) => void;
+  readonly accelerator: Accelerator;
   /** A state that `save` made, to go on from. */
   readonly from?: string;
   /** What the board's clock says at power on, ISO 8601 in UTC; else the time it is. */
@@ -70,6 +74,10 @@ export class Machine {
     // A socket's path may have 107 bytes at most, and a run's folder can lie deep.
     const socket = join(tmpdir(), `holdfast-qmp-${randomBytes(6).toString('hex')}`);
     const child = spawn(EMULATOR, wordsOf(request, socket), { stdio: ['ignore', 'pipe', 'pipe'] });
+    // An interrupted run may be starting one at the moment in which it ends.
+    const endWithUs = (): void => void child.kill('SIGKILL');
+    process.once('exit', endWithUs);
+    child.once('exit', () => process.off('exit', endWithUs));
     await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => Promise.reject(missing(error)))]);
     return new Machine(request, child, socket);
   }
@@ -81,6 +89,18 @@ export class Machine {
   /** What QEMU itself said on its standard error. */
   get complaints(): string {
     return this.#complaints.trim();
+  }
+
+  /**
+   * Resolves once a saved state is the machine's own, disk and memory: QEMU answers nobody before. Until then the disk is
+   * still that of the last run.
+   */
+  async restored(): Promise<void> {
+    const answer = await askUntil(RESTORE_LIMIT_MS, 20, async () => {
+      if (!this.isOn) throw new Error(`${this.name} went off before it went on: ${this.complaints}`);
+      return this.#tell((qmp) => qmp.command('query-status')).catch(() => undefined);
+    });
+    if (answer === undefined) throw new Error(`${this.name} did not go on within ${RESTORE_LIMIT_MS / 1000} s`);
   }
 
   /** Keeps memory and disk under a name, in the disk's file. */
@@ -119,9 +139,12 @@ export class Machine {
   }
 }
 
-function wordsOf({ disk, from, clock, stick, offline, writeLog, firmware }: MachineRequest, socket: string): string[] {
+function wordsOf(
+  { disk, accelerator, from, clock, stick, offline, writeLog, firmware }: MachineRequest,
+  socket: string,
+): string[] {
   return [
-    ...boardWords(),
+    ...boardWords(accelerator),
     ...(firmware === undefined ? [] : firmwareWords(firmware)),
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],

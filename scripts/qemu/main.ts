@@ -9,10 +9,13 @@ import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
-import { prepare } from '../device-image/prepare.ts';
+import { prepare, preparePrograms } from '../device-image/prepare.ts';
+import { chooseAccelerator } from './accelerator.ts';
 import { LabRun, type Plan } from './lab-run.ts';
 import { LiveTable } from './live-table.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
+import { OwnImage } from './own-image/own-image.ts';
+import { OWN_IMAGE_SCENARIOS } from './own-image/scenarios.ts';
 import { writePage } from './page.ts';
 import { writeReport } from './report.ts';
 import { buildSabotaged } from './sabotage.ts';
@@ -24,21 +27,29 @@ import { World } from './world.ts';
 const SHORT_CUTS = 5;
 const ALL_SCENARIOS: readonly Scenario[] = [...SCENARIOS, ...VERITY_SCENARIOS];
 
+/** What there is to choose from. */
+const scenariosFor = ({ imageFile }: QemuOptions): readonly Scenario[] =>
+  imageFile === undefined ? ALL_SCENARIOS : OWN_IMAGE_SCENARIOS;
+
 function planOf(options: QemuOptions): Plan {
+  const there = scenariosFor(options);
   const named = options.sabotage?.noticedBy.scenarios ?? options.scenarios;
-  const unknown = named.find((name) => ALL_SCENARIOS.every((one) => one.name !== name));
+  const unknown = named.find((name) => there.every((one) => one.name !== name));
   if (unknown !== undefined) {
-    throw usageFault(`no scenario is called ${unknown}; there are ${ALL_SCENARIOS.map(({ name }) => name).join(', ')}`);
+    throw usageFault(`no scenario is called ${unknown}; there are ${there.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all } = options;
-  const scenarios = ALL_SCENARIOS.filter(({ name }) => named.includes(name));
+  const { sabotage, cuts, losses, all, userspace } = options;
+  const possible = there.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
+  const impossible = named.find((name) => possible.every((one) => one.name !== name));
+  if (impossible !== undefined) throw usageFault(`the scenario ${impossible} is not for --userspace ${userspace.name}`);
+  const scenarios = possible.filter(({ name }) => named.includes(name));
   if (sabotage !== undefined) {
     return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
   if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
   if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
-  const wanted = ALL_SCENARIOS.filter(({ short }) => short || all);
+  const wanted = possible.filter(({ short }) => short || all);
   return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
@@ -66,6 +77,22 @@ async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<
   return { agentFile };
 }
 
+/** An image that cannot be used leaves nothing behind: its copy may be large. */
+async function openOwn(
+  { imageFile = '' }: QemuOptions,
+  directory: string,
+  tell: (line: string) => void,
+): Promise<OwnImage> {
+  const folder = join(directory, 'own');
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    return await OwnImage.open(imageFile, folder, tell);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
 const interrupted = (): Promise<void> =>
   new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
@@ -75,34 +102,44 @@ async function main(): Promise<number> {
   const options = readQemuOptions(process.argv.slice(2));
   if (options === undefined) return EXIT.ok;
   if (options.list) {
-    for (const { name, title, short } of ALL_SCENARIOS) say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
+    for (const { name, title, short } of scenariosFor(options))
+      say(`${name.padEnd(14)}${short ? 'short' : '     '}  ${title}`);
     return EXIT.ok;
   }
   const plan = planOf(options);
   const verity = options.verity || isAllVerified(plan);
-  const base = await prepare(sayFact, { verified: verity });
+  const { imageFile, userspace } = options;
+  const base = imageFile === undefined ? await prepare({ userspace, verified: verity, say: sayFact }) : undefined;
+  if (base === undefined) await preparePrograms(sayFact);
   const apart = !verity && plan.scenarios.some(({ verified }) => verified);
-  const verifiedBase = apart ? await prepare(sayFact, { verified: true }) : base;
+  const verifiedBase = apart ? await prepare({ userspace, verified: true, say: sayFact }) : base;
+  const { accelerator, why } = await chooseAccelerator();
+  sayFact(why);
   if (options.prepare) {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
   const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
-  say(bold(`Emulated boards, kernel ${base.kernel}. Everything lies in ${directory}`));
+  const kernel = base === undefined ? `that of ${imageFile}` : `${base.kernel}, ${base.userspace.name}`;
+  say(bold(`Emulated boards, kernel ${kernel}. Everything lies in ${directory}`));
   const stop = interrupted();
   const table = new LiveTable(options.console);
   let run: LabRun | undefined;
   let succeeded = false;
   try {
     const parts = {
+      accelerator,
       say: (line: string): void => table.above(() => sayFact(line)),
       ...(await sabotaged(options, directory)),
     };
     const openWorld = async (folder: string, verified: boolean): Promise<World> => {
       await mkdir(join(directory, folder), { recursive: true });
-      return World.open(join(directory, folder), { ...parts, verified, base: verified ? verifiedBase : base });
+      const from = verified ? verifiedBase : base;
+      const made =
+        from === undefined ? { own: await openOwn(options, join(directory, folder), parts.say) } : { base: from };
+      return World.open(join(directory, folder), { ...parts, ...made, verified });
     };
-    run = await LabRun.open({ ...options, verity, table, openWorld });
+    run = await LabRun.open({ ...options, verity, kernel, table, openWorld });
     if (options.stay) {
       await run.stay(stop);
       succeeded = true;

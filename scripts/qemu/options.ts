@@ -1,12 +1,15 @@
 /** What `npm run qemu` takes. */
 import { parseArgs } from 'node:util';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import type { Userspace } from '../device-image/device-base.ts';
+import { USERSPACES } from '../device-image/prepare.ts';
 import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--verity] [--keep] [--console] [--json FILE] [--dir FOLDER]
+const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--verity] [--keep] [--console] [--json FILE] [--dir FOLDER]
   (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
   --prepare         install and make what the lab needs, and run nothing
+  --userspace NAME  what runs on the devices: ${USERSPACES.map(({ name }) => name).join(', ')} (small)
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
@@ -16,6 +19,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
   --devices N       devices that share them, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
+  --image FILE      your own disk image, in place of the lab's devices: good, panic, agent-crash, and power cuts
   --verity          every device verifies its slot when it boots: U-Boot the FIT, the kernel the root file system's blocks
   --seed N          which moments they fall on (1)
   --keep            leave the run's folder, with disks and consoles
@@ -25,6 +29,7 @@ const USAGE = `npm run qemu -- [--prepare] [--scenario NAME …] [--all] [--list
 
 export interface QemuOptions {
   readonly prepare: boolean;
+  readonly userspace: Userspace;
   readonly scenarios: readonly string[];
   readonly all: boolean;
   readonly list: boolean;
@@ -38,6 +43,9 @@ export interface QemuOptions {
   readonly devices: number;
   readonly seed: number;
   readonly sabotage: Sabotage | undefined;
+  /** A maker's own disk. */
+  readonly imageFile: string | undefined;
+  /** Every device verifies its slot when it boots. */
   readonly verity: boolean;
   readonly keep: boolean;
   readonly console: boolean;
@@ -58,6 +66,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
   }
   return {
     prepare: values.prepare,
+    userspace: userspaceOf(values.userspace),
     scenarios: values.scenario,
     all: values.all,
     list: values.list,
@@ -68,12 +77,26 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     devices: wholeNumber('devices', values.devices, 1, 16),
     sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
     seed: wholeNumber('seed', values.seed, 0, 2 ** 32 - 1),
+    imageFile: imageOf(values),
     verity: values.verity,
     keep: values.keep,
     console: values.console,
     jsonFile: values.json,
     parentDirectory: values.dir,
   };
+}
+
+function userspaceOf(name: string): Userspace {
+  const found = USERSPACES.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
+}
+
+/** A maker's agent and bootloader are as they are, and its console need not say in which phase of an update it is. */
+function imageOf(values: { image?: string; sabotage?: string; phase?: string; verity: boolean }): string | undefined {
+  const { image, sabotage, phase, verity } = values;
+  if (image === undefined || ((sabotage ?? phase) === undefined && !verity)) return image;
+  throw usageFault("--sabotage, --phase and --verity are for the lab's own devices, not for --image");
 }
 
 function sabotageOf(name: string): Sabotage {
@@ -101,6 +124,7 @@ function parse(args: readonly string[]) {
       args: [...args],
       options: {
         prepare: flag,
+        userspace: { type: 'string', default: 'small' },
         scenario: { type: 'string', multiple: true, default: [] },
         all: flag,
         list: flag,
@@ -110,6 +134,7 @@ function parse(args: readonly string[]) {
         phase: { type: 'string' },
         devices: { type: 'string', default: '1' },
         sabotage: { type: 'string' },
+        image: { type: 'string' },
         seed: { type: 'string', default: '1' },
         verity: flag,
         keep: flag,

@@ -24,6 +24,7 @@ export interface ScenarioReport {
 export interface LabReport {
   readonly ok: boolean;
   readonly seconds: number;
+  /** The lab's, or whose image was tried. */
   readonly kernel: string;
   readonly scenarios: readonly ScenarioReport[];
 }

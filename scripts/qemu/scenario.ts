@@ -1,16 +1,19 @@
 /** What a scenario is, and what it is given. */
 
 import { askUntil } from '../demo/patience.ts';
+import type { Userspace } from '../device-image/device-base.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
-import { type DeviceOptions, FACTORY_RELEASE, type PublishedRelease, type ReleaseFault, type World } from './world.ts';
+import type { DeviceOptions, PublishedRelease, ReleaseFault, World } from './world.ts';
 
 export interface Scenario {
   readonly name: string;
   readonly title: string;
   /** Part of `npm run qemu` without options. */
   readonly short: boolean;
+  /** Needs what this userspace alone has. */
+  readonly onlyOn?: Userspace['name'];
   /** Only with devices whose slots are verified when they boot. */
   readonly verified?: true;
   readonly run: (lab: ScenarioLab) => Promise<void>;
@@ -33,6 +36,8 @@ export interface Finding {
 
 /** A boot, and which release's images lie in the slot that it is of; undefined: nobody's. */
 export interface JudgedBoot extends BootSeen {
+  /** As the device said it; where its console does not, as the slot's content says it. */
+  readonly version: string;
   readonly signed: string | undefined;
 }
 
@@ -57,7 +62,7 @@ export class ScenarioLab {
     this.random = seededRandom(seed);
     this.#prefix = name;
     this.#watcher = watcher;
-    this.#images = [{ version: FACTORY_RELEASE.version, ...world.factoryImages }];
+    this.#images = [world.factory];
   }
 
   /** A fact that must hold. */
@@ -81,13 +86,12 @@ export class ScenarioLab {
   async enrolled(): Promise<Guest> {
     const guest = await this.newGuest();
     await guest.powerOn();
-    const boot = await guest.boots();
-    this.check(
-      boot.slot === 'a' && boot.version === FACTORY_RELEASE.version,
-      `boots ${boot.version} from slot ${boot.slot}`,
-    );
-    await guest.settlesOn(FACTORY_RELEASE.version);
+    const { version } = this.world.factory;
+    const boot = await this.bootsSigned(guest);
+    this.check(boot.slot === 'a' && boot.version === version, `boots ${boot.version} from slot ${boot.slot}`);
+    await guest.settlesOn(version);
     this.check(true, 'enrolled; the server hears that it is idle');
+    await this.checkUnits(guest);
     return guest;
   }
 
@@ -118,6 +122,20 @@ export class ScenarioLab {
     this.check(found !== undefined, `the server heard from ${guest.id}: ${found?.text ?? `nothing like ${pattern}`}`);
   }
 
+  /** With systemd: every unit of the boot under way starts, and it finds nothing to say of the agent's. */
+  async checkUnits(guest: Guest): Promise<void> {
+    if (!this.world.saysUnits) return;
+    const { sound, text } = await guest.unitsReport();
+    this.check(sound, text);
+  }
+
+  /** A trial is over whose agent took the watchdog over: one that is left to count resets a release that was confirmed. */
+  async checkWatchdogHeld(guest: Guest): Promise<void> {
+    const { history } = await this.world.words.device(guest.id);
+    const notice = history.find(({ text }) => text.includes('watchdog-not-armed'));
+    this.check(notice === undefined, notice?.text ?? 'its agent held the watchdog during the trial');
+  }
+
   /** The slot holds, byte for byte, the signed images of this version. This machine looks, at the disk. */
   async checkSlot(guest: Guest, slot: string, version: string): Promise<void> {
     const found = slot === 'a' || slot === 'b' ? await this.versionIn(guest.disk, slot) : undefined;
@@ -125,10 +143,11 @@ export class ScenarioLab {
   }
 
   /** The next boot of this disk, and which signed images the slot holds that came up: judged from outside. */
-  async bootsSigned(guest: Guest, disk = guest.disk): Promise<JudgedBoot> {
-    const boot = await guest.boots();
+  async bootsSigned(guest: Guest, disk = guest.disk, limitMs?: number): Promise<JudgedBoot> {
+    const boot = await guest.boots(limitMs);
     const known = boot.slot === 'a' || boot.slot === 'b';
-    return { ...boot, signed: known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined };
+    const signed = known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined;
+    return { ...boot, version: boot.version ?? signed ?? 'what nobody signed', signed };
   }
 
   /** Says at once which boot was of something that nobody signed: a later one may end the campaign. */
@@ -147,7 +166,7 @@ export class ScenarioLab {
 
   /** What the slot holds; undefined: nothing that was signed. */
   versionIn(disk: string, slot: 'a' | 'b'): Promise<string | undefined> {
-    return this.#slots.versionIn(disk, slot, this.#images);
+    return this.#slots.versionIn(disk, this.world.slots[slot], this.#images);
   }
 
   async end(): Promise<void> {

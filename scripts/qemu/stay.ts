@@ -7,7 +7,6 @@ import { errorText } from '../../platform/fault.ts';
 import { say } from '../demo/terminal.ts';
 import type { Guest } from './guest.ts';
 import type { ScenarioLab } from './scenario.ts';
-import { FACTORY_RELEASE } from './world.ts';
 
 const HELP = 'cut DEVICE ends its power, on DEVICE gives it back; Ctrl-C ends everything';
 
@@ -17,7 +16,7 @@ export async function stayWith(lab: ScenarioLab, count: number, stop: Promise<vo
   const guests: Guest[] = [];
   for (let number = 1; number <= count; number += 1) guests.push(await lab.newGuest());
   for (const guest of guests) await guest.powerOn();
-  for (const guest of guests) await guest.settlesOn(FACTORY_RELEASE.version);
+  for (const guest of guests) await guest.settlesOn(world.factory.version);
   lab.check(true, `enrolled and idle: ${guests.map(({ id }) => id).join(', ')}`);
   const [good, bad] = [await lab.publish(''), await lab.publish('panic')];
   const tokenFile = world.path('page.token');

@@ -1,11 +1,11 @@
 /** What a verified boot shows. The names are those of `--scenario`. */
 import { BOOT, partitionOf, ROOT } from '../device-image/layout.ts';
 import { makeBootloaderKey, signFit } from '../device-image/signed-fit.ts';
-import { makeBootImage } from '../device-image/verified-boot.ts';
+import { makeFitBootImage } from '../device-image/verified-boot.ts';
 import { needProgram } from '../programs.ts';
 import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
-import { FACTORY_RELEASE, type PublishedRelease } from './world.ts';
+import { FACTORY_RELEASE, imageOf, type PublishedRelease } from './world.ts';
 
 const UPDATE_LIMIT_MS = 900_000;
 /** Inside the root file system, where Node lies. */
@@ -69,6 +69,8 @@ const running: Scenario = {
   name: 'verity-running',
   title: 'Blocks that change after they were found whole reset the device when they are read',
   short: false,
+  // It knows where Node lies in that root file system.
+  onlyOn: 'small',
   verified: true,
   async run(lab) {
     const { guest } = await updated(lab);
@@ -86,15 +88,14 @@ const running: Scenario = {
 };
 
 /** Boot images that U-Boot must refuse, by what is wrong with them. */
-async function refusable(lab: ScenarioLab, { bootImage }: PublishedRelease): Promise<Map<string, string>> {
+async function refusable(lab: ScenarioLab, { images }: PublishedRelease): Promise<Map<string, string>> {
   const { world } = lab;
   const work = (name: string): string => world.path('images', `refused-${name}`);
-  const files = { kernel: world.base.kernelFile, ramDisk: world.base.ramDisk };
   await makeBootloaderKey(work('key'));
-  await signFit({ ...files, outFile: work('foreign.itb'), keyFolder: work('key') });
-  await signFit({ ...files, outFile: work('unsigned.itb') });
-  for (const name of ['foreign', 'unsigned']) await makeBootImage(work(`${name}.boot`), work(`${name}.itb`));
-  await needProgram('cp', ['--', bootImage, work('altered.boot')]);
+  await signFit({ ...world.fitFiles, outFile: work('foreign.itb'), keyFolder: work('key') });
+  await signFit({ ...world.fitFiles, outFile: work('unsigned.itb') });
+  for (const name of ['foreign', 'unsigned']) await makeFitBootImage(work(`${name}.boot`), work(`${name}.itb`));
+  await needProgram('cp', ['--', imageOf(images, 'boot'), work('altered.boot')]);
   await needProgram('qemu-io', ['-f', 'raw', '-c', `write -P 0xa5 ${ALTERED_AT_BYTES} 16`, work('altered.boot')]);
   return new Map([
     ["signed with another maker's key", work('foreign.boot')],

@@ -6,17 +6,21 @@ import { createHash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { type Process, ProcessGroup } from '../../platform/processes.ts';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
-import { type Process, ProcessGroup } from '../demo/processes.ts';
+import type { Accelerator } from '../device-image/board.ts';
+import { AGENT_BUNDLE, type DeviceBase } from '../device-image/device-base.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
-import { BOOT, ROOT } from '../device-image/layout.ts';
-import { makeBootloaderKey } from '../device-image/signed-fit.ts';
-import { AGENT_BUNDLE, makeRootImage, type SmallBase } from '../device-image/small-image.ts';
+import { BOOT, ROOT, SLOTS } from '../device-image/layout.ts';
+import { makeRootImage } from '../device-image/root-image.ts';
+import { type FitFiles, makeBootloaderKey } from '../device-image/signed-fit.ts';
 import { type BoardFirmware, makeBoardFirmware, makeVerifiedImages } from '../device-image/verified-boot.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
+import type { SignedImages, SlotPlaces } from './booted-digest.ts';
+import type { OwnImage } from './own-image/own-image.ts';
 
 export const VENDOR = 'acme.example';
 export const HARDWARE_CLASS = 'acme-cam';
@@ -48,21 +52,25 @@ export interface LabRelease {
   readonly fault: ReleaseFault;
 }
 
-/** The images of one release, as its slot holds them. */
-export interface ReleaseImages {
-  readonly bootImage: string;
-  readonly rootImage: string;
-}
-
-export interface PublishedRelease extends LabRelease, ReleaseImages {
+export interface PublishedRelease extends LabRelease, SignedImages {
   readonly path: string;
 }
 
-/** What every device leaves the factory with. */
+interface ReleaseNames {
+  readonly vendor: string;
+  readonly hardwareClass: string;
+  readonly channel: string;
+}
+
+/** What every device of the lab leaves the factory with. */
 export const FACTORY_RELEASE: LabRelease = { version: '1.0.0', sequence: 1, fault: '' };
 
 export interface WorldParts {
-  readonly base: SmallBase;
+  /** What the lab's devices are made of, unless `own` is given. */
+  readonly base?: DeviceBase;
+  /** A maker's image: devices and releases are made of it. */
+  readonly own?: OwnImage;
+  readonly accelerator: Accelerator;
   readonly say: (line: string) => void;
   /** Each slot is verified when it boots; `base` must have been made so. */
   readonly verified: boolean;
@@ -72,25 +80,32 @@ export interface WorldParts {
 
 export class World {
   readonly directory: string;
-  readonly base: SmallBase;
-  readonly verified: boolean;
+  readonly own: OwnImage | undefined;
+  readonly accelerator: Accelerator;
   readonly words: FleetWords;
   readonly #processes = new ProcessGroup();
   readonly #say: (line: string) => void;
+  readonly #base: DeviceBase | undefined;
+  readonly #verified: boolean;
   readonly #agentFile: string | undefined;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
-  #sequence = FACTORY_RELEASE.sequence;
+  #sequence: number;
   /** What every board is given beside its disk, when slots are verified. */
   firmware: BoardFirmware | undefined;
-  /** Those of FACTORY_RELEASE. */
-  factoryImages: ReleaseImages = { bootImage: '', rootImage: '' };
+  /** What every device has in slot a. */
+  factory: SignedImages;
 
-  private constructor(directory: string, { base, say, agentFile, verified }: WorldParts) {
-    this.verified = verified;
+  private constructor(directory: string, { base, own, accelerator, say, agentFile, verified }: WorldParts) {
+    this.#verified = verified;
     this.#agentFile = agentFile;
     this.directory = directory;
-    this.base = base;
+    this.#base = base;
+    this.own = own;
+    this.accelerator = accelerator;
+    const { version, sequence } = own?.factory ?? FACTORY_RELEASE;
+    this.#sequence = sequence;
+    this.factory = { version, images: new Map() };
     this.#say = say;
     this.words = new FleetWords(this.path('operator'));
   }
@@ -106,12 +121,31 @@ export class World {
       await world.startServer();
       await world.#writeFactoryFiles();
       if (parts.verified) await world.#makeBootloader();
-      world.factoryImages = await world.#makeImages(FACTORY_RELEASE);
+      world.factory = await world.#makeFactory();
       return world;
     } catch (error) {
       await world.close();
       throw error;
     }
+  }
+
+  /** Who devices are for. */
+  get product(): ReleaseNames {
+    return this.own ?? { vendor: VENDOR, hardwareClass: HARDWARE_CLASS, channel: CHANNEL };
+  }
+
+  /** Whether devices say on their console how systemd's units are. */
+  get saysUnits(): boolean {
+    return this.#base?.userspace.hasSystemd === true;
+  }
+
+  /** Kernel and initial RAM disk of the lab's devices. */
+  get fitFiles(): FitFiles {
+    return { kernel: this.#labBase.kernelFile, ramDisk: this.#labBase.ramDisk };
+  }
+
+  get slots(): Readonly<Record<'a' | 'b', SlotPlaces>> {
+    return this.own?.slots ?? SLOTS;
   }
 
   path(...names: string[]): string {
@@ -175,16 +209,19 @@ export class World {
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
   async publish(fault: ReleaseFault): Promise<PublishedRelease> {
     this.#sequence += 1;
-    const release = { version: `${this.#sequence}.0.0`, sequence: this.#sequence, fault };
+    // A maker may have a release of that number.
+    const mark = this.own === undefined ? '' : '-lab';
+    const release = { version: `${this.#sequence}.0.0${mark}`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
-    const { bootImage, rootImage } = await this.#makeImages(release);
+    const images = await this.#imagesOf(release);
     const folder = this.path('releases', release.version);
-    const names = ['--vendor', VENDOR, '--class', HARDWARE_CLASS, '--channel', CHANNEL, '--version', release.version];
-    const images = ['--image', `boot=${bootImage}`, '--image', `rootfs=${rootImage}`];
+    const { vendor, hardwareClass, channel } = this.product;
+    const names = ['--vendor', vendor, '--class', hardwareClass, '--channel', channel, '--version', release.version];
+    const files = [...images].flatMap(([component, file]) => ['--image', `${component}=${file}`]);
     const holdfast = (words: readonly string[]): Promise<unknown> => this.words.holdfast(words, { quiet: true });
     const sequence = ['--sequence', String(release.sequence)];
-    await holdfast(['release', 'build', ...names, ...sequence, ...images, '--server', '--out', folder]);
-    for (const key of [`author-${HARDWARE_CLASS}/author.key`, 'person-1/targets.key', 'person-2/targets.key']) {
+    await holdfast(['release', 'build', ...names, ...sequence, ...files, '--server', '--out', folder]);
+    for (const key of [`author-${hardwareClass}/author.key`, 'person-1/targets.key', 'person-2/targets.key']) {
       const secrets = ['--key', this.path('ceremony', key), '--passphrase-file', this.path('passphrase')];
       await holdfast(['release', 'sign', folder, ...secrets]);
     }
@@ -192,7 +229,7 @@ export class World {
       v.object({ releasePath: v.string() }),
       await holdfast(['release', 'publish', folder]),
     );
-    return { ...release, path: releasePath, bootImage, rootImage };
+    return { ...release, path: releasePath, images };
   }
 
   /** Gives a release to devices, all at once; answers the rollout's id. */
@@ -210,12 +247,19 @@ export class World {
 
   /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
   async makeDevice(deviceId: string, { brokenSensor = false, fills = false }: DeviceOptions): Promise<string> {
-    await this.words.claims(HARDWARE_CLASS, [deviceId], this.path('claims'), { quiet: true });
+    await this.words.claims(this.product.hardwareClass, [deviceId], this.path('claims'), { quiet: true });
     const outFile = this.path('devices', `${deviceId}.raw`);
+    const claim = claimPath(this.path('claims'), deviceId);
+    if (this.own !== undefined) {
+      await this.own.makeDevice(outFile, await readFile(claim));
+      return outFile;
+    }
+    const { images } = this.factory;
     await makeDeviceDisk({
       outFile,
-      ...this.factoryImages,
-      claim: claimPath(this.path('claims'), deviceId),
+      bootImage: imageOf(images, 'boot'),
+      rootImage: imageOf(images, 'rootfs'),
+      claim,
       data: {
         ...(brokenSensor ? { '/factory/sensor-broken': '' } : {}),
         ...(fills ? { '/factory/fills': '' } : {}),
@@ -249,16 +293,19 @@ export class World {
   async #holdCeremony(): Promise<void> {
     this.#say('a ceremony of three people, a rehearsal');
     await writeFile(this.path('passphrase'), `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
-    const words = ['keys', 'init', '--people', '3', '--dir', this.path('ceremony'), '--vendor', VENDOR];
-    const secret = ['--class', HARDWARE_CLASS, '--passphrase-file', this.path('passphrase')];
+    const { vendor, hardwareClass } = this.product;
+    const words = ['keys', 'init', '--people', '3', '--dir', this.path('ceremony'), '--vendor', vendor];
+    const secret = ['--class', hardwareClass, '--passphrase-file', this.path('passphrase')];
     await this.words.holdfast([...words, ...secret], { quiet: true });
   }
 
   /** A key of the maker's for its bootloaders, and the board's firmware that demands it. */
   async #makeBootloader(): Promise<void> {
     this.#say('a key for the bootloader, and firmware that demands it');
-    await makeBootloaderKey(this.path('bootloader'));
-    this.firmware = await makeBoardFirmware(this.path('bootloader'), this.base, this.path('bootloader'));
+    const folder = this.path('bootloader');
+    await makeBootloaderKey(folder);
+    const { accelerator } = this;
+    this.firmware = await makeBoardFirmware({ folder, keyFolder: folder, base: this.#labBase, accelerator });
   }
 
   /** What lies in /etc/holdfast of every release. */
@@ -295,7 +342,44 @@ export class World {
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
   }
 
-  async #makeImages({ version, fault }: LabRelease): Promise<ReleaseImages> {
+  async #makeFactory(): Promise<SignedImages> {
+    if (this.own === undefined) {
+      return { version: FACTORY_RELEASE.version, images: await this.#imagesOf(FACTORY_RELEASE) };
+    }
+    const { device, mqtt } = this.#ports;
+    const images = await this.own.makeFactory({
+      root: await readFile(this.path('factory/root.json')),
+      anchors: await readFile(this.path('factory/server-ca.pem')),
+      url: `https://${HOST_FOR_GUESTS}:${device}`,
+      mqttUrl: `mqtts://${HOST_FOR_GUESTS}:${mqtt}`,
+    });
+    return { version: this.own.factory.version, images };
+  }
+
+  /** By component. */
+  async #imagesOf(release: LabRelease): Promise<ReadonlyMap<string, string>> {
+    if (this.own !== undefined) return this.own.imagesOf(release);
+    const rootImage = await this.#makeRootImage(release);
+    const bootImage = this.#verified ? await this.#makeVerified(release, rootImage) : this.#labBase.bootImage;
+    return new Map([
+      ['boot', bootImage],
+      ['rootfs', rootImage],
+    ]);
+  }
+
+  get #labBase(): DeviceBase {
+    if (this.#base === undefined) throw new Error('the devices are of a maker, not of the lab');
+    return this.#base;
+  }
+
+  /** The boot image that verifies this root file system, to which its hash tree is appended. */
+  async #makeVerified({ version }: LabRelease, rootImage: string): Promise<string> {
+    const bootImage = this.path('images', `${version}.boot`);
+    await makeVerifiedImages(this.#labBase, { rootImage, bootImage, keyFolder: this.path('bootloader') });
+    return bootImage;
+  }
+
+  async #makeRootImage({ version, fault }: LabRelease): Promise<string> {
     const outFile = this.path('images', `${version}.squashfs`);
     const files: Record<string, string> = {};
     if (fault === 'agent-crash') {
@@ -303,11 +387,14 @@ export class World {
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
     const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
-    await makeRootImage({ base: this.base, version, fault, factory, files, outFile });
-    if (!this.verified) return { bootImage: this.base.bootImage, rootImage: outFile };
-    const bootImage = this.path('images', `${version}.boot`);
-    const keyFolder = this.path('bootloader');
-    await makeVerifiedImages(this.base, { rootImage: outFile, bootImage, keyFolder });
-    return { bootImage, rootImage: outFile };
+    await makeRootImage({ base: this.#labBase, version, fault, factory, files, outFile });
+    return outFile;
   }
+}
+
+/** Of a release's images. */
+export function imageOf(images: ReadonlyMap<string, string>, component: string): string {
+  const file = images.get(component);
+  if (file === undefined) throw new Error(`the release has no image ${component}`);
+  return file;
 }

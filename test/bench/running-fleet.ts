@@ -1,7 +1,7 @@
 /** A lab server and one enrolled agent, from the shipped bundles by their launchers, in a temporary folder: something real to measure. */
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Process } from '../../scripts/demo/processes.ts';
+import { Process } from '../../platform/processes.ts';
 import { needProgram } from '../../scripts/programs.ts';
 
 export interface LabServer {

@@ -5,13 +5,13 @@
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import { statusTopic } from '../../protocol/mqtt-topics.ts';
 import { enrolRaw } from '../../scripts/attacks/enrolment-attacks.ts';
 import { type ClientCertificate, connectMqtt, publish, RawHttps } from '../../scripts/attacks/wire-clients.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';
-import { DEMO_TIMING, makeDevice } from '../../scripts/emulator/factory.ts';
 import { PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
 import { type ProgramResult, runProgram } from '../../scripts/programs.ts';
 import { type Fleet, fleetWithServer, serverAuthority } from './fleet.ts';

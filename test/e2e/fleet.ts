@@ -5,9 +5,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Process } from '../../platform/processes.ts';
 import { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';
-import type { Process } from '../../scripts/demo/processes.ts';
 import { holdCeremony } from '../../scripts/demo/steps/ceremony.ts';
 import { openServer } from '../../scripts/demo/steps/server.ts';
 import { beQuiet } from '../../scripts/demo/terminal.ts';

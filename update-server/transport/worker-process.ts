@@ -38,6 +38,10 @@ const STDERR_KEPT_CHARACTERS = 2000;
 /** The rest is Node itself, and buffers that wait to be collected: docs/DELTA.md, Encoder. */
 const COMPARING_SHARE = 0.5;
 
+/** Nothing of the server's environment but where Node keeps compiled code: a worker is started for each form. */
+const { NODE_COMPILE_CACHE } = process.env;
+const WORKER_ENV = NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE };
+
 /** From the sources the program beside this file; from the server's bundle the bundle beside that (scripts/build.ts). */
 const PROGRAM = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './holdfast-transport-worker.mjs', import.meta.url),
@@ -53,7 +57,7 @@ export async function makeInWorker(
   const heapMb = Math.max(64, Math.floor(memoryCapBytes / 2 ** 20));
   const child = fork(PROGRAM, [], {
     execArgv: [`--max-old-space-size=${heapMb}`],
-    env: {},
+    env: WORKER_ENV,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   const watching = new AbortController();

@@ -3,12 +3,12 @@
 import { X509Certificate } from 'node:crypto';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Process } from '../../../platform/processes.ts';
 import { PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import { needProgram } from '../../programs.ts';
 import { startProgress } from '../../progress.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { claimPath } from '../fleet-words.ts';
-import type { Process } from '../processes.ts';
 import { sayCommand, sayFact } from '../terminal.ts';
 import { makeImages } from './releases.ts';
 

@@ -2,10 +2,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { bytesFetched } from '../../../protocol/bytes-fetched.ts';
 import type { RolloutView } from '../../../protocol/operator-api.ts';
 import { makeDemoImages, PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import { startProgress } from '../../progress.ts';
-import { bytesFetched } from '../bytes-fetched.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
 import { sayCommand, sayFact } from '../terminal.ts';

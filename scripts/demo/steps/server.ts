@@ -3,9 +3,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { get } from 'node:https';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import type { Process } from '../../../platform/processes.ts';
 import { PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import type { DemoRun } from '../demo-run.ts';
-import type { Process } from '../processes.ts';
 import { sayCommand, sayFact } from '../terminal.ts';
 
 const Ready = v.object({ event: v.literal('ready'), operatorUrl: v.string(), oneTimeToken: v.nullable(v.string()) });

@@ -2,9 +2,10 @@
  * Step 7: things go wrong on purpose, in the middle of a good rollout, and everything ends where it should. Each trouble
  * is one row: what was done, whether devices and server say that it was overcome, and how long that took.
  */
+
+import type { Process } from '../../../platform/processes.ts';
 import { type DemoRun, deviceName } from '../demo-run.ts';
 import { secondsSince } from '../patience.ts';
-import type { Process } from '../processes.ts';
 import { brokerDropsAll } from '../troubles/broker-drops.ts';
 import { killedInWrite } from '../troubles/killed-in-write.ts';
 import { lostCertificate } from '../troubles/lost-certificate.ts';

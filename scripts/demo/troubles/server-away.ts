@@ -8,8 +8,8 @@ import { startServer } from '../steps/server.ts';
 import { sayFact } from '../terminal.ts';
 import { type FleetInTrouble, TROUBLE_LIMIT_MS } from './trouble.ts';
 
-/** Longer than a trial takes when nothing is wrong. */
-const AWAY_MS = 6000;
+/** How long the server stays away once the trial has booted: longer than a trial takes when nothing is wrong. */
+const AWAY_MS = 4000;
 
 export async function serverAwayInTrial(
   run: DemoRun,
@@ -17,23 +17,27 @@ export async function serverAwayInTrial(
   deviceIds: readonly string[],
   version: string,
 ): Promise<string | undefined> {
-  const armed = await run.until(TROUBLE_LIMIT_MS, 5, async () => {
+  const found = await run.until(TROUBLE_LIMIT_MS, 5, async () => {
     for (const deviceId of deviceIds) {
+      // Read first: the boot before the trial's, however soon that follows.
+      const before = (await bootedFacts(run.devicePath(deviceId)))?.bootId;
       const env = await readBootEnv(nodeDisk, run.devicePath(deviceId));
-      if (env?.trial) return deviceId;
+      if (env?.trial) return { armed: deviceId, before };
     }
     return undefined;
   });
-  if (armed === undefined) return 'no device armed a trial';
-  const before = (await bootedFacts(run.devicePath(armed)))?.bootId;
+  if (found === undefined) return 'no device armed a trial';
+  const { armed, before } = found;
   await fleet.server.kill();
-  sayFact(`${armed} is armed: the server is killed, for ${AWAY_MS / 1000} s`);
-  await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
-  const booted = await bootedFacts(run.devicePath(armed));
+  sayFact(`${armed} is armed: the server is killed, until ${AWAY_MS / 1000} s after the trial has booted`);
+  const booted = await run.until(TROUBLE_LIMIT_MS, 50, async () => {
+    const facts = await bootedFacts(run.devicePath(armed));
+    return facts?.trial === true && facts.bootId !== before ? facts : undefined;
+  });
+  if (booted !== undefined) await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
   const { status } = await run.words.agent(run.devicePath(armed));
   fleet.server = (await startServer(run, false)).server;
-  const inTrial = booted?.trial === true && booted.bootId !== before;
-  if (!inTrial) return `${armed} did not boot its trial while the server was away`;
+  if (booted === undefined) return `${armed} did not boot its trial while the server was away`;
   sayFact(`without a server ${armed} booted its trial and says: ${status?.state ?? 'nothing'}`);
   const there = await run.until(TROUBLE_LIMIT_MS, 500, async () =>
     (await devicesOn(run, [armed], version)).length === 1 ? true : undefined,

@@ -1,8 +1,8 @@
 /** What every trouble has in common: a limit, a fleet whose server may be another process afterwards, and who can be killed. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Process } from '../../../platform/processes.ts';
 import type { DemoRun } from '../demo-run.ts';
-import type { Process } from '../processes.ts';
 
 /** How long devices and server may take to overcome one trouble. */
 export const TROUBLE_LIMIT_MS = 120_000;

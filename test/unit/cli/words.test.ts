@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatDuration, formatMoment, parseDuration } from '../../../cli/duration.ts';
-import { parseImage } from '../../../cli/image-option.ts';
+import { parseImage, parseSlotSize } from '../../../cli/image-option.ts';
 import { formatTable, printable } from '../../../cli/output.ts';
 import { formatBytes, startProgress, startStatusLine } from '../../../cli/progress.ts';
 import { parsePercentage, parseWaves, parseWholeNumber } from '../../../cli/waves.ts';
@@ -164,4 +164,26 @@ describe('progress', () => {
     }
     expect(text().split('\n')).toEqual(['waiting', 'running', 'running', '']);
   });
+});
+
+describe('sizes of slots', () => {
+  it.each([
+    ['rootfs=512MiB', { component: 'rootfs', sizeBytes: 512 * 1024 ** 2 }],
+    ['boot=65536KiB', { component: 'boot', sizeBytes: 64 * 1024 ** 2 }],
+    ['data=1GiB', { component: 'data', sizeBytes: 1024 ** 3 }],
+    ['rootfs=4096', { component: 'rootfs', sizeBytes: 4096 }],
+  ])('%s', (text, size) => expect(parseSlotSize(text)).toEqual(size));
+
+  it.each([
+    '',
+    'rootfs',
+    'rootfs=',
+    '=1',
+    'rootfs=0',
+    'rootfs=1MB',
+    'rootfs=-1',
+    'rootfs=1.5GiB',
+    'Root=1',
+    'a=9999999999999GiB',
+  ])('refuses %j', async (text) => expect(await faultCode(() => parseSlotSize(text))).toBe('slot-malformed'));
 });

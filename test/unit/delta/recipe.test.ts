@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type BlockOutcome, DeltaDecoder, readRecipeIndex } from '../../../delta/decode/decoder.ts';
 import { encodeDelta } from '../../../delta/encode/encode.ts';
 import { PACK_PLAIN_CAP_BYTES, RECIPE_HEADER_BYTES } from '../../../delta/format.ts';
-import { BLOCK_BYTES, BlockMapBuilder } from '../../../trust/blocks.ts';
+import { BLOCK_BYTES, type BlockMap, BlockMapBuilder } from '../../../trust/blocks.ts';
 import { equalBytes } from '../../../trust/bytes.ts';
 
 let directory = '';
@@ -54,6 +54,8 @@ interface Pair {
   readonly old: Uint8Array;
   readonly fresh: Uint8Array;
   readonly recipe: Uint8Array;
+  /** Of `fresh`. */
+  readonly map: BlockMap;
 }
 
 async function makePair(old: Uint8Array, fresh: Uint8Array, packPlainBytes?: number): Promise<Pair> {
@@ -68,7 +70,7 @@ async function makePair(old: Uint8Array, fresh: Uint8Array, packPlainBytes?: num
   const result = await encodeDelta({ oldPath, newPath, outPath, memoryBytes: 8 * 2 ** 20, ...packs });
   const recipe = new Uint8Array(await readFile(outPath));
   expect(result.sizeBytes).toBe(recipe.length);
-  return { old, fresh, recipe };
+  return { old, fresh, recipe, map: new BlockMapBuilder().update(fresh).finish().map };
 }
 
 const reader = (bytes: Uint8Array) => ({
@@ -77,13 +79,12 @@ const reader = (bytes: Uint8Array) => ({
 
 /** Every block in the order given; undefined when the index is refused. */
 async function produce(
-  { fresh, recipe }: Pair,
+  { fresh, recipe, map }: Pair,
   old: { read(length: number, position: number): Promise<Uint8Array> },
   order?: readonly number[],
 ): Promise<BlockOutcome[] | undefined> {
   const index = await readRecipeIndex(reader(recipe), recipe.length);
   if (!index.ok || index.value.newSizeBytes !== fresh.length) return undefined;
-  const { map } = new BlockMapBuilder().update(fresh).finish();
   const decoder = new DeltaDecoder({ index: index.value, recipe: reader(recipe), old, map });
   const outcomes: BlockOutcome[] = [];
   for (const number of order ?? Array.from({ length: map.count }, (_, place) => place)) {
@@ -104,6 +105,12 @@ const EDITS: Edit[] = [
   { kind: 'insert', at: 1_100_000, length: 300 },
   { kind: 'change', at: 2_000_000, length: 9000 },
 ];
+
+/** What most tests look at: they change copies of it. */
+let pair: Pair;
+beforeAll(async () => {
+  pair = await makePair(OLD, edited(OLD, EDITS));
+});
 
 describe('a recipe', () => {
   test('makes the new image byte for byte, whatever was edited and whatever its length', async () => {
@@ -144,7 +151,6 @@ describe('a recipe', () => {
 
 describe('an old slot that is not what the recipe was made for', () => {
   test('fails the blocks that need the changed bytes, says so, and no other', async () => {
-    const pair = await makePair(OLD, edited(OLD, EDITS));
     const changed = OLD.slice();
     changed[6000] = (changed[6000] ?? 0) ^ 1;
     const outcomes = await produce(pair, reader(changed));
@@ -157,7 +163,6 @@ describe('an old slot that is not what the recipe was made for', () => {
   });
 
   test('that cannot be read in one place fails the blocks that need that place', async () => {
-    const pair = await makePair(OLD, edited(OLD, EDITS));
     const torn = {
       read: async (length: number, position: number) => {
         if (position <= 2_500_000 && position + length > 2_500_000) throw new Error('EIO');
@@ -174,7 +179,6 @@ describe('an old slot that is not what the recipe was made for', () => {
   });
 
   test('that is shorter is unreadable past its end', async () => {
-    const pair = await makePair(OLD, edited(OLD, EDITS));
     const outcomes = await produce(pair, reader(OLD.subarray(0, BLOCK_BYTES)));
     expect(outcomes?.slice(1).map((outcome) => (outcome.made ? 'made' : outcome.why))).toEqual([
       'source-unreadable',
@@ -207,7 +211,7 @@ describe('a damaged or hostile recipe', () => {
   });
 
   test('cut anywhere, or with bytes to spare, is refused with its index', async () => {
-    const { recipe } = await makePair(OLD, edited(OLD, EDITS));
+    const { recipe } = pair;
     for (const length of [0, 1, RECIPE_HEADER_BYTES - 1, RECIPE_HEADER_BYTES, 120, recipe.length - 1]) {
       const cut = recipe.subarray(0, length);
       expect((await readRecipeIndex(reader(cut), cut.length)).ok).toBe(false);
@@ -218,7 +222,7 @@ describe('a damaged or hostile recipe', () => {
   });
 
   test('is refused before anything is allocated when a pack says more than the cap', async () => {
-    const { recipe } = await makePair(OLD, edited(OLD, EDITS));
+    const { recipe } = pair;
     const greedy = recipe.slice();
     new DataView(greedy.buffer).setUint32(RECIPE_HEADER_BYTES + 4 + 5, PACK_PLAIN_CAP_BYTES + 1);
     const index = await readRecipeIndex(reader(greedy), greedy.length);
@@ -242,16 +246,14 @@ describe('a damaged or hostile recipe', () => {
   });
 
   test('that cannot be fetched makes its blocks impossible, not the decoder', async () => {
-    const pair = await makePair(OLD, edited(OLD, EDITS));
     const index = await readRecipeIndex(reader(pair.recipe), pair.recipe.length);
     if (!index.ok) throw new Error(index.detail);
-    const { map } = new BlockMapBuilder().update(pair.fresh).finish();
     let online = false;
     const recipe = {
       read: (length: number, position: number) =>
         online ? reader(pair.recipe).read(length, position) : Promise.reject(new Error('offline')),
     };
-    const decoder = new DeltaDecoder({ index: index.value, recipe, old: reader(OLD), map });
+    const decoder = new DeltaDecoder({ index: index.value, recipe, old: reader(OLD), map: pair.map });
     const block = new Uint8Array(BLOCK_BYTES);
     expect(await decoder.produce(0, block)).toMatchObject({ made: false, why: 'recipe-unreachable' });
     online = true;

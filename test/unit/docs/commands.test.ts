@@ -30,7 +30,7 @@ async function knownCommands(): Promise<Set<string>> {
 
 async function sourceFiles(): Promise<string[]> {
   const found: string[] = [];
-  for (const folder of ['agent', 'cli', 'keys', 'platform', 'protocol', 'scripts', 'update-server']) {
+  for (const folder of ['agent', 'cli', 'emulator', 'keys', 'platform', 'protocol', 'scripts', 'update-server']) {
     const names = await readdir(join(ROOT, folder), { recursive: true });
     found.push(...names.filter((name) => /\.(ts|html|js)$/.test(name)).map((name) => `${folder}/${name}`));
   }

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
-const FOLDERS = ['trust', 'protocol', 'platform', 'agent', 'update-server', 'keys', 'cli', 'scripts'];
+const FOLDERS = ['trust', 'protocol', 'platform', 'agent', 'update-server', 'keys', 'emulator', 'cli', 'scripts'];
 
 function sources(folder: string): string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })

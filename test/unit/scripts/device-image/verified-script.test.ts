@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { HAS_U_BOOT, UBootMachine } from '../../agent/boards/u-boot-machine.ts';
 
 /** Without what loads and starts a kernel: the machine has stand-ins. */
-const VERIFIED = readFileSync(join(import.meta.dirname, '../../../../scripts/device-image/small/verified.cmd'), 'utf8')
+const VERIFIED = readFileSync(join(import.meta.dirname, '../../../../scripts/device-image/board/verified.cmd'), 'utf8')
   .split('\n')
   .filter((line) => !/^setenv holdfast_(load|start) /.test(line))
   .join('\n');

@@ -24,6 +24,9 @@ export interface Cut extends JudgedBoot {
   readonly phase: string;
   /** After the phase that was meant began. */
   readonly afterMs: number;
+}
+
+interface CutOfUpdate extends Cut {
   /** Which release's images lay, after the cut, in the slot that ran before the update; undefined: nobody's. */
   readonly slotA: string | undefined;
 }
@@ -56,7 +59,7 @@ export async function cutPowerOften(
     const number = index + 1;
     return { number, phase: planned, share: first.random(), settles: number % settleEvery === 0 };
   });
-  const cuts: Cut[] = [];
+  const cuts: CutOfUpdate[] = [];
   let lost = 0;
   const cutAll = async (lab: ScenarioLab): Promise<void> => {
     const update = await SavedUpdate.record(lab);
@@ -121,7 +124,7 @@ class SavedUpdate {
     return new SavedUpdate(lab, guest, lengthsMs);
   }
 
-  async cut({ number, phase: wanted, share, settles }: PlannedCut): Promise<Cut> {
+  async cut({ number, phase: wanted, share, settles }: PlannedCut): Promise<CutOfUpdate> {
     const guest = this.#guest;
     const phase = this.#lengthsMs.has(wanted.name) ? wanted : phaseNamed([...this.#lengthsMs.keys()].at(-1) ?? '');
     const from = phase.savedIn ?? phase.name;
@@ -165,7 +168,7 @@ class SavedUpdate {
 
 const either = (one: RegExp, other: RegExp): RegExp => new RegExp(`.*(?:${one.source}|${other.source}).*`);
 
-function sumUp(lab: ScenarioLab, cuts: readonly Cut[]): void {
+function sumUp(lab: ScenarioLab, cuts: readonly CutOfUpdate[]): void {
   lab.checkAllSigned(cuts, 'cuts');
   const kept = cuts.filter(({ slotA }) => slotA === FACTORY_RELEASE.version).length;
   lab.check(kept === cuts.length, `after ${kept} of them slot a, which ran, held ${FACTORY_RELEASE.version} as before`);

@@ -26,6 +26,11 @@ export interface Cut extends JudgedBoot {
   readonly afterMs: number;
 }
 
+interface CutOfUpdate extends Cut {
+  /** Which release's images lay, after the cut, in the slot that ran before the update; undefined: nobody's. */
+  readonly slotA: string | undefined;
+}
+
 interface PlannedCut {
   readonly number: number;
   readonly phase: CutPhase;
@@ -54,7 +59,7 @@ export async function cutPowerOften(
     const number = index + 1;
     return { number, phase: planned, share: first.random(), settles: number % settleEvery === 0 };
   });
-  const cuts: Cut[] = [];
+  const cuts: CutOfUpdate[] = [];
   let lost = 0;
   const cutAll = async (lab: ScenarioLab): Promise<void> => {
     const update = await SavedUpdate.record(lab);
@@ -65,6 +70,9 @@ export async function cutPowerOften(
         cuts.push(cut);
         onCut(cut);
         lab.checkSigned(cut, name);
+        const { slotA } = cut;
+        if (slotA !== FACTORY_RELEASE.version)
+          lab.check(false, `${name}: slot a held ${slotA ?? 'what nobody signed'} and not ${FACTORY_RELEASE.version}`);
       } catch (error) {
         lab.check(false, `${name}: ${errorText(error)}`);
         lost += 1;
@@ -116,7 +124,7 @@ class SavedUpdate {
     return new SavedUpdate(lab, guest, lengthsMs);
   }
 
-  async cut({ number, phase: wanted, share, settles }: PlannedCut): Promise<Cut> {
+  async cut({ number, phase: wanted, share, settles }: PlannedCut): Promise<CutOfUpdate> {
     const guest = this.#guest;
     const phase = this.#lengthsMs.has(wanted.name) ? wanted : phaseNamed([...this.#lengthsMs.keys()].at(-1) ?? '');
     const from = phase.savedIn ?? phase.name;
@@ -126,11 +134,17 @@ class SavedUpdate {
     const afterMs = await this.#goInto(phase, share);
     const reached = phaseReached(guest.machine.serial.lines, phaseNamed(from));
     await guest.cutPower();
+    const slotA = await this.#lab.versionIn(guest.disk, 'a');
     await guest.powerOn();
     const boot = await this.#lab.bootsSigned(guest);
-    if (settles) await guest.hears(HAS_IT, UPDATE_LIMIT_MS);
+    if (settles) await this.#settles();
     await guest.cutPower();
-    return { number, phase: reached.name, afterMs, ...boot };
+    return { number, phase: reached.name, afterMs, slotA, ...boot };
+  }
+
+  async #settles(): Promise<void> {
+    const [heard] = await this.#guest.hears(either(HAS_IT, GIVEN_UP), UPDATE_LIMIT_MS);
+    if (GIVEN_UP.test(heard)) throw new Error(`after it the update is given up: ${heard}`);
   }
 
   /** Waits for this share of the phase; answers how long. A phase that ends before is cut at its end. */
@@ -154,8 +168,10 @@ class SavedUpdate {
 
 const either = (one: RegExp, other: RegExp): RegExp => new RegExp(`.*(?:${one.source}|${other.source}).*`);
 
-function sumUp(lab: ScenarioLab, cuts: readonly Cut[]): void {
+function sumUp(lab: ScenarioLab, cuts: readonly CutOfUpdate[]): void {
   lab.checkAllSigned(cuts, 'cuts');
+  const kept = cuts.filter(({ slotA }) => slotA === FACTORY_RELEASE.version).length;
+  lab.check(kept === cuts.length, `after ${kept} of them slot a, which ran, held ${FACTORY_RELEASE.version} as before`);
   for (const { name, title } of CUT_PHASES) {
     const here = cuts.filter(({ phase }) => phase === name);
     if (here.length === 0) continue;

@@ -311,10 +311,7 @@ describe('an image that the lab cannot use', () => {
 
   it('has a slot into which the lab’s files no longer fit', async () => {
     const own = await open(await makerDisk());
-    const large = {
-      ...LAB,
-      anchors: randomBytes(81 * 1024 * 1024),
-    };
+    const large = { ...LAB, anchors: randomBytes(partitionOf(ROOT.a).sizeBytes + 1024 * 1024) };
     await expect(own.makeFactory(large)).rejects.toMatchObject({ code: 'slot-too-small' });
   });
 });

@@ -4,8 +4,9 @@
  */
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { EXIT, Fault } from '../../platform/fault.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
-import { needProgram } from '../programs.ts';
+import { needProgram, runProgram } from '../programs.ts';
 
 /** mkimage looks for KEY_NAME.key and KEY_NAME.crt in a folder; U-Boot for key-KEY_NAME in its device tree. */
 const KEY_NAME = 'bootloader';
@@ -66,6 +67,7 @@ export interface FitRequest extends FitFiles {
   readonly deviceTree?: string;
 }
 
+/** Throws a Fault when the key cannot be used: mkimage then goes on without it, and says that all is well. */
 export async function signFit(request: FitRequest): Promise<void> {
   const { outFile, keyFolder, deviceTree } = request;
   const source = `${outFile}.its`;
@@ -74,4 +76,20 @@ export async function signFit(request: FitRequest): Promise<void> {
   const require = deviceTree === undefined ? [] : ['-K', deviceTree, '-r'];
   await needProgram('mkimage', ['-f', source, ...sign, ...require, outFile], { env: IMAGE_TOOL_ENV });
   await rm(source);
+  if (keyFolder === undefined) return;
+  const signature = await propertiesOf(outFile, `/configurations/${FIT_CONFIGURATION}/signature`);
+  const key = deviceTree === undefined ? ['required'] : await propertiesOf(deviceTree, `/signature/key-${KEY_NAME}`);
+  if (signature.includes('value') && key.includes('required')) return;
+  throw new Fault({
+    code: 'bootloader-key-unusable',
+    what: "mkimage signed nothing with the bootloader's key",
+    where: keyFolder,
+    cure: `It must hold ${KEY_NAME}.key (RSA, ${KEY_BITS} bits) and ${KEY_NAME}.crt; both are made in a folder that is not there yet.`,
+    exitStatus: EXIT.input,
+  });
+}
+
+/** Of a node of a FIT or a device tree; none where there is no such node. */
+async function propertiesOf(file: string, node: string): Promise<string[]> {
+  return (await runProgram('fdtget', ['-p', file, node])).stdout.split('\n');
 }

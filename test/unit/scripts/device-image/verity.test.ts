@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -112,6 +112,20 @@ describe.skipIf(!present)('a signed FIT', () => {
     expect((await readFile(outFile)).equals(first)).toBe(true);
     await signFit({ kernel, ramDisk, outFile });
     expect(signedNodesOf(outFile)).toEqual([]);
+  });
+
+  it('is not taken for signed when the key is not there, or is no key', async () => {
+    const [kernel, ramDisk] = [
+      await image('kernel', Buffer.from('kernel')),
+      await image('ramdisk', Buffer.from('files')),
+    ];
+    const [keyFolder, outFile] = [join(folder, 'key'), join(folder, 'kernel.itb')];
+    await mkdir(keyFolder);
+    // mkimage ends well here.
+    const unusable = { code: 'bootloader-key-unusable', where: keyFolder };
+    await expect(signFit({ kernel, ramDisk, outFile, keyFolder })).rejects.toMatchObject(unusable);
+    await writeFile(join(keyFolder, 'bootloader.key'), 'no key');
+    await expect(signFit({ kernel, ramDisk, outFile, keyFolder })).rejects.toMatchObject({ code: 'program-failed' });
   });
 });
 

@@ -199,7 +199,9 @@ async function main(): Promise<void> {
       process.stdout.write(`  for the board: -dtb ${firmware.deviceTree}, read-only flash ${firmware.flash}\n`);
     }
     process.stdout.write(
-      'Next: npm run qemu -- --image DISK, or write it to a disk whose board has an environment as docs/QEMU.md says.\n',
+      firmware === undefined
+        ? 'Next: npm run qemu -- --image DISK, or write it to a disk whose board has an environment as docs/QEMU.md says.\n'
+        : 'Next: give both to the board with this disk. Whoever has KEYS can sign for it: keep it as docs/KEYS.md says.\n',
     );
   }
 }

@@ -14,8 +14,31 @@ import { needProgram } from '../programs.ts';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 /** What the lab is tested with; the kernel and its modules come from here, whatever Debian this machine has. */
 const SUITE = 'bookworm';
-/** Debian's own archive, which anybody can read, unless a nearer copy of it is named. */
-const ARCHIVE = process.env.HOLDFAST_DEBIAN_ARCHIVE ?? 'http://deb.debian.org';
+export interface DebianArchive {
+  readonly main: string;
+  readonly security: string;
+}
+
+/** Anybody can read it. */
+const PUBLIC_ARCHIVE = 'http://deb.debian.org';
+
+/**
+ * Debian's archive as this machine's own apt has it (what `apt-get indextargets` says, a URI a line): where it is set up
+ * with a nearer copy, that one serves; else Debian's own.
+ */
+export function archiveOf(repositoryUris: string): DebianArchive {
+  const uris = repositoryUris.split('\n').map((uri) => uri.replace(/\/$/, ''));
+  const ends = (name: string): string =>
+    uris.find((uri) => /^https?:/.test(uri) && uri.endsWith(`/${name}`)) ?? `${PUBLIC_ARCHIVE}/${name}`;
+  return { main: ends('debian'), security: ends('debian-security') };
+}
+
+async function findArchive(): Promise<DebianArchive> {
+  const named = process.env.HOLDFAST_DEBIAN_ARCHIVE;
+  if (named !== undefined) return { main: `${named}/debian`, security: `${named}/debian-security` };
+  const { stdout } = await needProgram('apt-get', ['indextargets', '--format', '$(REPO_URI)']);
+  return archiveOf(stdout);
+}
 
 export interface ForeignPackage {
   readonly name: string;
@@ -69,7 +92,7 @@ export class ForeignPackages {
       throw new Fault({
         code: 'package-unknown',
         what: `${metapackage} depends on nothing that begins with ${prefix}`,
-        where: `${ARCHIVE}, ${SUITE}, ${this.#architecture}`,
+        where: `${(await findArchive()).main}, ${SUITE}, ${this.#architecture}`,
         cure: 'Look at `apt-cache depends` for its new name.',
         exitStatus: EXIT.environment,
       });
@@ -127,13 +150,10 @@ export class ForeignPackages {
         exitStatus: EXIT.environment,
       });
     }
-    const from = (path: string, suite: string): string =>
-      `deb [signed-by=${KEYRING}] ${ARCHIVE}/${path} ${suite} main\n`;
+    const { main, security } = await findArchive();
+    const from = (uri: string, suite: string): string => `deb [signed-by=${KEYRING}] ${uri} ${suite} main\n`;
     await writeFile(join(this.#folder, 'state/status'), '');
-    await writeFile(
-      join(this.#folder, 'etc/sources.list'),
-      from('debian', SUITE) + from('debian-security', `${SUITE}-security`),
-    );
+    await writeFile(join(this.#folder, 'etc/sources.list'), from(main, SUITE) + from(security, `${SUITE}-security`));
     this.#say(`reading Debian's package lists (${SUITE}, ${this.#architecture})`);
     await needProgram('apt-get', [...this.#configuration(), '-q', '-q', 'update']);
     this.#updated = true;

@@ -64,20 +64,20 @@ export async function cutPowerOften(
   const cutAll = async (lab: ScenarioLab): Promise<void> => {
     const update = await SavedUpdate.record(lab);
     for (let planned = waiting.shift(); planned !== undefined; planned = waiting.shift()) {
-      const name = `cut ${planned.number} of seed ${seed}, ${Math.round(planned.share * 100)} % into ${planned.phase.name}`;
+      let name = `cut ${planned.number} of seed ${seed}, meant for ${planned.phase.name}`;
       try {
         const cut = await update.cut(planned);
+        name = `cut ${cut.number} of seed ${seed}, in ${cut.phase}`;
         cuts.push(cut);
         onCut(cut);
         lab.checkSigned(cut, name);
-        const { slotA } = cut;
-        if (slotA !== FACTORY_RELEASE.version)
-          lab.check(false, `${name}: slot a held ${slotA ?? 'what nobody signed'} and not ${FACTORY_RELEASE.version}`);
+        checkSlotA(lab, cut, name);
+        await update.end(planned.settles);
       } catch (error) {
         lab.check(false, `${name}: ${errorText(error)}`);
         lost += 1;
         if (lost >= LOST_AT_MOST) throw new Error(`${lost} cuts were not survived: the others are not tried`);
-        await update.giveUp();
+        await update.end(false);
       }
     }
   };
@@ -124,7 +124,7 @@ class SavedUpdate {
     return new SavedUpdate(lab, guest, lengthsMs);
   }
 
-  async cut({ number, phase: wanted, share, settles }: PlannedCut): Promise<CutOfUpdate> {
+  async cut({ number, phase: wanted, share }: PlannedCut): Promise<CutOfUpdate> {
     const guest = this.#guest;
     const phase = this.#lengthsMs.has(wanted.name) ? wanted : phaseNamed([...this.#lengthsMs.keys()].at(-1) ?? '');
     const from = phase.savedIn ?? phase.name;
@@ -137,14 +137,16 @@ class SavedUpdate {
     const slotA = await this.#lab.versionIn(guest.disk, 'a');
     await guest.powerOn();
     const boot = await this.#lab.bootsSigned(guest);
-    if (settles) await this.#settles();
-    await guest.cutPower();
     return { number, phase: reached.name, afterMs, slotA, ...boot };
   }
 
-  async #settles(): Promise<void> {
-    const [heard] = await this.#guest.hears(either(HAS_IT, GIVEN_UP), UPDATE_LIMIT_MS);
-    if (GIVEN_UP.test(heard)) throw new Error(`after it the update is given up: ${heard}`);
+  /** Off; `settled`: after it has the release all the same. */
+  async end(settled: boolean): Promise<void> {
+    if (settled) {
+      const [heard] = await this.#guest.hears(either(HAS_IT, GIVEN_UP), UPDATE_LIMIT_MS);
+      if (GIVEN_UP.test(heard)) throw new Error(`after it the update is given up: ${heard}`);
+    }
+    await this.#guest.cutPower();
   }
 
   /** Waits for this share of the phase; answers how long. A phase that ends before is cut at its end. */
@@ -159,14 +161,14 @@ class SavedUpdate {
     if (ended !== undefined) this.#lengthsMs.set(phase.name, tookMs);
     return tookMs;
   }
-
-  /** After a cut that was not survived: off. */
-  giveUp(): Promise<void> {
-    return this.#guest.cutPower();
-  }
 }
 
 const either = (one: RegExp, other: RegExp): RegExp => new RegExp(`.*(?:${one.source}|${other.source}).*`);
+
+function checkSlotA(lab: ScenarioLab, { slotA }: CutOfUpdate, name: string): void {
+  const { version } = FACTORY_RELEASE;
+  if (slotA !== version) lab.check(false, `${name}: slot a, which ran, held ${slotA ?? 'what nobody signed'} after it`);
+}
 
 function sumUp(lab: ScenarioLab, cuts: readonly CutOfUpdate[]): void {
   lab.checkAllSigned(cuts, 'cuts');

@@ -7,8 +7,10 @@ import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Process, ProcessGroup } from '../../platform/processes.ts';
+import { TransportState } from '../../protocol/operator-api.ts';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
+import { askUntil } from '../demo/patience.ts';
 import type { Accelerator } from '../device-image/board.ts';
 import { AGENT_BUNDLE, type DeviceBase } from '../device-image/device-base.ts';
 import { makeDeviceDisk } from '../device-image/device-disk.ts';
@@ -33,6 +35,8 @@ const HOST_FOR_GUESTS = '10.0.2.2';
 const SERVER_KNOWLEDGE = ['db.sqlite', 'metadata'];
 /** Of a database that was not closed. */
 const SERVER_LEFTOVERS = ['db.sqlite-wal', 'db.sqlite-shm'];
+
+const FORMS_LIMIT_MS = 900_000;
 
 const Ready = v.object({ event: v.literal('ready'), oneTimeToken: v.nullable(v.string()) });
 
@@ -230,6 +234,16 @@ export class World {
       await holdfast(['release', 'publish', folder]),
     );
     return { ...release, path: releasePath, images };
+  }
+
+  /** Waits until the server has made every form in which the release's images travel besides whole. */
+  async waitForForms({ path }: Pick<PublishedRelease, 'path'>): Promise<void> {
+    const made = await askUntil(FORMS_LIMIT_MS, 1000, async () => {
+      const said = await this.words.holdfast(['release', 'show', path], { quiet: true });
+      const { transport } = v.parse(v.object({ transport: v.array(TransportState) }), said);
+      return transport.every(({ state }) => state === 'made' || state === 'failed') ? true : undefined;
+    });
+    if (made !== true) throw new Error(`the server has not made the forms of ${path} in ${FORMS_LIMIT_MS / 1000} s`);
   }
 
   /** Gives a release to devices, all at once; answers the rollout's id. */

@@ -137,6 +137,12 @@ export class Guest {
     return { version, slot, trial: trial === '1' };
   }
 
+  /** The slots that the bootloader has started since power on, each once. */
+  slotsStarted(): string[] {
+    const slots = this.machine.serial.lines.flatMap(({ text }) => SLOT_STARTS.exec(text)?.[1] ?? []);
+    return [...new Set(slots)];
+  }
+
   /** What the next boot that comes to its end says of systemd's units. */
   async unitsReport(): Promise<{ readonly sound: boolean; readonly text: string }> {
     const [, text = ''] = await this.hears(/^lab: (systemd is .*)$/, BOOT_LIMIT_MS);

@@ -7,7 +7,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { needProgram } from '../programs.ts';
 import { makeOverlay } from './machine.ts';
 import type { JudgedBoot, ScenarioLab } from './scenario.ts';
-import { readWriteLog, replay, survivors } from './write-log.ts';
+import { readWriteLog, replay, survivors, type WriteLog } from './write-log.ts';
 
 export interface LossOptions {
   readonly count: number;
@@ -43,12 +43,9 @@ export async function loseCacheOften(
   lab.check(log.flushes.length > 0, `an update is ${log.writes.length} writes and ${log.flushes.length} flushes`);
   const losses: Loss[] = [];
   for (let number = 1; number <= count; number += 1) {
-    // One in each of `count` equal parts between flushes, because what lies between two flushes is what can be lost.
-    const place = ((number - 1 + lab.random()) / count) * log.flushes.length;
-    const [from, to] = [log.flushes[Math.floor(place) - 1] ?? 0, log.flushes[Math.floor(place)] ?? log.writes.length];
-    const given = from + Math.ceil((place % 1) * (to - from));
-    // Every second time nothing is kept, else half.
-    const kept = survivors(log, given, () => number % 2 === 0 && lab.random() < 0.5);
+    const given = placeOf(log, (number - 1 + lab.random()) / count, number % 2 === 0);
+    // Every second pair keeps nothing of what is lost, the others half.
+    const kept = survivors(log, given, () => number % 4 >= 2 && lab.random() < 0.5);
     const raw = world.path(`devices/lost-${number}.raw`);
     await replay(log, before, kept, raw);
     const disk = `${raw}.qcow2`;
@@ -64,4 +61,15 @@ export async function loseCacheOften(
   }
   lab.checkAllSigned(losses, 'lost caches');
   return losses;
+}
+
+/**
+ * After how many writes the cache is lost, from a share of the whole: of the flushes, because what lies between two of
+ * them is what can be lost; or of the writes, because the largest part of them may lie between two.
+ */
+function placeOf({ writes, flushes }: WriteLog, share: number, byWrites: boolean): number {
+  if (byWrites) return Math.ceil(share * writes.length);
+  const place = share * flushes.length;
+  const [from, to] = [flushes[Math.floor(place) - 1] ?? 0, flushes[Math.floor(place)] ?? writes.length];
+  return from + Math.ceil((place % 1) * (to - from));
 }

@@ -59,7 +59,7 @@ export const SABOTAGES: readonly Sabotage[] = [
       },
       { file: 'agent/storage/slot-file.ts', from: 'return this.#cached.sync();', to: 'return Promise.resolve();' },
     ],
-    noticedBy: { scenarios: [], cuts: 0, losses: 10 },
+    noticedBy: { scenarios: [], cuts: 5, losses: 10 },
   },
 ];
 

@@ -39,6 +39,8 @@ export interface JudgedBoot extends BootSeen {
   /** As the device said it; where its console does not, as the slot's content says it. */
   readonly version: string;
   readonly signed: string | undefined;
+  /** Slots that the bootloader started before and did not come up, as long as nobody signed what they hold. */
+  readonly unsignedStarts: readonly string[];
 }
 
 export interface LabWatcher extends GuestWatcher {
@@ -145,23 +147,35 @@ export class ScenarioLab {
   /** The next boot of this disk, and which signed images the slot holds that came up: judged from outside. */
   async bootsSigned(guest: Guest, disk = guest.disk, limitMs?: number): Promise<JudgedBoot> {
     const boot = await guest.boots(limitMs);
-    const known = boot.slot === 'a' || boot.slot === 'b';
-    const signed = known ? await this.versionIn(disk, boot.slot as 'a' | 'b') : undefined;
-    return { ...boot, version: boot.version ?? signed ?? 'what nobody signed', signed };
+    const signed = await this.#signedIn(disk, boot.slot);
+    const unsignedStarts: string[] = [];
+    for (const slot of guest.slotsStarted()) {
+      if (slot !== boot.slot && (await this.#signedIn(disk, slot)) === undefined) unsignedStarts.push(slot);
+    }
+    return { ...boot, version: boot.version ?? signed ?? 'what nobody signed', signed, unsignedStarts };
   }
 
   /** Says at once which boot was of something that nobody signed: a later one may end the campaign. */
-  checkSigned({ slot, version, signed }: JudgedBoot, name: string): void {
+  checkSigned({ slot, version, signed, unsignedStarts }: JudgedBoot, name: string): void {
+    for (const started of unsignedStarts) {
+      this.check(false, `${name}: U-Boot started slot ${started}, which holds what nobody signed`);
+    }
     if (signed === version) return;
     this.check(false, `${name}: slot ${slot} runs ${version} and holds ${signed ?? 'what nobody signed'}`);
   }
 
   checkAllSigned(boots: readonly JudgedBoot[], what: string): void {
-    const good = boots.filter(({ signed, version }) => signed === version).length;
+    const isGood = ({ signed, version, unsignedStarts }: JudgedBoot): boolean =>
+      signed === version && unsignedStarts.length === 0;
+    const good = boots.filter(isGood).length;
     this.check(
       good === boots.length,
       `${boots.length} ${what}: ${good} booted, from a slot that holds what was signed`,
     );
+  }
+
+  #signedIn(disk: string, slot: string): Promise<string | undefined> {
+    return slot === 'a' || slot === 'b' ? this.versionIn(disk, slot) : Promise.resolve(undefined);
   }
 
   /** What the slot holds; undefined: nothing that was signed. */

@@ -51,11 +51,12 @@ const PROGRAM = fileURLToPath(
 export async function makeInWorker(
   request: Omit<WorkerRequest, 'memoryBytes'>,
   options: WorkerOptions,
+  program = PROGRAM,
 ): Promise<WorkerOutcome> {
   if (options.signal.aborted) return { ok: false, what: 'the server is ending' };
   const { memoryCapBytes } = options;
   const heapMb = Math.max(64, Math.floor(memoryCapBytes / 2 ** 20));
-  const child = fork(PROGRAM, [], {
+  const child = fork(program, [], {
     execArgv: [`--max-old-space-size=${heapMb}`],
     env: WORKER_ENV,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -88,8 +89,11 @@ function converse(child: ChildProcess, request: WorkerRequest, options: WorkerOp
     complaint = (complaint + text).slice(-STDERR_KEPT_CHARACTERS);
   });
   child.on('message', (message: WorkerMessage) => {
-    if (message.kind === 'progress') options.onProgress(message.step, message.done, message.total);
-    else heard = message.kind === 'made' ? { ok: true } : { ok: false, what: message.what };
+    if (message.kind === 'progress') return options.onProgress(message.step, message.done, message.total);
+    heard = message.kind === 'made' ? { ok: true } : { ok: false, what: message.what };
+    // It has nothing left to do but to end, and Node can fail at that for ever: process.exit() waits for a thread that
+    // compiles, and that thread for a garbage collection of the one that waits (seen with 24.21).
+    child.kill('SIGKILL');
   });
   return new Promise((resolve) => {
     child.once('error', (error) => {

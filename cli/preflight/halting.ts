@@ -4,7 +4,7 @@
  */
 import type { Wave } from '../../protocol/operator-api.ts';
 import { waveSize } from '../../update-server/core/cohort.ts';
-import { decideHalt, type GatePolicy, type WaveTally } from '../../update-server/core/gate.ts';
+import { decideHalt, EMPTY_TALLY, type GatePolicy } from '../../update-server/core/gate.ts';
 
 export interface WaveRisk {
   readonly wave: Wave;
@@ -33,20 +33,6 @@ export interface HaltingRisk {
   readonly everyDeviceFails: number | null;
 }
 
-const NO_DEVICE: WaveTally = {
-  added: 0,
-  offered: 0,
-  attempted: 0,
-  confirmed: 0,
-  failed: 0,
-  forgiven: 0,
-  pending: 0,
-  empty: 0,
-  free: 0,
-  lastSettledUnixMs: null,
-  failures: [],
-};
-
 /** `devices`: the size of the cohort. */
 export function haltingRisk(waves: readonly Wave[], devices: number, policy: GatePolicy): HaltingRisk {
   const risks: WaveRisk[] = [];
@@ -56,7 +42,7 @@ export function haltingRisk(waves: readonly Wave[], devices: number, policy: Gat
     const added = Math.max(0, waveSize(wave, devices) - before);
     before += added;
     const halts = (attempted: number, failed: number): boolean =>
-      decideHalt({ ...NO_DEVICE, added, offered: added, attempted, failed }, policy, '') !== undefined;
+      decideHalt({ ...EMPTY_TALLY, added, offered: added, attempted, failed }, policy, '') !== undefined;
     const haltsAtFailed = firstThat(added, (failed) => halts(added, failed));
     const passesWithFailed = haltsAtFailed === null ? added : haltsAtFailed - 1;
     risks.push({

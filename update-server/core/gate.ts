@@ -31,6 +31,21 @@ export interface WaveTally {
   readonly failures: readonly { readonly deviceId: string; readonly state: PartState; readonly detail: string }[];
 }
 
+/** Of a wave in which nothing has happened. */
+export const EMPTY_TALLY: WaveTally = {
+  added: 0,
+  offered: 0,
+  attempted: 0,
+  confirmed: 0,
+  failed: 0,
+  forgiven: 0,
+  pending: 0,
+  empty: 0,
+  free: 0,
+  lastSettledUnixMs: null,
+  failures: [],
+};
+
 export interface GatePolicy {
   readonly maxFailedPercent: number;
   readonly minSample: number;

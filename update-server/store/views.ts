@@ -1,6 +1,7 @@
 /** What people see: devices with their one reason, rollouts with their waves. Reads only, within the caller's transaction. */
 import type { DeviceDetail, DeviceView, RolloutView, Wave, WaveView } from '../../protocol/operator-api.ts';
 import { type Exclusion, explain } from '../core/explain.ts';
+import { EMPTY_TALLY } from '../core/gate.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { DeviceRecord, ViewSettings } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
@@ -9,7 +10,7 @@ import { deviceOf, findDeviceRow, isOnline, listDeviceRows } from './device-rows
 import { candidatesByDevice, candidatesOf, rolloutName, rolloutNumber } from './parts.ts';
 import { findReleaseRow, releaseOf } from './releases.ts';
 import { findRolloutRow, type RolloutRow, waveRows } from './rollout-advance.ts';
-import { addTallies, noTally, tallyWaves } from './wave-tally.ts';
+import { addTallies, tallyWaves } from './wave-tally.ts';
 
 interface ExclusionRow {
   readonly device_id: string;
@@ -120,9 +121,9 @@ function rolloutView(db: Sqlite, row: RolloutRow, nowUnixMs: number): RolloutVie
   if (release === undefined) throw new Error(`rollout ${rolloutName(row.id)} has lost its release`);
   const rows = waveRows(db, row.id);
   const tallies = tallyWaves(db, row.id, rows.length, row.action_timeout_ms, nowUnixMs);
-  let total = noTally;
+  let total = EMPTY_TALLY;
   const waves = rows.map((wave, index): WaveView => {
-    total = addTallies(total, tallies[index] ?? noTally);
+    total = addTallies(total, tallies[index] ?? EMPTY_TALLY);
     return {
       wave: JSON.parse(wave.wave) as Wave,
       state: waveState(row, wave),

@@ -1,6 +1,6 @@
 /** The numbers that the gate decides on, counted by the database: one reading a rollout, whatever its size. */
 import { hasFailed, isOpen } from '../core/action.ts';
-import type { WaveTally } from '../core/gate.ts';
+import { EMPTY_TALLY, type WaveTally } from '../core/gate.ts';
 import type { PartState } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
 
@@ -37,7 +37,7 @@ export function tallyWaves(
   actionTimeoutMs: number,
   nowUnixMs: number,
 ): WaveTally[] {
-  const tallies = Array.from({ length: waves }, emptyTally);
+  const tallies = Array.from({ length: waves }, (): Counts => ({ ...EMPTY_TALLY }));
   for (const row of db.prepare<CountRow>(COUNT).all(nowUnixMs - actionTimeoutMs, rollout)) {
     const tally = tallies[row.wave];
     if (tally !== undefined) count(tally, row);
@@ -46,22 +46,6 @@ export function tallyWaves(
     if (tally.failed > 0) tally.failures = db.prepare<WaveTally['failures'][number]>(FAILURES).all(rollout, wave);
   });
   return tallies;
-}
-
-function emptyTally(): Counts {
-  return {
-    added: 0,
-    offered: 0,
-    attempted: 0,
-    confirmed: 0,
-    failed: 0,
-    forgiven: 0,
-    pending: 0,
-    empty: 0,
-    free: 0,
-    lastSettledUnixMs: null,
-    failures: [],
-  };
 }
 
 function count(tally: Counts, row: CountRow): void {
@@ -98,5 +82,3 @@ export function addTallies(a: WaveTally, b: WaveTally): WaveTally {
     failures: [...a.failures, ...b.failures].slice(0, 5),
   };
 }
-
-export const noTally: WaveTally = emptyTally();

@@ -1,23 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decideGate, decideHalt, type WaveTally } from '../../../../update-server/core/gate.ts';
+import { decideGate, decideHalt, EMPTY_TALLY, type WaveTally } from '../../../../update-server/core/gate.ts';
 
-const EMPTY: WaveTally = {
-  added: 0,
-  offered: 0,
-  attempted: 0,
-  confirmed: 0,
-  failed: 0,
-  forgiven: 0,
-  pending: 0,
-  empty: 0,
-  free: 0,
-  lastSettledUnixMs: null,
-  failures: [],
-};
 const POLICY = { maxFailedPercent: 20, minSample: 3 };
 const gate = (tally: Partial<WaveTally>, more: { soakMs?: number; behind?: number; now?: number } = {}) =>
-  decideGate({ ...EMPTY, ...tally }, POLICY, more.soakMs ?? 0, more.behind ?? 0, 'wave 1', more.now ?? 1000);
+  decideGate({ ...EMPTY_TALLY, ...tally }, POLICY, more.soakMs ?? 0, more.behind ?? 0, 'wave 1', more.now ?? 1000);
 
 describe('the gate', () => {
   it('waits while an action is under way or a device may still poll', () => {
@@ -70,7 +57,7 @@ describe('the gate', () => {
       state: 'rolled-back' as const,
       detail: '',
     }));
-    const reason = decideHalt({ ...EMPTY, added: 9, attempted: 9, failed: 9, failures }, POLICY, 'wave 2') ?? '';
+    const reason = decideHalt({ ...EMPTY_TALLY, added: 9, attempted: 9, failed: 9, failures }, POLICY, 'wave 2') ?? '';
     expect(reason).toContain('9 of 9 devices that attempted it failed in wave 2 (100 %, more than the 20 % allowed)');
     expect(reason).toContain('cam-4 rolled back; and 4 more');
   });
@@ -91,7 +78,7 @@ describe('the gate', () => {
         (counts, minSample, limit) => {
           const { confirmed, failed, forgiven, pending, empty } = counts;
           const attempted = confirmed + failed + forgiven;
-          const tally = { ...EMPTY, ...counts, attempted, added: attempted + pending + empty };
+          const tally = { ...EMPTY_TALLY, ...counts, attempted, added: attempted + pending + empty };
           const { decision } = decideGate(tally, { maxFailedPercent: limit, minSample }, 0, 0, 'wave 1', 1);
           const counted = confirmed + failed;
           const tooMany = failed > 0 && (failed * 100) / counted > limit;

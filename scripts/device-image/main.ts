@@ -5,14 +5,14 @@
  *   npm run image -- --factory FOLDER --claim FILE --out DISK [--version TEXT] [--userspace NAME]
  *     [--slot-images FOLDER] [--verity KEYS] [--check-reproducible] [--json]
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { access, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { sha256OfFile } from '../file-digest.ts';
 import { onAnotherDay } from './another-day.ts';
 import type { DeviceBase, Userspace } from './device-base.ts';
 import { makeDeviceDisk } from './device-disk.ts';
@@ -77,12 +77,6 @@ function userspaceOf(name: string): Userspace {
   throw usageFault(`no userspace is called ${name}; there are ${USERSPACES.map((one) => one.name).join(', ')}`);
 }
 
-async function digestOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
-  return hash.digest('hex');
-}
-
 interface Made {
   readonly disk: string;
   readonly bootImage: string;
@@ -138,7 +132,7 @@ async function demandSameAgain(inputs: Omit<Inputs, 'base'>, userspace: Userspac
   const twins = filesOf(again);
   for (const [name, path] of Object.entries(filesOf(first))) {
     const twin = twins[name] ?? '';
-    const digests = [await digestOf(path), await digestOf(twin)];
+    const digests = [await sha256OfFile(path), await sha256OfFile(twin)];
     sayStep(`${name}: ${digests.join(' and ')}`);
     if (digests[0] === digests[1]) continue;
     throw new Fault({
@@ -177,7 +171,7 @@ async function main(): Promise<void> {
   const made = await make({ ...inputs, base }, places);
   const checked = options['check-reproducible'];
   if (checked) await demandSameAgain(inputs, userspace, made);
-  const sha256 = await digestOf(out);
+  const sha256 = await sha256OfFile(out);
   const { disk, firmware } = made;
   const said = {
     ok: true,

@@ -2,9 +2,8 @@
  * dm-verity of a root file system: a tree of SHA-256 hashes behind the image, in the same partition, whose root stands
  * for every byte. The same image gives the same tree. Made without device mapper and without root.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { sha256OfFile } from '../file-digest.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
 
@@ -28,9 +27,7 @@ export interface VerityRoot {
 export async function appendVerityTree(image: string): Promise<VerityRoot> {
   const { size } = await stat(image);
   if (size === 0 || size % VERITY_BLOCK_BYTES !== 0) throw new Error(`${image} has ${size} bytes, not whole blocks`);
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(image)) hash.update(chunk);
-  const salt = hash.digest('hex');
+  const salt = await sha256OfFile(image);
   const dataBlocks = size / VERITY_BLOCK_BYTES;
   const block = String(VERITY_BLOCK_BYTES);
   const form = [

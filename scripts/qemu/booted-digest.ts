@@ -1,7 +1,6 @@
 /** What lies in a slot, read by this machine from the device's disk and not asked of the device. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
+import { sha256OfFile } from '../file-digest.ts';
 import { needProgram } from '../programs.ts';
 
 /** The images of a release that people signed. */
@@ -52,10 +51,8 @@ export class SlotReader {
 }
 
 async function digestOf(path: string): Promise<ImageDigest> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
   const { size } = await stat(path);
-  return { sizeBytes: size, sha256: hash.digest('hex') };
+  return { sizeBytes: size, sha256: await sha256OfFile(path) };
 }
 
 /** SHA-256 of a partition's first bytes. */
@@ -65,7 +62,7 @@ async function digestInDisk(disk: string, startBytes: number, sizeBytes: number)
   const part = { driver: 'raw', offset: startBytes, size: sizeBytes, file };
   await needProgram('qemu-img', ['convert', '-U', '-O', 'raw', `json:${JSON.stringify(part)}`, raw]);
   try {
-    return (await digestOf(raw)).sha256;
+    return await sha256OfFile(raw);
   } finally {
     await rm(raw, { force: true });
   }

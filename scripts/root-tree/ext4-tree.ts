@@ -1,10 +1,9 @@
 /** An ext4 file system through debugfs: in a file of its own, or in a disk as `FILE?offset=BYTES`. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { copySparse } from '../device-image/disk.ts';
+import { sha256OfFile } from '../file-digest.ts';
 import { IMAGE_TOOL_ENV, refuseComplaints } from '../images/ext4-image.ts';
 import { needProgram, runProgram } from '../programs.ts';
 import type { Replacements, RootTree, TreeEntries, TreeEntry } from './root-tree.ts';
@@ -219,9 +218,7 @@ async function fileDigests(image: string, inodes: readonly Inode[]): Promise<Map
   await dumped(image, inodes, async ({ number, path, sizeBytes }, file) => {
     const { size } = await stat(file);
     if (size !== sizeBytes) throw new Error(`debugfs gave ${size} of ${sizeBytes} bytes of /${path}`);
-    const hash = createHash('sha256');
-    for await (const chunk of createReadStream(file)) hash.update(chunk);
-    digests.set(number, hash.digest('hex'));
+    digests.set(number, await sha256OfFile(file));
   });
   return digests;
 }

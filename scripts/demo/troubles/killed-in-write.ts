@@ -1,21 +1,14 @@
 /** An agent killed with its slot half written: it goes on where the journal says, and confirms the release. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { otherSlot } from '../../../platform/emulated-boot-env.ts';
+import { sha256OfFile } from '../../file-digest.ts';
 import type { DemoRun } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
 import { devicesOn } from '../steps/releases.ts';
 import { sayFact } from '../terminal.ts';
 import { killAgent, TROUBLE_LIMIT_MS } from './trouble.ts';
-
-async function sha256Of(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
-}
 
 /** The first of the devices whose inactive root file system is being written; caught after a few writes. */
 async function deviceWriting(
@@ -44,7 +37,7 @@ export async function killedInWrite(run: DemoRun, version: string): Promise<stri
   if (found === undefined) return 'no device was seen writing';
   const { deviceId, file } = found;
   if (!(await killAgent(run, deviceId))) return `the agent of ${deviceId} was gone before it could be killed`;
-  const [written, wanted] = [await sha256Of(file), await sha256Of(run.path('images', version, 'rootfs.img'))];
+  const [written, wanted] = [await sha256OfFile(file), await sha256OfFile(run.path('images', version, 'rootfs.img'))];
   if (written === wanted) return `${deviceId} had written everything already`;
   sayFact(`${deviceId}: agent killed with its slot half written`);
   const there = await run.until(TROUBLE_LIMIT_MS, 500, async () =>

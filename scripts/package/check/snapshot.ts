@@ -2,11 +2,10 @@
  * Every file, folder and link below some folders: kind, mode, owner, content. Two of them tell whether something changed,
  * byte for byte. Times are left out, but nothing else is, except what the caller names.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { sha256OfFile } from '../../file-digest.ts';
 
 export type Snapshot = ReadonlyMap<string, string>;
 
@@ -26,14 +25,8 @@ async function walk(root: string, path: string, except: readonly string[], found
     found.set(path, `folder ${owner}`);
     for (const name of (await readdir(full)).sort()) await walk(root, `${path}/${name}`, except, found);
   } else if (facts.isSymbolicLink()) found.set(path, `link ${await readlink(full)}`);
-  else if (facts.isFile()) found.set(path, `file ${owner} ${await sha256(full)}`);
+  else if (facts.isFile()) found.set(path, `file ${owner} ${await sha256OfFile(full)}`);
   else found.set(path, `other ${owner}`);
-}
-
-async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }
 
 /** `+` is new, `-` is gone, `~` is different; sorted by path. */

@@ -101,11 +101,7 @@ class SavedUpdate {
   /** Lets the update go through without a cut, keeping a state at the beginning of phases, and how long each took. */
   static async record(lab: ScenarioLab): Promise<SavedUpdate> {
     const guest = await lab.enrolled();
-    const { version, path } = await lab.publish('');
-    await lab.world.waitForForms({ path });
-    await lab.world.rollOut({ path }, [guest.id]);
-    // What devices tell it afterwards it must not know when they go on from an earlier state.
-    await lab.world.keepServer();
+    const { version } = await lab.offerFromHere(guest);
     const lengthsMs = new Map<string, number>();
     await guest.hears(CUT_PHASES[0].begins, UPDATE_LIMIT_MS);
     for (const phase of CUT_PHASES) {

@@ -43,6 +43,11 @@ export interface JudgedBoot extends BootSeen {
   readonly unsignedStarts: readonly string[];
 }
 
+/** It came up, and the bootloader started nothing before, but of what people signed. */
+export function isSigned({ signed, version, unsignedStarts }: JudgedBoot): boolean {
+  return signed === version && unsignedStarts.length === 0;
+}
+
 export interface LabWatcher extends GuestWatcher {
   finding(finding: Finding): void;
 }
@@ -95,6 +100,16 @@ export class ScenarioLab {
     this.check(true, 'enrolled; the server hears that it is idle');
     await this.checkUnits(guest);
     return guest;
+  }
+
+  /** A release that is packed and offered to the device, by a server that can go back to this moment (rewindServer). */
+  async offerFromHere(guest: Guest): Promise<PublishedRelease> {
+    const release = await this.publish('');
+    await this.world.waitForForms(release);
+    await this.world.rollOut(release, [guest.id]);
+    // What the device tells it afterwards it must not know when the device goes on from an earlier state.
+    await this.world.keepServer();
+    return release;
   }
 
   /** From the factory, switched off. */
@@ -165,9 +180,7 @@ export class ScenarioLab {
   }
 
   checkAllSigned(boots: readonly JudgedBoot[], what: string): void {
-    const isGood = ({ signed, version, unsignedStarts }: JudgedBoot): boolean =>
-      signed === version && unsignedStarts.length === 0;
-    const good = boots.filter(isGood).length;
+    const good = boots.filter(isSigned).length;
     this.check(
       good === boots.length,
       `${boots.length} ${what}: ${good} booted, from a slot that holds what was signed`,

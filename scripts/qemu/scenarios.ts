@@ -2,7 +2,7 @@
 import { BOOT, partitionOf } from '../device-image/layout.ts';
 import { phaseNamed } from './cut-phases.ts';
 import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
-import type { Scenario, ScenarioLab } from './scenario.ts';
+import { isSigned, type Scenario, type ScenarioLab } from './scenario.ts';
 import { StolenRelease } from './stolen-release.ts';
 import { FACTORY_RELEASE, imageOf, type ReleaseFault } from './world.ts';
 
@@ -55,14 +55,7 @@ function fallsBack(name: string, title: string, fault: ReleaseFault, attempts: n
       const release = await lab.publish(fault);
       await lab.world.rollOut(release, [guest.id]);
       for (let attempt = 1; attempt <= attempts; attempt += 1) {
-        const [, slot = '', left = ''] = await guest.hears(
-          ON_TRIAL,
-          attempt === 1 ? DOWNLOAD_LIMIT_MS : FALL_BACK_LIMIT_MS,
-        );
-        lab.check(
-          slot === 'b' && Number(left) === ATTEMPTS - attempt,
-          `attempt ${attempt}: U-Boot tries slot ${slot}, ${left} left`,
-        );
+        await hearsTrial(lab, guest, attempt);
         const boot = await guest.boots();
         lab.check(
           boot.version === release.version && boot.trial,
@@ -72,6 +65,16 @@ function fallsBack(name: string, title: string, fault: ReleaseFault, attempts: n
       await fellBack(lab, guest);
     },
   };
+}
+
+/** The bootloader's next attempt is this one of the trial of slot b. */
+export async function hearsTrial(lab: ScenarioLab, guest: Guest, attempt: number): Promise<void> {
+  const limitMs = attempt === 1 ? DOWNLOAD_LIMIT_MS : FALL_BACK_LIMIT_MS;
+  const [, slot = '', left = ''] = await guest.hears(ON_TRIAL, limitMs);
+  lab.check(
+    slot === 'b' && Number(left) === ATTEMPTS - attempt,
+    `attempt ${attempt}: U-Boot tries slot ${slot}, ${left} left`,
+  );
 }
 
 async function fellBack(lab: ScenarioLab, guest: Guest): Promise<void> {
@@ -308,10 +311,7 @@ const fleet: Scenario = {
       await interrupted.cutPower();
       await interrupted.powerOn();
       const boot = await lab.bootsSigned(interrupted);
-      lab.check(
-        boot.signed === boot.version,
-        `power cut in ${phase.name}: boots ${boot.version} from slot ${boot.slot}`,
-      );
+      lab.check(isSigned(boot), `power cut in ${phase.name}: boots ${boot.version} from slot ${boot.slot}`);
     }
     for (const guest of [sound, interrupted]) {
       await guest.settlesOn(release.version, DOWNLOAD_LIMIT_MS);

@@ -17,10 +17,7 @@ export async function cutOwnPowerOften(
   onCut: (cut: Cut) => void,
 ): Promise<readonly Cut[]> {
   const guest = await lab.enrolled();
-  const release = await lab.publish('');
-  await lab.world.rollOut(release, [guest.id]);
-  // What the device tells it afterwards it must not know when the device goes on from an earlier state.
-  await lab.world.keepServer();
+  const release = await lab.offerFromHere(guest);
   const lengthsMs = await record(lab, guest, release.version);
   const cuts: Cut[] = [];
   for (let number = 1; number <= count; number += 1) {

@@ -1,7 +1,6 @@
 /** What a maker's own image is taken through, besides power cuts. Names are those of the lab's own scenarios. */
-import type { Guest } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
-import { ATTEMPTS, DOWNLOAD_LIMIT_MS, FALL_BACK_LIMIT_MS, ON_TRIAL } from '../scenarios.ts';
+import { ATTEMPTS, DOWNLOAD_LIMIT_MS, FALL_BACK_LIMIT_MS, hearsTrial, ON_TRIAL } from '../scenarios.ts';
 import type { ReleaseFault } from '../world.ts';
 
 /** Says what of the image the lab replaced, and that nothing else differs. */
@@ -59,15 +58,6 @@ function givenUp(name: string, title: string, fault: ReleaseFault): Scenario {
       await lab.checkSlot(guest, 'a', version);
     },
   };
-}
-
-async function hearsTrial(lab: ScenarioLab, guest: Guest, attempt: number): Promise<void> {
-  const limitMs = attempt === 1 ? DOWNLOAD_LIMIT_MS : FALL_BACK_LIMIT_MS;
-  const [, slot = '', left = ''] = await guest.hears(ON_TRIAL, limitMs);
-  lab.check(
-    slot === 'b' && Number(left) === ATTEMPTS - attempt,
-    `attempt ${attempt}: U-Boot tries slot ${slot}, ${left} left`,
-  );
 }
 
 export const OWN_IMAGE_SCENARIOS: readonly Scenario[] = [

@@ -5,7 +5,7 @@
  * Every list and string is bounded here. Nothing in this file ever holds a secret: fingerprints are of public parts.
  */
 import * as v from 'valibot';
-import { Name, Sha256Hex, Slot } from './device-api.ts';
+import { FirstBootState, Name, Sha256Hex, Slot } from './device-api.ts';
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Text = (max: number) => v.pipe(v.string(), v.maxLength(max));
@@ -16,20 +16,7 @@ export const STATEMENT_CAP_BYTES = 16 * 1024;
 /** A sealed blob with all its owners. */
 export const ESCROW_CAP_BYTES = 32 * 1024;
 
-/** The first-boot machine's states, as devices report them (agent/core/first-boot-machine.ts). */
-export const FirstBootState = v.picklist([
-  'factory',
-  'generated',
-  'escrowed',
-  'applied',
-  'verified',
-  'open',
-  'enrolled',
-  'reported',
-  'blocked',
-  'clone-suspected',
-]);
-export type FirstBootState = v.InferOutput<typeof FirstBootState>;
+export { FirstBootState };
 
 export const CredentialKind = v.picklist([
   'password',

@@ -7,7 +7,7 @@
  */
 import * as v from 'valibot';
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 /** The oldest protocol version that the server still answers. */
 export const OLDEST_PROTOCOL_VERSION = 1;
 
@@ -24,6 +24,11 @@ export const DEVICE_PATHS = {
   targets: '/device/v1/targets',
   /** + `/` + image digest + `/blocks`, `/from/OLD-DIGEST` or `/pieces`: image-transport.ts. Untrusted. */
   transport: '/device/v1/transport',
+  /** What follows is of protocol 3 and spoken in credentials-api.ts. */
+  credentialsNonce: '/device/v1/credentials/nonce',
+  credentialsStatement: '/device/v1/credentials/statement',
+  credentialsEscrow: '/device/v1/credentials/escrow',
+  credentialsRenew: '/device/v1/credentials/renew',
 } as const;
 
 /** No JSON body between device and server is larger. */
@@ -61,6 +66,21 @@ export const InstallState = v.picklist([
   'held',
 ]);
 export type InstallState = v.InferOutput<typeof InstallState>;
+
+/** The first-boot machine's states, as devices report them (agent/core/first-boot-machine.ts). */
+export const FirstBootState = v.picklist([
+  'factory',
+  'generated',
+  'escrowed',
+  'applied',
+  'verified',
+  'open',
+  'enrolled',
+  'reported',
+  'blocked',
+  'clone-suspected',
+]);
+export type FirstBootState = v.InferOutput<typeof FirstBootState>;
 
 /** Why a device puts off what it could do now. Each is a reason of the closed list too (reasons.ts). */
 export const WaitReason = v.picklist(['in-use', 'link-metered', 'budget-spent']);
@@ -115,6 +135,8 @@ export const PollRequest = v.strictObject({
   quarantined: v.pipe(v.array(v.strictObject({ sequence: Count, reason: Text(128) })), v.maxLength(16)),
   /** What the action waits for, on the device; null when it gets on. Since protocol 2. */
   waiting: v.optional(v.nullable(WaitReason), null),
+  /** How far the first boot is; null where the agent has none, absent before protocol 3. */
+  firstBoot: v.optional(v.nullable(v.strictObject({ state: FirstBootState, epoch: Count }))),
 });
 export type PollRequest = v.InferOutput<typeof PollRequest>;
 
@@ -129,13 +151,25 @@ export const Action = v.strictObject({
 });
 export type Action = v.InferOutput<typeof Action>;
 
+/** The last three are said to agents of protocol 3 and later only. */
+export const POLL_REQUESTS = [
+  'report-inventory',
+  'retry-now',
+  /** Say, signed and with a fresh nonce, what became of your credentials. */
+  'report-credentials',
+  /** Begin a new epoch. Said again until a later epoch is heard of. */
+  'rotate-credentials',
+  /** Ask for a new certificate over this connection. */
+  'renew-certificate',
+] as const;
+
 export const PollAnswer = v.strictObject({
   protocol: Count,
   pollAfterMs: v.pipe(Count, v.maxValue(7 * 24 * 3600 * 1000)),
   /** Null also calls off an action that is not armed yet. */
   action: v.nullable(Action),
   /** Everything a server may ask of a device; never a command line. */
-  requests: v.pipe(v.array(v.picklist(['report-inventory', 'retry-now'])), v.maxLength(4)),
+  requests: v.pipe(v.array(v.picklist(POLL_REQUESTS)), v.maxLength(4)),
 });
 export type PollAnswer = v.InferOutput<typeof PollAnswer>;
 

@@ -113,7 +113,52 @@ export const REASONS = {
     next: 'It stays held until a release at or above its floor is installed.',
     cure: 'Roll out a release at or above its floor.',
   },
+  'factory-credentials': {
+    meaning: 'The device has not proven that its factory secrets were replaced, and the server enforces that it does.',
+    next: 'It is offered rollouts of purpose repair or security only, and the others once it has proven it.',
+    cure: 'Read what speaks against it (holdfast credentials list DEVICE); an agent too old to prove it needs a repair release.',
+  },
+  'awaiting-approval': {
+    meaning: 'The device shows other hardware than before: its card was moved, or copied.',
+    next: 'It gets metadata and nothing else until a person has decided.',
+    cure: 'If you moved the card: holdfast devices approve DEVICE. If not: holdfast devices revoke DEVICE.',
+  },
 } as const satisfies Record<string, { meaning: string; next: string; cure: string }>;
 
 export type Reason = keyof typeof REASONS;
 export const REASON_CODES = Object.keys(REASONS) as Reason[];
+
+/** The closed list: what speaks against a device's statement of its credentials (update-server/core/credentials.ts). */
+export const FLAGS = {
+  'epoch-went-back': {
+    meaning: 'The statement is of an earlier epoch than one that this device has stated before.',
+    cure: 'An old copy of its data partition runs. If it is the only one: holdfast credentials rotate DEVICE.',
+  },
+  'state-went-back': {
+    meaning: 'The first boot is less far in an epoch that this device has stated as open.',
+    cure: 'An old copy of its data partition runs. If it is the only one: holdfast credentials rotate DEVICE.',
+  },
+  'credentials-changed': {
+    meaning: 'A credential has another fingerprint than the same epoch had before.',
+    cure: 'Two devices speak under one name, or its data partition was written to. Rotate it, and look for its twin.',
+  },
+  'fingerprint-shared': {
+    meaning: 'Another device has a credential with the same public part: one of the two is a copy.',
+    cure: 'Rotate both (holdfast credentials rotate DEVICE), and mend the image that was captured after first boot.',
+  },
+  'hardware-on-two-devices': {
+    meaning: 'Another device that is enrolled with another key says that it is the same board.',
+    cure: 'A reflashed board: revoke the former id. Otherwise one of the two says what is not so.',
+  },
+  'hardware-moved': {
+    meaning: 'The device key, or its data partition, is on another board than before.',
+    cure: 'If you moved the card: holdfast devices approve DEVICE. If not: revoke it.',
+  },
+  'escrow-differs': {
+    meaning: 'The sealed blob that the device states, or brought, is not the one that the server keeps for this epoch.',
+    cure: 'Rotate it: a new epoch gets a new blob. Keep the old one: it may be the only way in.',
+  },
+} as const satisfies Record<string, { meaning: string; cure: string }>;
+
+export type Flag = keyof typeof FLAGS;
+export const FLAG_CODES = Object.keys(FLAGS) as Flag[];

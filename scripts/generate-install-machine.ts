@@ -8,7 +8,20 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { RECOVERY_RULES, type RecoveryRule } from '../agent/core/boot-recovery.ts';
-import { EVENT_KINDS, INSTALL_MACHINE, type InstallState, next } from '../agent/core/install-machine.ts';
+import {
+  EVENT_KINDS,
+  type EventKind,
+  INSTALL_MACHINE,
+  type InstallState,
+  next,
+} from '../agent/core/install-machine.ts';
+import {
+  type MachineTable,
+  meaningTable,
+  picture,
+  stateInPicture,
+  transitionTable,
+} from './documents/state-machine.ts';
 
 const MACHINE_SOURCE = fileURLToPath(new URL('../agent/core/install-machine.ts', import.meta.url));
 export const DOCUMENT = fileURLToPath(new URL('../docs/INSTALL_MACHINE.md', import.meta.url));
@@ -17,46 +30,23 @@ const STATES = Object.keys(INSTALL_MACHINE) as InstallState[];
 /** Answered by every state; drawn in words, not in arrows. */
 const ALWAYS = ['halt', 'superseded', 'root-rotated'] as const;
 
-/** The one-line comment above a state's row: what is true on disk, and what a power cut leads to. */
-function commentOf(state: InstallState, source: string): string {
-  const row = new RegExp(`^ {2}// (.+)\\n {2}'?${state}'?: \\{$`, 'm').exec(source);
-  if (row?.[1] === undefined) throw new Error(`state ${state} has no one-line comment in ${MACHINE_SOURCE}`);
-  return row[1];
-}
-
-function picture(): string {
-  const name = (state: InstallState) => state.replaceAll('-', '_');
-  const lines = ['stateDiagram-v2', `  [*] --> ${name('idle')}`];
-  for (const state of STATES) {
-    const targets = new Map<InstallState, string[]>();
-    for (const event of EVENT_KINDS) {
-      const transition = next(state, event);
-      if ('illegal' in transition || (ALWAYS as readonly string[]).includes(event)) continue;
-      targets.set(transition.state, [...(targets.get(transition.state) ?? []), event]);
-    }
-    for (const [target, events] of targets) lines.push(`  ${name(state)} --> ${name(target)}: ${events.join(', ')}`);
-  }
-  for (const rule of RECOVERY_RULES) lines.push(...arrowsOfBoot(rule, name));
-  return lines.join('\n');
-}
+const MACHINE: MachineTable = {
+  states: STATES,
+  events: EVENT_KINDS,
+  always: ALWAYS,
+  first: 'idle',
+  next: (state, event) => {
+    const step = next(state as InstallState, event as EventKind);
+    return 'illegal' in step ? undefined : step;
+  },
+};
 
 /** The ordinary ways from one boot to the next; the others stand in the table of boot recovery. */
-function arrowsOfBoot(rule: RecoveryRule, name: (state: InstallState) => string): string[] {
+function arrowsOfBoot(rule: RecoveryRule): string[] {
   const { state, quarantine } = rule.gives;
   if (rule.journal === '*' || (state !== 'trial' && !quarantine)) return [];
   const from = rule.journal.filter((journal) => journal !== 'damaged').filter((journal) => journal !== state);
-  return from.map((journal) => `  ${name(journal)} --> ${name(state)}: boot, ${rule.name}`);
-}
-
-function transitionTable(): string {
-  const rows = STATES.flatMap((state) =>
-    EVENT_KINDS.flatMap((event) => {
-      const transition = next(state, event);
-      if ('illegal' in transition) return [];
-      return [`| ${state} | ${event} | ${transition.state} | ${transition.effects.join(', ') || '–'} |`];
-    }),
-  );
-  return ['| state | event | next | effects, in order |', '| --- | --- | --- | --- |', ...rows].join('\n');
+  return from.map((journal) => `  ${stateInPicture(journal)} --> ${stateInPicture(state)}: boot, ${rule.name}`);
 }
 
 function ruleRow(rule: RecoveryRule): string {
@@ -77,14 +67,13 @@ function recoveryTable(): string {
 /** The whole document. */
 export async function installMachineDocument(): Promise<string> {
   const source = await readFile(MACHINE_SOURCE, 'utf8');
-  const states = STATES.map((state) => `| ${state} | ${commentOf(state, source)} |`);
   return `# The install machine
 
 Generated from \`agent/core/install-machine.ts\` and \`agent/core/boot-recovery.ts\` by \`scripts/generate-install-machine.ts\`.
 Do not edit: a test compares.
 
 \`\`\`mermaid
-${picture()}
+${picture(MACHINE, RECOVERY_RULES.flatMap(arrowsOfBoot))}
 \`\`\`
 
 Every state also answers ${ALWAYS.map((event) => `\`${event}\``).join(', ')}: up to and with \`armed\` they call the update off or begin it
@@ -93,16 +82,14 @@ is not in the table is an illegal transition: a bug, on which nothing is changed
 
 ## What each state means
 
-| state | what is true on disk, and what a power cut here leads to |
-| --- | --- |
-${states.join('\n')}
+${meaningTable(MACHINE, source)}
 
 ## Transitions
 
 The executor writes the next state and its effects to the journal before it runs the first of them. Every effect may run
 twice; the last one that has an outcome yields the next event.
 
-${transitionTable()}
+${transitionTable(MACHINE)}
 
 ## Boot recovery
 

@@ -1,12 +1,12 @@
 /**
  * The first-boot machine: how a device goes from its factory's secrets to its own, and why it is not open before. Pure
- * data and two functions, like the install machine.
+ * data and three functions, like the install machine.
  *
  * Invariants: nothing is applied before its escrow is durable; nothing opens but through `verified`; every boot passes
  * `reconcile` before it opens; a failure at any place ends in `blocked`, which is closed and tries again. A pair that is
  * not listed is an illegal transition. Effects are idempotent, in order; the last one that has an outcome yields the
- * next event.
- * May not: run anything, read a clock, draw a random number.
+ * next event. A wipe or a retirement that is owed is never forgotten: a cut, a failure or a new epoch carries it along.
+ * May not: run anything, read a clock, draw a random number. docs/FIRST_BOOT_MACHINE.md is generated from the table.
  */
 import type { FirstBootState } from '../../protocol/credentials.ts';
 
@@ -35,6 +35,8 @@ export const FIRST_BOOT_EVENTS = [
   'failed',
   /** The owner or the server wants new secrets. */
   'rotate',
+  /** The epoch does not cover a provider that this image has, or what it staged is damaged: new secrets for all. */
+  'uncovered',
   /** A person at the device wants a factory reset. */
   'reset',
   /** This data was made on another board. */
@@ -49,19 +51,23 @@ export const FIRST_BOOT_EFFECTS = [
   'discard-staged',
   /** Credentials and application data; never trusted root, sequence, floors, quarantine or the epoch's number. */
   'wipe',
-  /** Key, certificate and claim's binding of the other board: this one enrols anew. */
+  /** Key, certificate and every credential of the other board: this one enrols anew. Application data stays. */
   'retire-identity',
   /** Every provider makes its new secrets; what owners may need is sealed, and the sealed blob waits in memory. */
   'generate',
+  /** The sealed blob, durable. */
   'keep-escrow',
   /** The provider whose turn it is. */
   'apply-next',
+  /** New ones work, old ones are refused, asked of whatever takes them. */
   'verify',
-  /** Staged copies are not needed any more. */
+  /** Staged copies, and blobs of epochs before, are not needed any more. */
   'clear-staged',
+  /** What this device made stands over what the slot brings; nothing of the factory's is in effect. */
   'reconcile',
   /** The gate: from here on, this boot is open. */
   'open',
+  /** Provider, code and detail, durable: why, for whoever asks. */
   'report-blocked',
   /** A trial that cannot open goes back. */
   'refuse-trial',
@@ -81,7 +87,7 @@ const BLOCK = to('blocked', 'report-blocked', 'refuse-trial');
 const MAKE = ['discard-staged', 'generate'] as const;
 const RENEW = to('factory', 'begin-epoch', ...MAKE);
 const RESET = to('factory', 'begin-epoch', 'wipe', ...MAKE);
-const OTHER_BOARD = to('clone-suspected', 'begin-epoch', 'retire-identity', 'wipe', ...MAKE);
+const OTHER_BOARD = to('clone-suspected', 'begin-epoch', 'retire-identity', ...MAKE);
 
 type AlwaysAnswered = 'started' | 'failed' | 'reset' | 'other-board';
 type Row = Readonly<Record<AlwaysAnswered, FirstBootTransition>> &
@@ -109,6 +115,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
     started: to('escrowed', 'apply-next'),
     'one-applied': to('applied', 'apply-next'),
     'all-applied': to('applied', 'verify'),
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -119,6 +126,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
     'one-applied': to('applied', 'apply-next'),
     'all-applied': to('applied', 'verify'),
     verified: to('verified', 'clear-staged', 'reconcile'),
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -127,6 +135,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   verified: {
     started: to('verified', 'clear-staged', 'reconcile'),
     reconciled: to('open', 'open'),
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -137,6 +146,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
     reconciled: to('open', 'open'),
     enrolled: to('enrolled'),
     rotate: RENEW,
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -148,6 +158,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
     enrolled: to('enrolled'),
     reported: to('reported'),
     rotate: RENEW,
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -159,6 +170,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
     enrolled: to('reported'),
     reported: to('reported'),
     rotate: RENEW,
+    uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
     'other-board': OTHER_BOARD,
@@ -166,6 +178,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   // Disk: as in the state that the record says to resume. Closed. Power cut: tries that state again.
   blocked: {
     started: to('blocked'),
+    uncovered: RENEW,
     failed: BLOCK,
     rotate: RENEW,
     reset: RESET,
@@ -173,7 +186,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   },
   // Disk: data of another board; its identity is retired, or about to be. Power cut: retires it again, then makes new ones.
   'clone-suspected': {
-    started: to('clone-suspected', 'retire-identity', 'wipe', ...MAKE),
+    started: to('clone-suspected', 'retire-identity', ...MAKE),
     generated: to('generated', 'keep-escrow'),
     failed: BLOCK,
     reset: RESET,
@@ -185,6 +198,32 @@ export interface IllegalFirstBoot {
   readonly illegal: true;
   readonly state: FirstBootState;
   readonly event: FirstBootEvent;
+}
+
+/** Owed until done, whatever comes between: what they take away must not come back into effect. */
+const DEBTS: readonly FirstBootEffect[] = ['wipe', 'retire-identity'];
+
+/** The states in which nothing new is applied yet: what they owe goes on as journaled. */
+const MAKING: readonly FirstBootState[] = ['factory', 'clone-suspected'];
+
+/**
+ * What a start does in a state (of a blocked device: the one that it resumes) with the effects that the journal still
+ * owes. Elsewhere than in the two making states it is the row's `started`: what was sealed in memory is lost, and what was reconciled
+ * was another boot's.
+ */
+export function startFirstBoot(state: FirstBootState, owed: readonly FirstBootEffect[]): FirstBootTransition {
+  if (MAKING.includes(state) && owed.length > 0) return { state, effects: owed };
+  return FIRST_BOOT_MACHINE[state].started;
+}
+
+/** The effects to journal: those of the transition, and before anything is made the debts that they leave out. */
+export function withDebts(
+  effects: readonly FirstBootEffect[],
+  owed: readonly FirstBootEffect[],
+): readonly FirstBootEffect[] {
+  const debts = owed.filter((effect) => DEBTS.includes(effect) && !effects.includes(effect));
+  const at = effects.indexOf('discard-staged');
+  return at < 0 ? effects : [...effects.slice(0, at), ...debts, ...effects.slice(at)];
 }
 
 /** What follows. An unlisted pair is illegal: a bug, after which nothing is changed and nothing opens. */

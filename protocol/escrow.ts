@@ -12,19 +12,19 @@
  */
 import { concat, hex, utf8 } from '../trust/bytes.ts';
 import { P256_POINT_BYTES, sha256, verifyP256 } from '../trust/crypto.ts';
+import { ByteReader, unsignedBytes } from './byte-reader.ts';
 import { ESCROW_CAP_BYTES } from './credentials.ts';
 import { type EscrowRefusal, refuseEscrow } from './escrow-codes.ts';
 import { ESCROW_PLAINTEXT_STEP_BYTES } from './escrow-secrets.ts';
 
 export const ESCROW_MAX_OWNERS = 16;
-export const ESCROW_KEY_BYTES = 32;
+const CONTENT_KEY_BYTES = 32;
 const TAG_BYTES = 16;
 const ENCAPSULATED_BYTES = 32;
 const OWNER_ID_BYTES = 32;
 const COMMITMENT_BYTES = 32;
 const SIGNATURE_BYTES = 64;
-const SEALED_KEY_BYTES = ESCROW_KEY_BYTES + TAG_BYTES;
-const ENTRY_BYTES = OWNER_ID_BYTES + ENCAPSULATED_BYTES + SEALED_KEY_BYTES;
+const SEALED_KEY_BYTES = CONTENT_KEY_BYTES + TAG_BYTES;
 const MAGIC = utf8('HFES\x01');
 const DEVICE_ID = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
@@ -62,12 +62,6 @@ export interface EscrowBlob extends EscrowHead {
   readonly signature: Uint8Array;
 }
 
-function unsigned(value: number, bytes: number): Uint8Array {
-  const out = new Uint8Array(bytes);
-  for (let at = bytes - 1, left = value; at >= 0; at -= 1, left = Math.floor(left / 256)) out[at] = left % 256;
-  return out;
-}
-
 /** The id under which an owner stands in blobs and reports. */
 export function ownerIdOf(publicKey: Uint8Array): Uint8Array {
   return sha256(publicKey);
@@ -76,7 +70,7 @@ export function ownerIdOf(publicKey: Uint8Array): Uint8Array {
 /** What HPKE binds a sealed content key to, as `info` and as associated data: this purpose, device and epoch. */
 export function escrowKeyBinding({ deviceId, epoch }: EscrowBinding): { info: Uint8Array; aad: Uint8Array } {
   const id = utf8(deviceId);
-  const bound = concat(KEY_CONTEXT, unsigned(id.length, 1), id, unsigned(epoch, 8));
+  const bound = concat(KEY_CONTEXT, unsignedBytes(id.length, 1), id, unsignedBytes(epoch, 8));
   return { info: bound, aad: bound };
 }
 
@@ -88,22 +82,44 @@ export function commitmentOf(contentKey: Uint8Array): Uint8Array {
   return sha256(concat(COMMITMENT_CONTEXT, contentKey));
 }
 
+/** Their number in one byte, then each, sorted by owner. */
+export function encodeSealedKeys(keys: readonly SealedKey[]): Uint8Array {
+  if (keys.length < 1 || keys.length > ESCROW_MAX_OWNERS) throw new RangeError('no number of owners');
+  const sorted = [...keys].sort((a, b) => (hex(a.owner) < hex(b.owner) ? -1 : 1));
+  const parts = sorted.flatMap(({ owner, encapsulated, ciphertext }) => [owner, encapsulated, ciphertext]);
+  return concat(unsignedBytes(keys.length, 1), ...parts);
+}
+
+/** Undefined when they are none or too many, end too early, are not sorted, or when an owner stands there twice. */
+export function takeSealedKeys(reader: ByteReader): readonly SealedKey[] | undefined {
+  const count = reader.unsigned(1) ?? 0;
+  if (count < 1 || count > ESCROW_MAX_OWNERS) return undefined;
+  const keys: SealedKey[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const owner = reader.take(OWNER_ID_BYTES);
+    const encapsulated = reader.take(ENCAPSULATED_BYTES);
+    const ciphertext = reader.take(SEALED_KEY_BYTES);
+    if (owner === undefined || encapsulated === undefined || ciphertext === undefined) return undefined;
+    const before = keys.at(-1);
+    if (before !== undefined && hex(owner) <= hex(before.owner)) return undefined;
+    keys.push({ owner, encapsulated, ciphertext });
+  }
+  return keys;
+}
+
 /** Everything before the content. `contentBytes` with the tag. The caller's facts are checked: they are ours. */
 export function encodeEscrowHead(facts: EscrowHead, contentBytes: number): Uint8Array {
   const id = utf8(facts.deviceId);
   if (!DEVICE_ID.test(facts.deviceId)) throw new RangeError('no device id');
   if (!Number.isSafeInteger(facts.epoch) || facts.epoch < 1) throw new RangeError('no epoch');
-  if (facts.keys.length < 1 || facts.keys.length > ESCROW_MAX_OWNERS) throw new RangeError('no number of owners');
-  const keys = [...facts.keys].sort((a, b) => (hex(a.owner) < hex(b.owner) ? -1 : 1));
   return concat(
     MAGIC,
-    unsigned(id.length, 1),
+    unsignedBytes(id.length, 1),
     id,
-    unsigned(facts.epoch, 8),
+    unsignedBytes(facts.epoch, 8),
     facts.commitment,
-    unsigned(keys.length, 1),
-    ...keys.flatMap(({ owner, encapsulated, ciphertext }) => [owner, encapsulated, ciphertext]),
-    unsigned(contentBytes, 4),
+    encodeSealedKeys(facts.keys),
+    unsignedBytes(contentBytes, 4),
   );
 }
 
@@ -118,31 +134,6 @@ export function verifyEscrowSignature(blob: EscrowBlob, devicePublicKey: Uint8Ar
   return verifyP256(devicePublicKey, escrowMessage(blob.body), blob.signature);
 }
 
-/** Takes from the front; every length was compared with what is left before it is taken. */
-class Reader {
-  readonly #bytes: Uint8Array;
-  at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-
-  get left(): number {
-    return this.#bytes.length - this.at;
-  }
-
-  take(length: number): Uint8Array | undefined {
-    if (length > this.left) return undefined;
-    this.at += length;
-    return this.#bytes.slice(this.at - length, this.at);
-  }
-
-  unsigned(length: number): number | undefined {
-    const value = this.take(length)?.reduce((sum, byte) => sum * 256 + byte, 0);
-    return value !== undefined && Number.isSafeInteger(value) ? value : undefined;
-  }
-}
-
 type DecodedEscrow = { readonly ok: true; readonly blob: EscrowBlob } | EscrowRefusal;
 
 const malformed = (detail: string): EscrowRefusal => refuseEscrow('escrow-malformed', detail);
@@ -150,7 +141,7 @@ const malformed = (detail: string): EscrowRefusal => refuseEscrow('escrow-malfor
 /** Strict: `escrow-malformed` for anything that `encodeEscrowHead`, a content and a signature would not have made. */
 export function decodeEscrow(bytes: Uint8Array): DecodedEscrow {
   if (bytes.length > ESCROW_CAP_BYTES) return malformed(`${bytes.length} bytes, at most ${ESCROW_CAP_BYTES}`);
-  const reader = new Reader(bytes);
+  const reader = new ByteReader(bytes);
   const magic = reader.take(MAGIC.length);
   if (magic === undefined || hex(magic) !== hex(MAGIC)) return malformed('it does not begin as one');
   const id = reader.take(reader.unsigned(1) ?? 0);
@@ -159,22 +150,8 @@ export function decodeEscrow(bytes: Uint8Array): DecodedEscrow {
   const epoch = reader.unsigned(8) ?? 0;
   if (epoch < 1) return malformed('the epoch is none');
   const commitment = reader.take(COMMITMENT_BYTES);
-  const count = reader.unsigned(1) ?? 0;
-  if (commitment === undefined || count < 1 || count > ESCROW_MAX_OWNERS) return malformed('no number of owners');
-  const keys: SealedKey[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const entry = reader.take(ENTRY_BYTES);
-    if (entry === undefined) return malformed('it ends among the owners');
-    keys.push({
-      owner: entry.slice(0, OWNER_ID_BYTES),
-      encapsulated: entry.slice(OWNER_ID_BYTES, OWNER_ID_BYTES + ENCAPSULATED_BYTES),
-      ciphertext: entry.slice(OWNER_ID_BYTES + ENCAPSULATED_BYTES),
-    });
-  }
-  const ids = keys.map(({ owner }) => hex(owner));
-  if (ids.some((owner, index) => index > 0 && owner <= (ids[index - 1] ?? ''))) {
-    return malformed('the owners are not sorted, or one stands there twice');
-  }
+  const keys = takeSealedKeys(reader);
+  if (commitment === undefined || keys === undefined) return malformed('its owners are not listed as they must be');
   const contentBytes = reader.unsigned(4) ?? 0;
   const head = bytes.slice(0, reader.at);
   const padded = contentBytes - TAG_BYTES;

@@ -8,6 +8,7 @@ import { EXIT, systemErrorCode } from '../platform/fault.ts';
 import { type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
+import { addEscrowCommands } from './commands/escrow.ts';
 import { addKeysCommands } from './commands/keys.ts';
 import { addLoginCommands } from './commands/login.ts';
 import { addPeopleCommands } from './commands/people.ts';
@@ -56,6 +57,7 @@ function createProgram(finish: Finish): Command {
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
   addReplayCommand(program, finish);
+  addEscrowCommands(program, finish);
   addPeopleCommands(program, finish);
   addDevCommands(program, finish);
   return program;

@@ -8,6 +8,8 @@ import { EXIT, systemErrorCode } from '../platform/fault.ts';
 import { type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
+import { addEscrowCommands } from './commands/escrow.ts';
+import { addImageCommands } from './commands/image.ts';
 import { addKeysCommands } from './commands/keys.ts';
 import { addLoginCommands } from './commands/login.ts';
 import { addPeopleCommands } from './commands/people.ts';
@@ -23,6 +25,7 @@ The path from nothing to a running fleet:
   holdfast-server run         start the server with the ceremony's server folder
   holdfast login              connect this machine to it
   holdfast devices claims     let devices in
+  holdfast image lint         is the image fit for devices?
   holdfast release build      then preflight, sign and publish: a release
   holdfast rollout start      give it to devices, wave by wave
   holdfast explain DEVICE     why is this one not updated?
@@ -52,10 +55,12 @@ function createProgram(finish: Finish): Command {
     .addHelpText('after', OVERVIEW);
   addKeysCommands(program, finish);
   addLoginCommands(program, finish);
+  addImageCommands(program, finish);
   addReleaseCommands(program, finish);
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
   addReplayCommand(program, finish);
+  addEscrowCommands(program, finish);
   addPeopleCommands(program, finish);
   addDevCommands(program, finish);
   return program;

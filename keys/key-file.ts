@@ -1,17 +1,27 @@
 /**
  * Offline keys at rest: JSON with a clear part (whose key, for what, its public half, how it is encrypted) and the
- * private half under ChaCha20-Poly1305 with a key that scrypt makes of the passphrase. The whole clear part is
+ * private half under a key that scrypt makes of the passphrase (passphrase-cipher.ts). The whole clear part is
  * authenticated, so that no field can be changed without the passphrase. Layout: docs/KEYS.md.
  *
  * Does no disk access of its own beyond `openKeyFile`/`readKeyFile`; never holds a passphrase longer than one call.
  */
-import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { namingPath, readInputFile } from '../platform/input-file.ts';
 import { hex, unhex } from '../trust/bytes.ts';
 import { canonicalJson, decodeJson } from '../trust/json.ts';
 import type { Passphrase } from './passphrase.ts';
+import {
+  CIPHER_TAG_BYTES,
+  CipherField,
+  decryptSecret,
+  encryptSecret,
+  freshParameters,
+  type ScryptCost,
+  ScryptField,
+  STANDARD_COST,
+  wrongPassphrase,
+} from './passphrase-cipher.ts';
 import {
   generateRawKey,
   type KeyUse,
@@ -22,23 +32,10 @@ import {
 } from './signing-key.ts';
 
 export const KEY_FILE_CAP_BYTES = 16 * 1024;
-const SALT_BYTES = 32;
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
-export interface ScryptCost {
-  readonly N: number;
-  readonly r: number;
-  readonly p: number;
-}
-/** 128 MiB and about half a second on a desktop machine (RFC 7914; OWASP's figure for stored passwords). */
-export const STANDARD_COST: ScryptCost = { N: 2 ** 17, r: 8, p: 1 };
-
 export type KeyRole = 'root' | 'targets' | 'author';
 export const useOfRole = (role: KeyRole): KeyUse => (role === 'author' ? 'author' : 'tuf');
 
 const Hex = (bytes: number) => v.pipe(v.string(), v.regex(/^[0-9a-f]+$/), v.length(bytes * 2));
-const powerOfTwo = v.check((n: number) => Number.isInteger(Math.log2(n)), 'a power of two');
 const KeyFile = v.strictObject({
   format: v.literal('holdfast-key-1'),
   role: v.picklist(['root', 'targets', 'author']),
@@ -46,16 +43,9 @@ const KeyFile = v.strictObject({
   keyId: Hex(32),
   algorithm: v.picklist(['ed25519', 'esp256']),
   publicKey: v.pipe(v.string(), v.regex(/^[0-9a-f]+$/), v.maxLength(130)),
-  kdf: v.strictObject({
-    name: v.literal('scrypt'),
-    // Caps: opening a stranger's file must not take more than 1 GiB.
-    N: v.pipe(v.number(), v.integer(), v.minValue(2), v.maxValue(2 ** 20), powerOfTwo),
-    r: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(8)),
-    p: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(4)),
-    salt: Hex(SALT_BYTES),
-  }),
-  cipher: v.strictObject({ name: v.literal('chacha20-poly1305'), nonce: Hex(NONCE_BYTES) }),
-  ciphertext: Hex(32 + TAG_BYTES),
+  kdf: ScryptField,
+  cipher: CipherField,
+  ciphertext: Hex(32 + CIPHER_TAG_BYTES),
 });
 export type KeyFile = v.InferOutput<typeof KeyFile>;
 
@@ -85,16 +75,6 @@ export function decodeKeyFile(bytes: Uint8Array): KeyFile {
   return file;
 }
 
-function deriveKey(passphrase: Passphrase, kdf: KeyFile['kdf']): Promise<Buffer> {
-  const { N, r, p } = kdf;
-  const maxmem = 128 * N * r + 128 * r * p + 1024 * 1024;
-  return new Promise((resolve, reject) => {
-    scrypt(passphrase.bytes(), Buffer.from(kdf.salt, 'hex'), 32, { N, r, p, maxmem }, (error, key) =>
-      error === null ? resolve(key) : reject(error),
-    );
-  });
-}
-
 function associatedData(file: Omit<KeyFile, 'ciphertext'>): Uint8Array {
   const { format, role, person, keyId, algorithm, publicKey, kdf, cipher } = file;
   return canonicalJson({ format, role, person, keyId, algorithm, publicKey, kdf: { ...kdf }, cipher: { ...cipher } });
@@ -114,20 +94,10 @@ export async function sealKeyFile(
     keyId: keyIdOf(useOfRole(about.role), raw.algorithm, raw.publicKey),
     algorithm: raw.algorithm,
     publicKey: hex(raw.publicKey),
-    kdf: { name: 'scrypt', N: cost.N, r: cost.r, p: cost.p, salt: hex(randomBytes(SALT_BYTES)) },
-    cipher: { name: 'chacha20-poly1305', nonce: hex(randomBytes(NONCE_BYTES)) },
+    ...freshParameters(cost),
   };
-  const key = await deriveKey(passphrase, clear.kdf);
-  try {
-    const cipher = createCipheriv('chacha20-poly1305', key, Buffer.from(clear.cipher.nonce, 'hex'), {
-      authTagLength: TAG_BYTES,
-    });
-    cipher.setAAD(associatedData(clear), { plaintextLength: raw.secret.length });
-    const ciphertext = Buffer.concat([cipher.update(raw.secret), cipher.final(), cipher.getAuthTag()]);
-    return Buffer.from(`${JSON.stringify({ ...clear, ciphertext: hex(ciphertext) }, null, 2)}\n`, 'utf8');
-  } finally {
-    key.fill(0);
-  }
+  const ciphertext = await encryptSecret(raw.secret, passphrase, clear, associatedData(clear));
+  return Buffer.from(`${JSON.stringify({ ...clear, ciphertext }, null, 2)}\n`, 'utf8');
 }
 
 /** Makes a key and its file at once; the private half exists outside of the file only in this call. */
@@ -150,27 +120,8 @@ export async function makeKeyFile(
  * Fault `key-file-malformed` when the private half inside is not that of the public one.
  */
 export async function openKey(file: KeyFile, passphrase: Passphrase): Promise<SigningKey> {
-  const key = await deriveKey(passphrase, file.kdf);
-  const sealed = Buffer.from(file.ciphertext, 'hex');
-  let secret: Buffer;
-  try {
-    const decipher = createDecipheriv('chacha20-poly1305', key, Buffer.from(file.cipher.nonce, 'hex'), {
-      authTagLength: TAG_BYTES,
-    });
-    decipher.setAAD(associatedData(file), { plaintextLength: sealed.length - TAG_BYTES });
-    decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
-    secret = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
-    decipher.final();
-  } catch {
-    throw new Fault({
-      code: 'passphrase-wrong',
-      what: 'the passphrase does not open this key, or the file was altered',
-      cure: `Give the passphrase of ${file.person}; if it is right, restore the key file from its backup.`,
-      exitStatus: EXIT.input,
-    });
-  } finally {
-    key.fill(0);
-  }
+  const secret = await decryptSecret(file.ciphertext, passphrase, file, associatedData(file));
+  if (secret === undefined) throw wrongPassphrase(file.person);
   const signingKey = softwareKey(useOfRole(file.role), {
     algorithm: file.algorithm,
     secret,

@@ -35,7 +35,10 @@ export async function enclosingRepository(path: string): Promise<string | undefi
 }
 
 /** Fault `<subject>-inside-repository` when secrets would land in a git work tree. */
-export async function refuseInsideRepository(directory: string, subject: 'ceremony' | 'claims'): Promise<void> {
+export async function refuseInsideRepository(
+  directory: string,
+  subject: 'ceremony' | 'claims' | 'secrets',
+): Promise<void> {
   const repository = await enclosingRepository(directory);
   if (repository === undefined) return;
   throw new Fault({

@@ -43,7 +43,7 @@ ${picture(MACHINE)}
 \`\`\`
 
 Every state also answers \`failed\` (blocked, closed, tried again), \`reset\` and \`other-board\` (a new epoch). A pair that is not in
-the table is an illegal transition: a bug, after which nothing is changed and nothing opens.
+the table is an illegal transition: a bug, after which nothing opens.
 
 ## What each state means
 

@@ -25,7 +25,7 @@ export const FIRST_BOOT_EVENTS = [
   'all-applied',
   /** New ones work, old ones are refused. */
   'verified',
-  /** What the slot brought is covered by what the device made. */
+  /** What the slot brought is covered by what the device made, and nothing of the factory's is in effect. */
   'reconciled',
   /** The server gave a certificate in this epoch. */
   'enrolled',
@@ -63,8 +63,10 @@ export const FIRST_BOOT_EFFECTS = [
   'verify',
   /** Staged copies, and blobs of epochs before, are not needed any more. */
   'clear-staged',
-  /** What this device made stands over what the slot brings; nothing of the factory's is in effect. */
+  /** What this device made stands over what the slot brings. */
   'reconcile',
+  /** Nothing of the factory's is in effect; what another image brings is verified as a new epoch is. */
+  'inspect',
   /** The gate: from here on, this boot is open. */
   'open',
   /** Provider, code and detail, durable: why, for whoever asks. */
@@ -114,7 +116,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   escrowed: {
     started: to('escrowed', 'apply-next'),
     'one-applied': to('applied', 'apply-next'),
-    'all-applied': to('applied', 'verify'),
+    'all-applied': to('applied', 'reconcile', 'verify'),
     uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
@@ -124,8 +126,8 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   applied: {
     started: to('applied', 'apply-next'),
     'one-applied': to('applied', 'apply-next'),
-    'all-applied': to('applied', 'verify'),
-    verified: to('verified', 'clear-staged', 'reconcile'),
+    'all-applied': to('applied', 'reconcile', 'verify'),
+    verified: to('verified', 'clear-staged', 'inspect'),
     uncovered: RENEW,
     failed: BLOCK,
     reset: RESET,
@@ -133,7 +135,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   },
   // Disk: all in effect, checked. Power cut: clears and checks again.
   verified: {
-    started: to('verified', 'clear-staged', 'reconcile'),
+    started: to('verified', 'clear-staged', 'reconcile', 'inspect'),
     reconciled: to('open', 'open'),
     uncovered: RENEW,
     failed: BLOCK,
@@ -142,7 +144,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   },
   // Disk: this epoch was open once. Power cut: reconciles with the slot that boots, then opens again.
   open: {
-    started: to('open', 'reconcile'),
+    started: to('open', 'reconcile', 'inspect'),
     reconciled: to('open', 'open'),
     enrolled: to('enrolled'),
     rotate: RENEW,
@@ -153,7 +155,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   },
   // Disk: the certificate of this epoch stands. Power cut: as open.
   enrolled: {
-    started: to('enrolled', 'reconcile'),
+    started: to('enrolled', 'reconcile', 'inspect'),
     reconciled: to('enrolled', 'open'),
     enrolled: to('enrolled'),
     reported: to('reported'),
@@ -165,7 +167,7 @@ export const FIRST_BOOT_MACHINE: Readonly<Record<FirstBootState, Row>> = {
   },
   // Disk: the server has this epoch's statement and escrow. Power cut: as open.
   reported: {
-    started: to('reported', 'reconcile'),
+    started: to('reported', 'reconcile', 'inspect'),
     reconciled: to('reported', 'open'),
     enrolled: to('reported'),
     reported: to('reported'),
@@ -226,7 +228,7 @@ export function withDebts(
   return at < 0 ? effects : [...effects.slice(0, at), ...debts, ...effects.slice(at)];
 }
 
-/** What follows. An unlisted pair is illegal: a bug, after which nothing is changed and nothing opens. */
+/** What follows. An unlisted pair is illegal: a bug, after which nothing opens. */
 export function nextFirstBoot(state: FirstBootState, event: FirstBootEvent): FirstBootTransition | IllegalFirstBoot {
   return FIRST_BOOT_MACHINE[state][event] ?? { illegal: true, state, event };
 }

@@ -3,13 +3,14 @@
  * an unknown member is a mistake or an attack, never a newer writer's courtesy.
  *
  * Invariants: an author's key id is the digest of its key. An author key is never a key of a TUF role, so that a thief
- * needs both a targets threshold and an author to ship an image.
+ * needs both a targets threshold and an author to ship an image. An escrow key is one X25519 key, once.
  */
 import { unhex } from '../bytes.ts';
 import { P256_POINT_BYTES, sha256Hex } from '../crypto.ts';
 import type { JsonObject, JsonValue } from '../json.ts';
 import { asList, asObject, asOneOf, asText, member, onlyMembers, shapeFault } from '../shape.ts';
 import { ED25519_KEY_BYTES } from '../signature.ts';
+import { isX25519PublicKey } from '../x25519.ts';
 import { NAME } from './holdfast-target.ts';
 import { ENVIRONMENTS, type HoldfastRoot } from './roles.ts';
 
@@ -36,9 +37,18 @@ export function checkHoldfastRoot(value: JsonValue | undefined, roleKeys: JsonOb
     seen.add(keyId);
   });
   asList(member(object, 'servers'), 'root servers', MAX_SERVERS).forEach(checkServer);
-  for (const key of asList(member(object, 'escrowKeys'), 'root escrowKeys', MAX_ESCROW_KEYS)) {
-    asText(key, 'root escrowKeys', /^[0-9a-f]{64,4096}$/);
-  }
+  checkEscrowKeys(asList(member(object, 'escrowKeys'), 'root escrowKeys', MAX_ESCROW_KEYS));
+}
+
+/** Devices seal their secrets to these: a key that everybody can open, or one owner counted as two, must not get in. */
+function checkEscrowKeys(keys: readonly JsonValue[]): void {
+  keys.forEach((key, index) => {
+    const publicKey = unhex(asText(key, `root escrowKeys[${index}]`, /^[0-9a-f]{64}$/));
+    if (publicKey === undefined || !isX25519PublicKey(publicKey)) {
+      shapeFault(`root escrowKeys[${index}]`, 'is no X25519 key');
+    }
+    if (keys.indexOf(key) !== index) shapeFault(`root escrowKeys[${index}]`, 'stands there twice');
+  });
 }
 
 function checkAuthor(value: JsonValue, where: string, roleKeys: JsonObject): string {

@@ -57,6 +57,7 @@ export interface HoldfastRoot {
   readonly environment: Environment;
   readonly authors: readonly Author[];
   readonly servers: readonly ServerAddress[];
+  /** X25519 public keys of the owners, hex: what devices seal to (protocol/escrow.ts). */
   readonly escrowKeys: readonly string[];
 }
 

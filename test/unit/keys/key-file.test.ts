@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { decodeKeyFile, makeKeyFile, openKey, STANDARD_COST, sealKeyFile } from '../../../keys/key-file.ts';
+import { decodeKeyFile, makeKeyFile, openKey, sealKeyFile } from '../../../keys/key-file.ts';
 import { demandStrength, Passphrase } from '../../../keys/passphrase.ts';
+import { STANDARD_COST } from '../../../keys/passphrase-cipher.ts';
 import { ephemeralKey, generateRawKey, softwareKey } from '../../../keys/signing-key.ts';
 import { verifyP256 } from '../../../trust/crypto.ts';
 import { verifyEd25519 } from '../../../trust/signature.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { type Ceremony, type CeremonyRequest, initCeremony } from '../../../keys/ceremony.ts';
-import type { ScryptCost } from '../../../keys/key-file.ts';
 import { Passphrase, type PassphraseSource } from '../../../keys/passphrase.ts';
+import type { ScryptCost } from '../../../keys/passphrase-cipher.ts';
 import { Fault } from '../../../platform/fault.ts';
 
 export const CHEAP: ScryptCost = { N: 16, r: 8, p: 1 };

@@ -54,7 +54,7 @@ const OUTCOMES: Partial<Record<FirstBootEvent, FirstBootEffect>> = {
   'one-applied': 'apply-next',
   'all-applied': 'apply-next',
   verified: 'verify',
-  reconciled: 'reconcile',
+  reconciled: 'inspect',
 };
 
 /**
@@ -86,7 +86,11 @@ function walk(check: (step: Step, before: ReadonlySet<FirstBootEffect>) => void)
     ];
     for (const step of steps) {
       // What a boot reconciled is forgotten by the next.
-      const before = new Set([...place.done].filter((effect) => step.event !== 'started' || effect !== 'reconcile'));
+      const before = new Set(
+        [...place.done].filter(
+          (effect) => step.event !== 'started' || (effect !== 'reconcile' && effect !== 'inspect'),
+        ),
+      );
       const effects = step.state === 'blocked' ? step.effects : withDebts(step.effects, place.owed);
       check({ ...step, effects }, before);
       const done = new Set(before);
@@ -137,10 +141,19 @@ describe('the first-boot machine', () => {
       if (at < 0) return;
       met += 1;
       const earlier = new Set([...before, ...effects.slice(0, at)]);
-      for (const needed of ['keep-escrow', 'apply-next', 'verify', 'reconcile'] as const)
+      for (const needed of ['keep-escrow', 'apply-next', 'verify', 'reconcile', 'inspect'] as const)
         expect(earlier.has(needed), needed).toBe(true);
     });
     expect(met).toBeGreaterThan(3);
+  });
+
+  it('verifies, and looks at what is in effect, only what was reconciled in this boot', () => {
+    walk(({ effects }, before) => {
+      for (const effect of ['verify', 'inspect'] as const) {
+        const at = effects.indexOf(effect);
+        if (at >= 0) expect(before.has('reconcile') || effects.slice(0, at).includes('reconcile')).toBe(true);
+      }
+    });
   });
 
   it('makes nothing new while a wipe or a retirement is owed', () => {

@@ -154,6 +154,10 @@ describe('root', () => {
     ['a server with an unknown member', holdfast({ servers: [{ ...server, port: 1 }] })],
     ['an anchor that is no base64', holdfast({ servers: [{ ...server, anchors: ['-----BEGIN'] }] })],
     ['an escrow key that is none', holdfast({ escrowKeys: ['x'] })],
+    ['an escrow key of 33 bytes', holdfast({ escrowKeys: [`${'11'.repeat(32)}00`] })],
+    ['an escrow key of low order', holdfast({ escrowKeys: ['11'.repeat(32), `01${'00'.repeat(31)}`] })],
+    ['an escrow key twice', holdfast({ escrowKeys: ['11'.repeat(32), '11'.repeat(32)] })],
+    ['an escrow key with its top bit set', holdfast({ escrowKeys: ['11'.repeat(32), `${'11'.repeat(31)}91`] })],
   ])('refuses %s', (_what, change) => {
     expect(codeOf(decodeMetadata('root', changed('root', change), REQUIRED))).toBe('json-malformed');
   });

@@ -1,0 +1,88 @@
+/**
+ * What an epoch keeps on the data partition until it is verified: `epoch-N/` with what providers staged (0700, files
+ * 0600), and `escrow-N`, the sealed blob.
+ *
+ * Invariants: everything written is durable once it is written; an epoch's number stands in the names, so that a lost
+ * record can count on from them. What is removed is gone for good once a function returns, as far as names go: flash
+ * keeps old blocks.
+ */
+import { createHash } from 'node:crypto';
+import type { Disk } from '../../platform/disk.ts';
+import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
+import type { Staging } from '../core/first-boot-ports.ts';
+
+/** Keys, hashes, lists of keys: anything larger is a mistake. */
+const STAGED_FILE_CAP_BYTES = 256 * 1024;
+const NAME = /^(epoch|escrow)-(\d{1,15})(?:\.new)?$/;
+
+export class EpochFolder {
+  readonly #disk: Disk;
+  readonly #directory: string;
+
+  constructor(disk: Disk, directory: string) {
+    this.#disk = disk;
+    this.#directory = directory;
+  }
+
+  /** The highest number that any name carries; 0 without one. */
+  async highestEpoch(): Promise<number> {
+    const names = await this.#disk.list(this.#directory);
+    return Math.max(0, ...names.map((name) => Number(NAME.exec(name)?.[2] ?? 0)));
+  }
+
+  /** An empty folder for this epoch; `discardStaged` was called before. */
+  async makeStaging(epoch: number): Promise<Staging> {
+    await makeDirectoryDurably(this.#disk, `${this.#directory}/epoch-${epoch}`);
+    return this.staging(epoch);
+  }
+
+  staging(epoch: number): Staging {
+    const path = (name: string): string => `${this.#directory}/epoch-${epoch}/${checked(name)}`;
+    return {
+      epoch,
+      read: (name, capBytes) => this.#disk.readFile(path(name), capBytes),
+      write: (name, bytes) => writeDurably(this.#disk, path(name), bytes),
+    };
+  }
+
+  /** SHA-256 over names and bytes of everything that is staged. A file that cannot be read counts as another one. */
+  async stagedDigest(epoch: number): Promise<string> {
+    const folder = `${this.#directory}/epoch-${epoch}`;
+    const digest = createHash('sha256');
+    for (const name of await this.#disk.list(folder)) {
+      const bytes = await this.#disk.readFile(`${folder}/${name}`, STAGED_FILE_CAP_BYTES).catch(() => undefined);
+      digest.update(`${name}\0${bytes?.length ?? 'unreadable'}\0`);
+      digest.update(bytes ?? new Uint8Array());
+    }
+    return digest.digest('hex');
+  }
+
+  /** Everything staged, of every epoch, is gone. */
+  async discardStaged(): Promise<void> {
+    for (const name of await this.#disk.list(this.#directory)) {
+      if (NAME.exec(name)?.[1] !== 'epoch') continue;
+      const folder = `${this.#directory}/${name}`;
+      for (const file of await this.#disk.list(folder)) await this.#disk.remove(`${folder}/${file}`);
+      await this.#disk.removeDirectory(folder);
+      await this.#disk.syncDirectory(this.#directory);
+    }
+  }
+
+  async keepEscrow(epoch: number, blob: Uint8Array): Promise<void> {
+    await writeDurably(this.#disk, `${this.#directory}/escrow-${epoch}`, blob);
+  }
+
+  /** Blobs of the epochs before: called once this one is verified, never earlier. */
+  async discardEscrowBefore(epoch: number): Promise<void> {
+    for (const name of await this.#disk.list(this.#directory)) {
+      const found = NAME.exec(name);
+      if (found?.[1] !== 'escrow' || Number(found[2]) >= epoch) continue;
+      await removeDurably(this.#disk, `${this.#directory}/${name}`);
+    }
+  }
+}
+
+function checked(name: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/.test(name) && !name.endsWith('.new')) return name;
+  throw new RangeError(`not a name for something staged: ${name}`);
+}

@@ -1,0 +1,95 @@
+/** Whether a product's root has Holdfast in it, on, and with both gates of first boot in front of logins and networks. */
+import type { Report } from '../findings.ts';
+import type { TreeView } from '../tree.ts';
+import { Units } from '../units.ts';
+
+const AGENT = 'holdfast-agent.service';
+const CONFIGURATION = 'etc/holdfast/agent.json';
+const GATE_UNITS = ['holdfast-quiet.service', 'holdfast-firstboot.service', 'holdfast-open.service'];
+const QUIET = 'holdfast-quiet.service';
+const OPEN = 'holdfast-open.service';
+
+/** What may let somebody in waits for OPEN; what brings a network up waits for the firewall. Those that are there. */
+const BOUND: readonly (readonly [gate: string, units: readonly string[]])[] = [
+  [
+    OPEN,
+    [
+      'ssh.service',
+      'ssh.socket',
+      'ssh@.service',
+      'sshd.service',
+      'sshd.socket',
+      'sshd@.service',
+      'dropbear.service',
+      'dropbear.socket',
+      'getty@.service',
+      'serial-getty@.service',
+      'console-getty.service',
+      'debug-shell.service',
+    ],
+  ],
+  [
+    QUIET,
+    [
+      'NetworkManager.service',
+      'systemd-networkd.service',
+      'dhcpcd.service',
+      'dhcpcd@.service',
+      'wpa_supplicant.service',
+      'wpa_supplicant@.service',
+      'ifup@.service',
+      'networking.service',
+      'connman.service',
+      'iwd.service',
+    ],
+  ],
+];
+
+export function checkHoldfast(view: TreeView, report: Report, isProduct: boolean): void {
+  const units = new Units(view);
+  const configured = view.resolve(CONFIGURATION)?.kind === 'file';
+  if (!configured && !isProduct) {
+    report('agent-absent', '', 'no agent.json');
+    return;
+  }
+  if (!configured) report('agent-missing', CONFIGURATION, 'no agent.json');
+  if (!units.exists(AGENT)) report('agent-missing', '', `no ${AGENT}`);
+  else if (!units.enabled().has(AGENT)) report('agent-not-enabled', units.path(AGENT) ?? '', `${AGENT} is not enabled`);
+  checkGateUnits(units, report);
+  checkBound(units, report);
+}
+
+function checkGateUnits(units: Units, report: Report): void {
+  for (const name of GATE_UNITS) {
+    if (!units.exists(name)) {
+      report('gate-missing', '', units.isMasked(name) ? `${name} is masked` : `no ${name}`);
+      continue;
+    }
+    const isOn = units.enabled().has(name) || isBoundBySomething(units, name);
+    if (!isOn) report('gate-missing', units.path(name) ?? '', `nothing starts ${name}`);
+    for (const { key, path, line } of units.settings(name)) {
+      if (/^(Condition|Assert)/.test(key)) report('gate-conditional', path, `${name} has ${key}`, line);
+    }
+  }
+}
+
+/** A gate needs no link of its own where a login or a manager pulls it in. */
+function isBoundBySomething(units: Units, gate: string): boolean {
+  const candidates = [...BOUND.flatMap(([, names]) => names), ...GATE_UNITS];
+  return candidates.some((name) => units.exists(name) && bindsTo(units, name, gate));
+}
+
+function checkBound(units: Units, report: Report): void {
+  for (const [gate, names] of BOUND) {
+    for (const name of names) {
+      if (!units.exists(name) || bindsTo(units, name, gate)) continue;
+      report('gate-unbound', units.path(name) ?? '', `${name} does not bind to ${gate}`);
+    }
+  }
+}
+
+/** Requirement and order: one without the other lets the unit start first. */
+function bindsTo(units: Units, name: string, gate: string): boolean {
+  const has = (key: string): boolean => units.list(name, key).some(({ value }) => value.split(/\s+/).includes(gate));
+  return (has('BindsTo') || has('Requires')) && has('After');
+}

@@ -20,7 +20,9 @@ import type {
   ReleaseSource,
   Reporter,
 } from './core/ports.ts';
+import { CredentialTalk } from './credentials/credential-talk.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
+import { finishRenewal } from './credentials/renewal.ts';
 import type { CheckSettings } from './health/executable-check.ts';
 import { localHealth } from './health/local-health.ts';
 import { lastBootEnd } from './last-boot-end.ts';
@@ -93,7 +95,9 @@ export class Device {
     const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();
     const reporter = await DurableReporter.open({ disk, clock, log, bootId }, join(config.dataDirectory, 'reports'));
-    const identity = await readIdentity(disk, identityPaths(config.dataDirectory));
+    const paths = identityPaths(config.dataDirectory);
+    await finishRenewal(disk, paths);
+    const identity = await readIdentity(disk, paths);
     const device = new Device(
       { config, disk, clock, log, board, reporter },
       await bootstrapServer(disk, config),
@@ -111,6 +115,24 @@ export class Device {
   becomes(identity: Identity): void {
     this.#identity = identity;
     this.servers.reconnect();
+  }
+
+  openCredentialTalk(): CredentialTalk {
+    const { disk, log, link, config, identityPaths } = this;
+    return new CredentialTalk({
+      disk,
+      log,
+      link,
+      dataDirectory: config.dataDirectory,
+      identityPaths,
+      identity: () => this.#identity,
+      becomes: (identity) => this.becomes(identity),
+    });
+  }
+
+  /** The application on the device, where its maker gave it a say. */
+  get application(): Application | undefined {
+    return hooksOf(this.config, () => {});
   }
 
   /** Goes where the root that is trusted now says. Returns whether anything changed. */

@@ -9,10 +9,13 @@
  * both strands get on.
  */
 import { errorText } from '../platform/fault.ts';
+import type { PollAnswer } from '../protocol/device-api.ts';
+import { accept, type Verdict } from '../trust/refusal.ts';
 import { Backoff, withJitter } from './backoff.ts';
 import type { AgentConfig } from './config.ts';
 import { SourceUnreachable } from './core/ports.ts';
 import { readClaim } from './credentials/claim.ts';
+import type { CredentialTalk } from './credentials/credential-talk.ts';
 import { EnrolmentMustWait, enrol } from './credentials/enrolment.ts';
 import type { Device } from './device.ts';
 import { inventory } from './inventory.ts';
@@ -56,6 +59,7 @@ export class RunLoop {
   readonly #talk: WakeUp;
   readonly #work: WakeUp;
   readonly #backoff: Backoff;
+  readonly #credentials: CredentialTalk;
   readonly #liveness: Liveness;
   readonly #watchdog: ServiceWatchdog;
   #mqtt: MqttLink | undefined;
@@ -67,6 +71,7 @@ export class RunLoop {
   #waits: string | undefined;
   #hardware: HardwareWatchdog | undefined;
   #pollIntervalMs: number;
+  #rotationOwedSinceMs: number | undefined;
 
   constructor(device: Device, engine: UpdateEngine, liveness = new Liveness(device.clock)) {
     this.#device = device;
@@ -76,6 +81,7 @@ export class RunLoop {
     this.#work = new WakeUp(device.clock);
     this.#backoff = new Backoff(device.random, device.config.retry);
     this.#pollIntervalMs = device.config.poll.intervalMs;
+    this.#credentials = device.openCredentialTalk();
     this.#liveness = liveness;
     this.#watchdog = new ServiceWatchdog({ clock: device.clock, log: device.log, stuck: () => liveness.stuck() });
   }
@@ -150,7 +156,8 @@ export class RunLoop {
     await device.followTrustedRoot();
     if (device.identity === undefined) await this.#enrol();
     if (signal.aborted) return;
-    const answer = await device.link.poll(this.#pollRequest());
+    const firstBoot = await this.#credentials.standing();
+    const answer = await device.link.poll({ ...this.#pollRequest(), firstBoot });
     if (!answer.ok) throw this.#refused(answer);
     this.#serverSeenUnixMs = device.clock.wallUnixMs() ?? null;
     const wasAway = this.#serverTrouble !== null;
@@ -165,11 +172,24 @@ export class RunLoop {
     const isNews = (action?.actionId ?? null) !== this.#offeredActionId;
     this.#offeredActionId = action?.actionId ?? null;
     if (requests.includes('retry-now')) this.#engine.retryNow();
-    if (isNews || wasAway || requests.includes('retry-now')) this.#work.call();
+    const spoken = await this.#speakOfCredentials(requests);
+    if (isNews || wasAway || requests.includes('retry-now') || this.#credentials.rebootOwed) this.#work.call();
     await this.#flush();
+    if (!spoken.ok) throw this.#refused(spoken);
   }
 
-  #pollRequest(): Parameters<Device['link']['poll']>[0] {
+  /** What the server refuses of it holds up neither updates nor reports. */
+  async #speakOfCredentials(requests: PollAnswer['requests']): Promise<Verdict<undefined>> {
+    try {
+      return await this.#credentials.follow(requests, this.#engine.status().bootedSlot);
+    } catch (error) {
+      if (!(error instanceof ServerSaidNo)) throw error;
+      this.#device.notices.say(`server-said-${error.code}`, error.message);
+      return accept(undefined);
+    }
+  }
+
+  #pollRequest(): Omit<Parameters<Device['link']['poll']>[0], 'firstBoot'> {
     const { config, board } = this.#device;
     const { state, stateSinceUnixMs, bootedSlot, installed, floorSequence, actionId, quarantined, waiting } =
       this.#engine.status();
@@ -240,6 +260,7 @@ export class RunLoop {
       this.#liveness.heard('work', workSilenceMs(this.#device.config));
       const rest = await this.#runEngine().finally(() => this.#hardware?.disarm());
       if (rest.rest === 'reboot') return this.#reboot();
+      if (rest.rest === 'idle' && (await this.#rebootForRotation())) return this.#reboot();
       if (rest.rest === 'held') this.#device.log.warn('held', { why: rest.why });
       await this.#flushQuietly();
       const waits = this.#engine.status().waiting?.reason;
@@ -251,6 +272,22 @@ export class RunLoop {
       await this.#work.sleep(rest.rest === 'retry' ? rest.afterMs : UNTIL_CALLED_MS, signal);
     }
     return 'stopped';
+  }
+
+  /** Only a boot makes new secrets. The application may put it off, as it may an update; each poll asks again. */
+  async #rebootForRotation(): Promise<boolean> {
+    if (!this.#credentials.rebootOwed) return false;
+    const { application, board, clock, config, log } = this.#device;
+    const why = await application?.inUse();
+    this.#rotationOwedSinceMs ??= clock.monotonicMs();
+    const over = clock.monotonicMs() - this.#rotationOwedSinceMs >= config.hooks.inUse.limitMs;
+    if (why !== undefined && !over) {
+      log.info('the reboot for new credentials waits', { why });
+      return false;
+    }
+    for (const failed of (await application?.beforeReboot()) ?? []) log.warn('before the reboot', { failed });
+    await board.requestReboot();
+    return true;
   }
 
   /** While this boot is a trial: from its first judgement until its end. */

@@ -9,11 +9,9 @@
  * No secret goes to a server whose certificate is out of its dates: the proof is not one, but what follows enrolment
  * may be, so this step waits until the clock or the certificate is right.
  */
-import { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Disk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
-import { errorText } from '../../platform/fault.ts';
 import {
   DEVICE_BODY_CAP_BYTES,
   DEVICE_PATHS,
@@ -31,7 +29,7 @@ import type { ServerEntry } from '../transport/server-pool.ts';
 import { makeCertificateRequest } from './certificate-request.ts';
 import { proveClaim } from './claim.ts';
 import { type DeviceKey, readOrMakeDeviceKey } from './device-key.ts';
-import { decodeCertificateChain, type Identity, type IdentityPaths } from './identity.ts';
+import { checkChain, type Identity, type IdentityPaths } from './identity.ts';
 
 /** The server is ours, but its certificate is out of its dates: enrolment waits. */
 export class EnrolmentMustWait extends SourceUnreachable {}
@@ -52,10 +50,13 @@ export async function enrol(
     if (outOfDates) throw new EnrolmentMustWait(`enrolment waits: ${detail}`);
     const answer = await exchange(socket, url, claim, key);
     if (!answer.ok) return answer;
-    const chain = checkCertificate(answer.value, claim, key);
+    const { deviceId, certificateChain } = answer.value;
+    if (deviceId !== claim.claimId)
+      return refuse('answer-malformed', `a certificate for ${deviceId}, not ${claim.claimId}`);
+    const chain = checkChain(certificateChain, deviceId, key.privateKey);
     if (!chain.ok) return chain;
-    await writeDurably(disk, paths.certificate, new TextEncoder().encode(chain.value));
-    return accept({ deviceId: claim.claimId, privateKeyPem: key.privateKeyPem, certificateChainPem: chain.value });
+    await writeDurably(disk, paths.certificate, new TextEncoder().encode(certificateChain));
+    return accept({ deviceId, privateKeyPem: key.privateKeyPem, certificateChainPem: certificateChain });
   } finally {
     socket.destroy();
   }
@@ -90,19 +91,4 @@ async function exchange(socket: TLSSocket, url: URL, claim: ClaimFile, key: Devi
     proof: proveClaim(claim, { nonce: nonceBytes, exporter, certificateRequest }),
   };
   return post(DEVICE_PATHS.enrol, request, (answer) => decodeAnswer(answer, DEVICE_PATHS.enrol, EnrolAnswer));
-}
-
-/** The certificate must be for this key and this device; anything else would lock the device out of its own server. */
-function checkCertificate(answer: EnrolAnswer, claim: ClaimFile, key: DeviceKey): Verdict<string> {
-  if (answer.deviceId !== claim.claimId)
-    return refuse('answer-malformed', `a certificate for ${answer.deviceId}, not ${claim.claimId}`);
-  try {
-    const [leaf] = decodeCertificateChain(answer.certificateChain);
-    if (leaf === undefined || !new X509Certificate(leaf).checkPrivateKey(key.privateKey)) {
-      return refuse('answer-malformed', 'a certificate for another key than this device has');
-    }
-    return accept(answer.certificateChain);
-  } catch (error) {
-    return refuse('answer-malformed', `not a certificate chain: ${errorText(error)}`);
-  }
 }

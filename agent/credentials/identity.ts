@@ -1,10 +1,11 @@
 /**
  * What this device shows of itself once it is enrolled: its key and certificate, as they stand on the data partition.
  */
-import { X509Certificate } from 'node:crypto';
+import { type KeyObject, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { readDeviceKey } from './device-key.ts';
 
 const CHAIN_CAP_BYTES = 16 * 1024;
@@ -35,7 +36,7 @@ export async function readIdentity(disk: Disk, paths: IdentityPaths): Promise<Id
     const certificateChainPem = new TextDecoder().decode(bytes);
     const certificate = new X509Certificate(decodeCertificateChain(certificateChainPem)[0] ?? '');
     if (!certificate.checkPrivateKey(key.privateKey)) throw new Error('it is for another key');
-    const deviceId = /^CN=(.+)$/m.exec(certificate.subject)?.[1];
+    const deviceId = nameIn(certificate);
     if (deviceId === undefined) throw new Error('it names no device');
     return { deviceId, privateKeyPem: key.privateKeyPem, certificateChainPem };
   } catch (error) {
@@ -48,6 +49,26 @@ export async function readIdentity(disk: Disk, paths: IdentityPaths): Promise<Id
       exitStatus: EXIT.corrupt,
     });
   }
+}
+
+/** A chain that a server answered must be for this device and its key; any other would lock it out of its own server. */
+export function checkChain(pem: string, deviceId: string, key: KeyObject): Verdict<undefined> {
+  try {
+    const [first] = decodeCertificateChain(pem);
+    const leaf = first === undefined ? undefined : new X509Certificate(first);
+    if (!leaf?.checkPrivateKey(key)) {
+      return refuse('answer-malformed', 'a certificate for another key than this device has');
+    }
+    const named = nameIn(leaf);
+    if (named === deviceId) return accept(undefined);
+    return refuse('answer-malformed', `a certificate for ${named ?? 'nobody'}, not ${deviceId}`);
+  } catch (error) {
+    return refuse('answer-malformed', `not a certificate chain: ${errorText(error)}`);
+  }
+}
+
+function nameIn({ subject }: X509Certificate): string | undefined {
+  return /^CN=(.+)$/m.exec(subject)?.[1];
 }
 
 /** The PEM blocks of a chain, in order. */

@@ -3,10 +3,13 @@
  * an action names a release, and the release proves itself.
  */
 import * as v from 'valibot';
+import type { EscrowNote } from '../../protocol/credentials.ts';
+import { EscrowAnswer, RenewAnswer, StatementAnswer } from '../../protocol/credentials-api.ts';
 import {
   DEVICE_BODY_CAP_BYTES,
   DEVICE_PATHS,
   ErrorAnswer,
+  NonceAnswer,
   PollAnswer,
   type PollRequest,
   PROTOCOL_VERSION,
@@ -46,6 +49,26 @@ export class ServerLink {
 
   report(reports: readonly Report[]): Promise<Verdict<ReportAnswer>> {
     return this.#exchange(DEVICE_PATHS.report, { protocol: PROTOCOL_VERSION, reports }, ReportAnswer);
+  }
+
+  nonce(): Promise<Verdict<NonceAnswer>> {
+    return this.#exchange(DEVICE_PATHS.credentialsNonce, { protocol: PROTOCOL_VERSION }, NonceAnswer);
+  }
+
+  statement(statement: Uint8Array, signature: Uint8Array): Promise<Verdict<StatementAnswer>> {
+    const message = { protocol: PROTOCOL_VERSION, statement: base64Url(statement), signature: base64Url(signature) };
+    return this.#exchange(DEVICE_PATHS.credentialsStatement, message, StatementAnswer);
+  }
+
+  escrow(epoch: number, note: EscrowNote, blob: Uint8Array): Promise<Verdict<EscrowAnswer>> {
+    const message = { protocol: PROTOCOL_VERSION, epoch, note, blob: base64Url(blob) };
+    return this.#exchange(DEVICE_PATHS.credentialsEscrow, message, EscrowAnswer);
+  }
+
+  /** `certificateRequest`: PKCS#10, DER. */
+  renew(certificateRequest: Uint8Array): Promise<Verdict<RenewAnswer>> {
+    const message = { protocol: PROTOCOL_VERSION, certificateRequest: base64Url(certificateRequest) };
+    return this.#exchange(DEVICE_PATHS.credentialsRenew, message, RenewAnswer);
   }
 
   /** Whether the server answers at all; what it answers does not matter. A server that is not ours is not reachable. */
@@ -89,4 +112,8 @@ export function parseJson(bytes: Uint8Array): unknown {
   } catch {
     return undefined;
   }
+}
+
+function base64Url(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64url');
 }

@@ -106,4 +106,24 @@ export const serverCertificate = (issuer: IssuedCertificate, wishes: Certificate
 export const deviceCertificate = (issuer: IssuedCertificate, deviceId: string, wishes: CertificateWishes = {}) =>
   issue(deviceId, { keyUsage: x509.KeyUsageFlags.digitalSignature, extendedKeyUsage: [CLIENT_USE], ...wishes }, issuer);
 
+/** PEM for what a PKCS#10 request (DER) asks, under its own name or another. */
+export async function certifyRequest(
+  issuer: IssuedCertificate,
+  request: Uint8Array,
+  wishes: { readonly subject?: string; readonly publicKey?: webcrypto.CryptoKey } = {},
+): Promise<string> {
+  const asked = new x509.Pkcs10CertificateRequest(Uint8Array.from(request));
+  if (!(await asked.verify())) throw new Error('the request is not signed by its key');
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString('hex'),
+    subject: wishes.subject === undefined ? asked.subject : `CN=${wishes.subject}`,
+    issuer: issuer.certificate.subject,
+    publicKey: wishes.publicKey ?? (await asked.publicKey.export()),
+    signingKey: issuer.keys.privateKey,
+    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+    extensions: [new x509.ExtendedKeyUsageExtension([CLIENT_USE])],
+  });
+  return certificate.toString('pem');
+}
+
 export { x509 };

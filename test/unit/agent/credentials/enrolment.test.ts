@@ -17,7 +17,14 @@ import { identityPaths, readIdentity } from '../../../../agent/credentials/ident
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { DEVICE_PATHS, type EnrolRequest } from '../../../../protocol/device-api.ts';
 import { claimProofMessage, EXPORTER_BYTES, EXPORTER_LABEL } from '../../../../protocol/enrolment.ts';
-import { authority, CLIENT_USE, EXPIRED, type IssuedCertificate, serverCertificate, x509 } from '../test-authority.ts';
+import {
+  authority,
+  certifyRequest,
+  EXPIRED,
+  type IssuedCertificate,
+  serverCertificate,
+  x509,
+} from '../test-authority.ts';
 
 const SECRET = randomBytes(32);
 const CLAIM = {
@@ -109,21 +116,8 @@ async function enrolmentServer(trouble: { now: Trouble }, leaf?: IssuedCertifica
   return { seen, entry: { url, mqttUrl: null, anchors: [ca.certificatePem] } };
 }
 
-async function issueFor(csr: Buffer, otherKey: boolean): Promise<string> {
-  const request = new x509.Pkcs10CertificateRequest(csr);
-  expect(await request.verify()).toBe(true);
-  const publicKey = otherKey ? ca.keys.publicKey : await request.publicKey.export();
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: randomBytes(8).toString('hex'),
-    subject: request.subject,
-    issuer: ca.certificate.subject,
-    publicKey,
-    signingKey: ca.keys.privateKey,
-    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    extensions: [new x509.ExtendedKeyUsageExtension([CLIENT_USE])],
-  });
-  return certificate.toString('pem');
-}
+const issueFor = (csr: Buffer, otherKey: boolean): Promise<string> =>
+  certifyRequest(ca, csr, otherKey ? { publicKey: ca.keys.publicKey } : {});
 
 const paths = () => identityPaths(directory);
 

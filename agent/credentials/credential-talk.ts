@@ -1,0 +1,182 @@
+/**
+ * What the agent says to its server of its credentials, once they stand: that this epoch is enrolled, the sealed blob
+ * for the owners, and a signed statement; and what it does when the server asks for new ones.
+ *
+ * Invariants: the blob is with the server before the statement that names it. A server that takes neither holds nothing
+ * up but these. A rotation is asked of the next boot by a durable file, once, and needs a reboot that the application may
+ * put off. A device without a first boot only renews its certificate.
+ * May not: make or read a secret of any provider.
+ */
+import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto';
+import type { Disk } from '../../platform/disk.ts';
+import { writeDurably } from '../../platform/durable-file.ts';
+import {
+  type CredentialEntry,
+  ESCROW_CAP_BYTES,
+  MAX_CREDENTIALS,
+  type RotationStatement,
+  statementMessage,
+} from '../../protocol/credentials.ts';
+import type { PollAnswer, PollRequest, Slot } from '../../protocol/device-api.ts';
+import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
+import { hardwareId } from '../core/hardware.ts';
+import type { Log } from '../core/ports.ts';
+import { type FirstBootRecord, firstBootDirectory, firstBootRecord } from '../first-boot/first-boot-record.ts';
+import { readInventory } from '../first-boot/inventory-file.ts';
+import type { StateRecord } from '../storage/state-record.ts';
+import type { ServerLink } from '../transport/server-link.ts';
+import type { Identity, IdentityPaths } from './identity.ts';
+import { renewCertificate } from './renewal.ts';
+
+/** What the server hears of an open device, and from which state on: the machine's own rows, without the machine (its test compares). */
+export const TOLD = { enrolled: 'open', reported: 'enrolled' } as const;
+
+type Asked = PollAnswer['requests'];
+
+export interface TalkWorld {
+  readonly disk: Disk;
+  readonly log: Log;
+  readonly link: Pick<ServerLink, 'nonce' | 'statement' | 'escrow' | 'renew'>;
+  readonly dataDirectory: string;
+  readonly identityPaths: IdentityPaths;
+  identity(): Identity | undefined;
+  /** From the next connection on. */
+  becomes(identity: Identity): void;
+}
+
+export class CredentialTalk {
+  readonly #world: TalkWorld;
+  readonly #directory: string;
+  readonly #store: StateRecord<FirstBootRecord>;
+  #rebootOwed = false;
+
+  constructor(world: TalkWorld) {
+    this.#world = world;
+    this.#directory = firstBootDirectory(world.dataDirectory);
+    this.#store = firstBootRecord(world.disk, this.#directory);
+  }
+
+  /** New secrets are asked for, and only a boot makes them. */
+  get rebootOwed(): boolean {
+    return this.#rebootOwed;
+  }
+
+  /** For the poll; null where this device has no first boot. */
+  async standing(): Promise<PollRequest['firstBoot']> {
+    const record = await this.#record();
+    return record === undefined ? null : { state: record.state, epoch: record.epoch };
+  }
+
+  /** After a poll. The first refusal, if there was one: told, and tried again at the next poll. */
+  async follow(asked: Asked, bootedSlot: Slot | null): Promise<Verdict<undefined>> {
+    const identity = this.#world.identity();
+    if (identity === undefined) return accept(undefined);
+    if (asked.includes('renew-certificate')) {
+      const renewed = await this.#renew(identity);
+      if (!renewed.ok) return renewed;
+    }
+    const record = await this.#record();
+    if (record === undefined) return accept(undefined);
+    if (asked.includes('rotate-credentials')) await this.#askForRotation();
+    const enrolled = record.state === 'open' ? await this.#note(record, 'enrolled') : record;
+    const owed = enrolled.state === 'enrolled' || asked.includes('report-credentials');
+    return owed ? this.#report(enrolled, bootedSlot) : accept(undefined);
+  }
+
+  async #report(record: FirstBootRecord, bootedSlot: Slot | null): Promise<Verdict<undefined>> {
+    const { link, log } = this.#world;
+    const kept = await this.#sendEscrow(record);
+    if (!kept.ok) return kept;
+    const nonce = await link.nonce();
+    if (!nonce.ok) return nonce;
+    const identity = this.#world.identity();
+    if (identity === undefined) return accept(undefined);
+    const statement = await this.#statement(record, identity, nonce.value.nonce, bootedSlot);
+    const bytes = new TextEncoder().encode(JSON.stringify(statement));
+    const answer = await link.statement(bytes, signStatement(bytes, identity));
+    if (!answer.ok) return answer;
+    const { verdict, flags } = answer.value;
+    log[verdict === 'proven' ? 'info' : 'warn']('the server judged the credentials', { verdict, flags });
+    await this.#note(record, 'reported');
+    return accept(undefined);
+  }
+
+  async #sendEscrow({ escrow, epoch }: FirstBootRecord): Promise<Verdict<undefined>> {
+    if (escrow === null) return accept(undefined);
+    const blob = await this.#world.disk.readFile(`${this.#directory}/escrow-${epoch}`, ESCROW_CAP_BYTES);
+    if (blob === undefined) {
+      this.#world.log.warn('the sealed secrets of this epoch are gone', {
+        code: 'escrow-missing',
+        cure: 'rotate the credentials of this device: holdfast credentials rotate',
+      });
+      return accept(undefined);
+    }
+    const answer = await this.#world.link.escrow(epoch, escrow, blob);
+    if (!answer.ok) return answer;
+    if (answer.value.sha256 === escrow.sha256) return accept(undefined);
+    return refuse('answer-malformed', `the server keeps ${answer.value.sha256} for epoch ${epoch}`);
+  }
+
+  async #statement(
+    record: FirstBootRecord,
+    identity: Identity,
+    nonce: string,
+    bootedSlot: Slot | null,
+  ): Promise<RotationStatement> {
+    const { state, epoch, escrow, hardware, movedFrom } = record;
+    const inventory = await readInventory(this.#world.disk, this.#directory);
+    const others = inventory.filter(({ kind }) => kind !== 'device-key');
+    return {
+      format: 'holdfast-rotation-1',
+      deviceId: identity.deviceId,
+      nonce,
+      epoch,
+      state,
+      bootedSlot,
+      hardwareId: hardware.length === 0 ? null : hardwareId(hardware),
+      movedFrom,
+      credentials: [deviceKeyEntry(identity, epoch), ...others].slice(0, MAX_CREDENTIALS),
+      escrow,
+    };
+  }
+
+  async #renew(identity: Identity): Promise<Verdict<undefined>> {
+    const { disk, identityPaths, link, log } = this.#world;
+    const renewed = await renewCertificate(disk, identityPaths, identity.deviceId, (request) => link.renew(request));
+    if (!renewed.ok) return renewed;
+    this.#world.becomes(renewed.value);
+    log.info('the certificate is renewed', { deviceId: identity.deviceId });
+    return accept(undefined);
+  }
+
+  async #askForRotation(): Promise<void> {
+    if (!this.#rebootOwed) {
+      await writeDurably(this.#world.disk, `${this.#directory}/request`, new TextEncoder().encode('rotate\n'));
+    }
+    this.#rebootOwed = true;
+  }
+
+  async #record(): Promise<FirstBootRecord | undefined> {
+    const reading = await this.#store.read();
+    return reading.found === 'whole' ? reading.value : undefined;
+  }
+
+  async #note(record: FirstBootRecord, event: keyof typeof TOLD): Promise<FirstBootRecord> {
+    if (record.state !== TOLD[event]) return record;
+    const noted = { ...record, state: event };
+    await this.#store.write(noted);
+    return noted;
+  }
+}
+
+/** The key that is in use: what the provider saw at boot may have been renewed since. */
+function deviceKeyEntry({ privateKeyPem }: Identity, epoch: number): CredentialEntry {
+  const spki = createPublicKey(privateKeyPem).export({ type: 'spki', format: 'der' });
+  const fingerprint = createHash('sha256').update(spki).digest('hex');
+  return { name: 'device-key', kind: 'device-key', state: 'own', epoch, fingerprint, madeUnixMs: null };
+}
+
+function signStatement(bytes: Uint8Array, { privateKeyPem }: Identity): Uint8Array {
+  const key = createPrivateKey(privateKeyPem);
+  return sign('sha256', statementMessage(bytes), { key, dsaEncoding: 'ieee-p1363' });
+}

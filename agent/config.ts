@@ -125,6 +125,8 @@ export const ConfigFile = v.strictObject({
     }),
     {},
   ),
+  /** Read as strictly by the program that it is for (agent/first-boot/first-boot-config.ts), which keeps the device closed. */
+  firstBoot: v.optional(v.unknown()),
 });
 type ConfigFile = v.InferOutput<typeof ConfigFile>;
 
@@ -146,6 +148,7 @@ const CURES: Readonly<Record<string, string>> = {
   hooks: 'Give beforeReboot a folder, inUse a program or a file, times in milliseconds.',
   network: 'Say metered auto, always or never; a budget like { "bytes": 50000000, "per": "month" }.',
   trial: 'Give a watchdogDevice like "/dev/watchdog", or null.',
+  firstBoot: 'Give firstBoot its providers, and escrow.ownersFile where the signed root names no owners.',
   factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
 };
 
@@ -244,8 +247,10 @@ function malformed(path: string, what: string, cause: unknown): Fault {
   });
 }
 
-function invalidField(path: string, issue: v.BaseIssue<unknown>): Fault {
-  const field = issue.path?.map((item) => String(item.key)).join('.') ?? '(the whole file)';
+/** `within`: the member that was read by itself. */
+export function invalidField(path: string, issue: v.BaseIssue<unknown>, within?: string): Fault {
+  const keys = [...(within === undefined ? [] : [within]), ...(issue.path ?? []).map((item) => String(item.key))];
+  const field = keys.join('.') || '(the whole file)';
   const unknownField = issue.expected === 'never';
   const missing = issue.received === 'undefined' || (issue.type === 'strict_object' && issue.input === undefined);
   const what = unknownField

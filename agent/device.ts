@@ -159,7 +159,7 @@ export class Device {
         reporter,
         server: link,
         source: from?.source ?? new HttpsSource(new RationedRequester(this.servers, rationOf(this), onProgress)),
-        health: healthOf(config, onProgress),
+        health: healthOf(this, onProgress),
         ...(application === undefined ? {} : { application }),
         lastBootEnd,
         onProgress,
@@ -217,7 +217,7 @@ function rationOf({ config, disk, clock }: Pick<Device, 'config' | 'disk' | 'clo
   });
 }
 
-function healthOf(config: AgentConfig, onProgress: () => void): HealthChecker {
+function healthOf({ config, disk, board }: Device, onProgress: () => void): HealthChecker {
   const { directory, deadlineMs, builtin } = config.health;
   const { minFreeBytes, minAvailableMemoryBytes, systemd, ...units } = builtin;
   return localHealth({
@@ -226,6 +226,15 @@ function healthOf(config: AgentConfig, onProgress: () => void): HealthChecker {
     minFreeBytes,
     minAvailableMemoryBytes,
     systemd: systemd ? units : null,
+    firstBoot:
+      config.firstBoot === undefined
+        ? undefined
+        : {
+            disk,
+            directory: join(config.dataDirectory, 'first-boot'),
+            bootId: async () => (await board.bootFacts()).bootId,
+            waitMs: units.startDeadlineMs,
+          },
     executables: executablesOf(config, deadlineMs),
     onProgress,
   });

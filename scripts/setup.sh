@@ -110,7 +110,7 @@ install_programs() { # the function that lists what is missing, what it is for
 
 build() {
   # shellcheck disable=SC2086 # a list of paths
-  if [ -f dist/holdfast-agent.mjs ] && [ -f dist/holdfast-server.mjs ] && [ -f dist/holdfast.mjs ] &&
+  if [ -f dist/holdfast-agent.mjs ] && [ -f dist/holdfast-firstboot.mjs ] && [ -f dist/holdfast-server.mjs ] && [ -f dist/holdfast.mjs ] &&
     [ -z "$(find $SOURCES -type f -newer dist/holdfast-agent.mjs | head -n 1)" ]; then
     return 0
   fi

@@ -5,6 +5,8 @@
  *   npm run sim -- --all [--seed N] [--json FILE]           every cut, every pair, every fault
  *   npm run sim -- --only PART [--cut N[,M]] [--trouble T]  one part of it; one cut, one pair, one trouble again
  *   npm run sim -- --removals [--seed N] [--json FILE]      each fsync, journal write and record write taken away
+ *   npm run sim -- --first-boot [--seed N] [--json FILE]    the first boot: every cut and every pair of a life, and what
+ *                                                           is taken away of it
  *
  * `--share S` tries that share of pairs and faults. Two parts run at a time, each in a process of its own. A failure
  * prints the one command that replays it. `--json` writes { ok, seed, suites: [{ name, cases, passed, failed, skipped,
@@ -22,6 +24,7 @@ const LANES = 2;
 /** A guard against a hang: far above the longest part. */
 const HANG_MS = 12 * 3600 * 1000;
 const MAIN = join(ROOT, 'test/sim/crash-everywhere/main.ts');
+const FIRST_BOOT = join(ROOT, 'test/sim/first-boot/main.ts');
 
 /** What main.ts answers. The counts are those of docs/SIMULATION.md. */
 const PartResult = v.object({
@@ -38,6 +41,14 @@ const PartResult = v.object({
 });
 type PartResult = v.InferOutput<typeof PartResult>;
 const PartNames = v.array(v.string());
+const FirstBootResult = v.object({
+  operations: v.number(),
+  cuts: v.number(),
+  pairs: v.number(),
+  recoveries: v.number(),
+  /** Empty when nothing went wrong. */
+  failure: v.string(),
+});
 const RemovedList = v.array(v.object({ what: v.string(), noticedBy: v.string() }));
 
 function print(line: string): void {
@@ -63,8 +74,8 @@ interface Ran {
 }
 
 /** The program's one line of JSON; a Fault when it ended without. */
-async function runMain(words: readonly string[], onLine: (line: string) => void): Promise<unknown> {
-  const run = await runNode([MAIN, ...words], { hangMs: HANG_MS, onLine });
+async function runMain(words: readonly string[], onLine: (line: string) => void, main = MAIN): Promise<unknown> {
+  const run = await runNode([main, ...words], { hangMs: HANG_MS, onLine });
   const line = run.standardOutput.trim().split('\n').at(-1) ?? '';
   if (run.status === 0) return JSON.parse(line);
   throw new Error(`${words.join(' ')} ended with status ${run.status}\n${run.output.slice(-4000)}`);
@@ -131,20 +142,39 @@ async function campaign(names: readonly string[], settings: Settings, json: stri
   return failures === 0 ? EXIT.ok : EXIT.bug;
 }
 
-async function removals(seed: string, json: string | undefined): Promise<number> {
-  const answer = await runMain(['removals', '--seed', seed], (line) => {
-    if (!line.startsWith('[')) print(line);
-  });
-  const list = v.parse(RemovedList, answer);
+async function runRemovals(seed: string, main: string) {
+  const told = (line: string): void => (line.startsWith('[') ? undefined : print(line));
+  const list = v.parse(RemovedList, await runMain(['removals', '--seed', seed], told, main));
   const unnoticed = list.filter(({ noticedBy }) => noticedBy === '');
   print(`${list.length} taken away, one at a time: ${list.length - unnoticed.length} noticed, ${unnoticed.length} not`);
-  if (json !== undefined) {
-    const why = unnoticed.map(({ what }) => what).join('\n');
-    const cases = { cases: list.length, passed: list.length - unnoticed.length, failed: unnoticed.length, skipped: 0 };
-    const suites = [{ name: 'removals', ...cases, why, removals: list }];
-    await writeFile(json, `${JSON.stringify({ ok: unnoticed.length === 0, seed: Number(seed), suites }, null, 2)}\n`);
-  }
-  return unnoticed.length === 0 ? EXIT.ok : EXIT.bug;
+  const why = unnoticed.map(({ what }) => what).join('\n');
+  const cases = { cases: list.length, passed: list.length - unnoticed.length, failed: unnoticed.length, skipped: 0 };
+  return { name: 'removals', ...cases, why, removals: list };
+}
+
+async function endWith(seed: string, suites: readonly { readonly failed: number }[], json: string | undefined) {
+  const ok = suites.every(({ failed }) => failed === 0);
+  if (json !== undefined) await writeFile(json, `${JSON.stringify({ ok, seed: Number(seed), suites }, null, 2)}\n`);
+  return ok ? EXIT.ok : EXIT.bug;
+}
+
+async function firstBoot(seed: string, share: string, json: string | undefined): Promise<number> {
+  const startMs = performance.now();
+  const told = (line: string): void => (line.startsWith('{') ? undefined : print(`       ${line}`));
+  const result = v.parse(
+    FirstBootResult,
+    await runMain(['campaign', '--seed', seed, '--share', share], told, FIRST_BOOT),
+  );
+  const { operations, cuts, pairs, recoveries, failure } = result;
+  const minutes = ((performance.now() - startMs) / 60_000).toFixed(1);
+  print(
+    `${failure === '' ? '  ok ' : 'FAIL '}first boot, seed ${seed}: ${operations} operations, ${cuts} cuts, ${pairs} pairs (${recoveries} different disks); ${minutes} min`,
+  );
+  if (failure !== '') print(`  ${failure}`);
+  const failed = failure === '' ? 0 : 1;
+  const cases = cuts + pairs;
+  const campaign = { name: 'first boot', cases, passed: cases - failed, failed, skipped: 0, why: failure, ...result };
+  return endWith(seed, [campaign, await runRemovals(seed, FIRST_BOOT)], json);
 }
 
 async function suites(seed: string, json: string | undefined): Promise<number> {
@@ -158,6 +188,7 @@ async function main(): Promise<number> {
     options: {
       all: { type: 'boolean', default: false },
       removals: { type: 'boolean', default: false },
+      'first-boot': { type: 'boolean', default: false },
       only: { type: 'string', multiple: true, default: [] },
       seed: { type: 'string', default: '1' },
       share: { type: 'string', default: '1' },
@@ -170,7 +201,8 @@ async function main(): Promise<number> {
   if (!/^\d{1,9}$/.test(seed)) throw wrongUsage('a seed is a whole number, 0 or more', seed);
   if (!(Number(share) > 0 && Number(share) <= 1)) throw wrongUsage('a share is more than 0 and at most 1', share);
   if (cut !== undefined && !/^\d+(,\d+)?$/.test(cut)) throw wrongUsage('a cut is N, or N,M', cut);
-  if (values.removals) return removals(seed, json);
+  if (values['first-boot']) return firstBoot(seed, share, json);
+  if (values.removals) return endWith(seed, [await runRemovals(seed, MAIN)], json);
   const parts = v.parse(PartNames, await runMain(['parts'], () => {}));
   const unknown = values.only.find((name) => !parts.includes(name));
   if (unknown !== undefined) throw wrongUsage(`no such part; there are ${parts.join(' | ')}`, unknown);

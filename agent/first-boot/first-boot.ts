@@ -60,7 +60,9 @@ export interface FirstBootSettings {
 
 export type FirstBootRest =
   | { readonly rest: 'open'; readonly record: FirstBootRecord }
-  | { readonly rest: 'blocked'; readonly record: FirstBootRecord; readonly trouble: BlockedBecause };
+  | { readonly rest: 'blocked'; readonly record: FirstBootRecord; readonly trouble: BlockedBecause }
+  /** Closed; all is in effect, and something that runs since before took up the former: once, a reboot mends it. */
+  | { readonly rest: 'reboot'; readonly record: FirstBootRecord; readonly trouble: BlockedBecause };
 
 /** What an effect did: the event that it yields, and what the next write of the record says besides. */
 interface Done {
@@ -70,6 +72,8 @@ interface Done {
 
 /** States from which on an epoch's secrets are staged, and may be in effect. */
 const MADE: readonly FirstBootState[] = ['escrowed', 'applied', 'verified', 'open', 'enrolled', 'reported'];
+/** A check's code: it will hold once the device was rebooted. */
+const REBOOT_NEEDED = 'reboot-needed';
 const TAKES_ROTATE: readonly FirstBootState[] = ['open', 'enrolled', 'reported', 'blocked'];
 
 export class FirstBoot {
@@ -116,6 +120,11 @@ export class FirstBoot {
     await makeDirectoryDurably(this.#ports.disk, this.#settings.directory);
     await this.#load();
     try {
+      if (this.#ports.providers.length === 0)
+        throw new FirstBootTrouble(
+          'providers-missing',
+          'no provider is named, and so nothing of the factory is replaced',
+        );
       let event = await this.#comeIn();
       for (;;) {
         if (event !== undefined) await this.#step(event);
@@ -125,12 +134,6 @@ export class FirstBoot {
     } catch (error) {
       return this.#block(troubleOf(error, this.#working));
     }
-  }
-
-  /** What the agent tells once a certificate stands, or the server has the statement. A pair that is illegal is nothing new. */
-  async note(event: 'enrolled' | 'reported'): Promise<void> {
-    await this.#load();
-    if (!('illegal' in nextFirstBoot(this.#record.state, event))) await this.#step(event);
   }
 
   async #load(): Promise<void> {
@@ -143,7 +146,9 @@ export class FirstBoot {
         cure,
       });
     }
-    this.#record = reading.found === 'whole' ? reading.value : FACTORY_RECORD;
+    // A number that was used once is never used again: the folder remembers what a lost record does not.
+    const lost = { ...FACTORY_RECORD, epoch: await this.#folder.highestEpoch() };
+    this.#record = reading.found === 'whole' ? reading.value : lost;
   }
 
   // --- transitions -------------------------------------------------------------------------------------------------
@@ -232,9 +237,11 @@ export class FirstBoot {
     const transition = nextFirstBoot(this.#record.state, 'failed');
     if ('illegal' in transition) throw new Error(`the first boot cannot fail in ${this.#record.state}`);
     // What is owed stays owed: it is where the resumed state goes on.
-    await this.#journal({ state: transition.state, resume, trouble });
+    const reboots = trouble.code === REBOOT_NEEDED && !this.#record.rebooted;
+    const rebooted = this.#record.rebooted || reboots;
+    await this.#journal({ state: transition.state, resume, trouble, rebooted });
     for (const effect of transition.effects) await this.#effects[effect]();
-    return { rest: 'blocked', record: this.#record, trouble };
+    return { rest: reboots ? 'reboot' : 'blocked', record: this.#record, trouble };
   }
 
   async #journal(change: Partial<FirstBootRecord>): Promise<void> {
@@ -253,7 +260,9 @@ export class FirstBoot {
     const hardware = [...mergeHardware(this.#record.hardware, this.#seen)];
     this.#verifiedNow = false;
     const begunIn = this.#ports.boot.bootId;
-    return { change: { epoch, begunIn, providers: [], staged: null, applied: [], escrow: null, hardware } };
+    return {
+      change: { epoch, begunIn, providers: [], staged: null, applied: [], escrow: null, hardware, rebooted: false },
+    };
   }
 
   async #wipe(): Promise<Done> {

@@ -30,6 +30,8 @@ function codeOf(error: unknown): string {
 
 const CURES: Readonly<Record<string, string>> = {
   'entropy-missing': 'Wait: it is tried again. A board without a hardware generator needs a seed file or more time.',
+  'providers-missing': 'List the credentials of this device in agent.json (firstBoot.providers).',
+  'reboot-needed': 'Reboot the device; then it is checked again.',
   'escrow-missing': 'Name the owners in agent.json (firstBoot.escrow.ownersFile) and put the file into the image.',
   'still-factory':
     'Name the provider of this credential in agent.json (firstBoot.providers), or take it out of the image.',

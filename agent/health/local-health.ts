@@ -9,6 +9,7 @@ import { errorText } from '../../platform/fault.ts';
 import type { HealthBaseline, HealthChecker, HealthVerdict } from '../core/ports.ts';
 import { type CheckSettings, DETAIL_CAP_CHARACTERS } from './executable-check.ts';
 import { runFolder } from './executable-folder.ts';
+import { type FirstBootSettings, firstBootTrouble } from './first-boot-check.ts';
 import { checkSystemd, type SystemdSettings, systemdBaseline } from './systemd.ts';
 
 export interface HealthSettings {
@@ -19,6 +20,8 @@ export interface HealthSettings {
   readonly minAvailableMemoryBytes: number;
   /** Null: systemd is not looked at. */
   readonly systemd: SystemdSettings | null;
+  /** Undefined: the image has no first boot. */
+  readonly firstBoot?: FirstBootSettings | undefined;
   /** Each executable's. */
   readonly executables: CheckSettings;
   readonly onProgress?: () => void;
@@ -38,7 +41,7 @@ export function localHealth(settings: HealthSettings): HealthChecker {
   return {
     baseline: async () => (settings.systemd === null ? undefined : systemdBaseline()),
     async check(baseline) {
-      const checks: Check[] = [checkFreeSpace, checkMemory, checkUnits, checkExecutables];
+      const checks: Check[] = [checkFirstBoot, checkFreeSpace, checkMemory, checkUnits, checkExecutables];
       for (const check of checks) {
         const verdict = await check(settings, baseline);
         settings.onProgress?.();
@@ -47,6 +50,12 @@ export function localHealth(settings: HealthSettings): HealthChecker {
       return HEALTHY;
     },
   };
+}
+
+/** A trial that is blocked goes back: the release whose provider fails must not be confirmed. */
+async function checkFirstBoot({ firstBoot }: HealthSettings): Promise<HealthVerdict> {
+  const blocked = firstBoot === undefined ? undefined : await firstBootTrouble(firstBoot);
+  return blocked === undefined ? HEALTHY : unhealthy(`first-boot ${blocked.code}`, blocked.detail);
 }
 
 async function checkFreeSpace({ dataDirectory, minFreeBytes, executables }: HealthSettings): Promise<HealthVerdict> {

@@ -4,6 +4,7 @@
  */
 import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
+import { FirstBootConfig } from '../../agent/first-boot/first-boot-config.ts';
 import * as device from '../../protocol/device-api.ts';
 import * as enrolment from '../../protocol/enrolment.ts';
 import * as transport from '../../protocol/image-transport.ts';
@@ -120,6 +121,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
   { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
+  { document: 'docs/AGENT_CONFIG.md', name: 'firstBoot', render: () => fieldTable(FirstBootConfig) },
   { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },
 ];
 

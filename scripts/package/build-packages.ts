@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import packageJson from '../../package.json' with { type: 'json' };
 import { BUNDLES, buildBundle } from '../build.ts';
 import { needProgram, runProgram } from '../programs.ts';
-import { bundledPackages, bytesByPackage, Metafile } from './bundled-packages.ts';
+import { type BundledPackage, bundledPackages, bytesByPackage, Metafile } from './bundled-packages.ts';
 import { decodeEpoch, type PackageFacts, packageOf, type Variant } from './contents.ts';
 import { type BuiltDeb, buildDeb } from './deb.ts';
 import { type Architecture, nodeRuntime } from './node-runtime.ts';
@@ -19,20 +19,48 @@ export interface BuiltPackage extends Wanted, BuiltDeb {}
 
 export type Materials = Omit<PackageFacts, 'variant' | 'architecture' | 'runtime'>;
 
-/** Builds the agent's bundle, and reads what every package of it has. */
+/** Builds the agent's two bundles, and reads what every package of them has. */
 export async function gather(root: string, maintainer: string, epochText: string | undefined): Promise<Materials> {
-  await buildBundle('agent');
-  const output = BUNDLES.agent.outfile;
-  const metafile = v.parse(Metafile, JSON.parse(await readFile(join(root, 'build/agent.meta.json'), 'utf8')));
+  const agent = await bundleOf(root, 'agent');
+  const firstBoot = await bundleOf(root, 'firstboot');
+  const usage = (await needProgram(process.execPath, [join(root, BUNDLES.agent.outfile), '--help'])).stdout;
   return {
     version: packageJson.version,
     maintainer,
-    bundle: await readFile(join(root, output)),
-    usage: (await needProgram(process.execPath, [join(root, output), '--help'])).stdout,
-    ownBytes: bytesByPackage(metafile, output).get('') ?? 0,
-    packages: await bundledPackages(root, metafile, output),
+    bundle: agent.bytes,
+    firstBootBundle: firstBoot.bytes,
+    usage,
+    ownBytes: agent.ownBytes + firstBoot.ownBytes,
+    packages: inBoth(agent.packages, firstBoot.packages),
     sourceDateEpoch: decodeEpoch(epochText ?? (await dateOfCommit(root))),
   };
+}
+
+interface Bundle {
+  readonly bytes: Uint8Array;
+  readonly ownBytes: number;
+  readonly packages: readonly BundledPackage[];
+}
+
+async function bundleOf(root: string, name: 'agent' | 'firstboot'): Promise<Bundle> {
+  await buildBundle(name);
+  const output = BUNDLES[name].outfile;
+  const metafile = v.parse(Metafile, JSON.parse(await readFile(join(root, `build/${name}.meta.json`), 'utf8')));
+  return {
+    bytes: await readFile(join(root, output)),
+    ownBytes: bytesByPackage(metafile, output).get('') ?? 0,
+    packages: await bundledPackages(root, metafile, output),
+  };
+}
+
+/** A package that both carry is one, with the bytes of both. */
+function inBoth(one: readonly BundledPackage[], other: readonly BundledPackage[]): BundledPackage[] {
+  const bytesIn = (list: readonly BundledPackage[], folder: string): number =>
+    list.find((each) => each.folder === folder)?.bytesInBundle ?? 0;
+  const all = [...one, ...other.filter(({ folder }) => !one.some((each) => each.folder === folder))];
+  return all
+    .map((each) => ({ ...each, bytesInBundle: bytesIn(one, each.folder) + bytesIn(other, each.folder) }))
+    .sort((x, y) => (x.folder < y.folder ? -1 : 1));
 }
 
 /** Archives of the sources without their history are dated 1980, as zip files are. */

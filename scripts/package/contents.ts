@@ -1,5 +1,5 @@
 /**
- * What is in a package: the bundle, its launcher, the unit, U-Boot's boot script, the bill of materials, the licences,
+ * What is in a package: the two bundles, their launcher, the unit, U-Boot's boot script, the bill of materials, the licences,
  * and Node in one of the two variants. No file under /etc: a configuration is a device's own, and adopt or the image's
  * maker writes it.
  */
@@ -22,6 +22,8 @@ export interface PackageFacts {
   /** `Name <address>`: who answers for the package; a device maker's own, when it is one that builds it. */
   readonly maintainer: string;
   readonly bundle: Uint8Array;
+  /** The other program, that of `holdfast-agent firstboot`. */
+  readonly firstBootBundle: Uint8Array;
   /** What the bundle says to --help. */
   readonly usage: string;
   readonly ownBytes: number;
@@ -49,6 +51,7 @@ export async function packageOf(root: string, facts: PackageFacts): Promise<DebF
   const files = [
     file('/usr/bin/holdfast-agent', await launcher(root), 0o755),
     file('/usr/lib/holdfast/agent.mjs', facts.bundle, 0o755),
+    file('/usr/lib/holdfast/firstboot.mjs', facts.firstBootBundle, 0o755),
     file('/usr/lib/systemd/system/holdfast-agent.service', unit),
     file('/usr/lib/systemd/system-preset/80-holdfast-agent.preset', 'disable holdfast-agent.service\n'),
     file(`${share}/agent.cdx.json`, sbomOf(facts)),
@@ -165,7 +168,7 @@ function copyright({ packages, runtime }: PackageFacts): string {
     'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: holdfast',
     'Files: *\nCopyright: The Holdfast developers\nLicense: Apache-2.0',
     [
-      'Files: usr/lib/holdfast/agent.mjs',
+      'Files: usr/lib/holdfast/agent.mjs usr/lib/holdfast/firstboot.mjs',
       `Copyright: The Holdfast developers\n${packages.map(({ name, version }) => ` the authors of ${name} ${version}`).join('\n')}`,
       `License: ${['Apache-2.0', ...packages.map(short)].join(' and ')}`,
     ].join('\n'),

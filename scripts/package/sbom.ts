@@ -11,6 +11,7 @@ import type { NodeRuntime } from './node-runtime.ts';
 export interface SbomFacts {
   readonly version: string;
   readonly bundle: Uint8Array;
+  readonly firstBootBundle: Uint8Array;
   readonly ownBytes: number;
   readonly packages: readonly BundledPackage[];
   readonly runtime: NodeRuntime | undefined;
@@ -20,7 +21,7 @@ export interface SbomFacts {
 const SPDX_ID = /^[A-Za-z0-9.+-]+$/;
 
 export function sbomOf(facts: SbomFacts): string {
-  const { version, bundle, packages, runtime, ownBytes, sourceDateEpoch } = facts;
+  const { version, bundle, firstBootBundle, packages, runtime, ownBytes, sourceDateEpoch } = facts;
   const agent = `pkg:generic/holdfast-agent@${version}`;
   const names = new Map(packages.map((one) => [one.name, purlOf(one)]));
   const direct = packages.filter(({ name }) => !packages.some(({ dependencies }) => dependencies.includes(name)));
@@ -39,6 +40,7 @@ export function sbomOf(facts: SbomFacts): string {
         licenses: [{ license: { id: 'Apache-2.0' } }],
         purl: agent,
         properties: sizes(ownBytes),
+        components: [firstBootFile(firstBootBundle)],
       },
     },
     components: [...packages.map(componentOf), ...(runtime === undefined ? [] : [runtimeComponent(runtime)])],
@@ -53,6 +55,12 @@ export function sbomOf(facts: SbomFacts): string {
   const serialNumber = `urn:uuid:${uuidOf(JSON.stringify(document))}`;
   const { bomFormat, specVersion, ...rest } = document;
   return `${JSON.stringify({ bomFormat, specVersion, serialNumber, ...rest }, undefined, 2)}\n`;
+}
+
+/** The second file of the same program: `holdfast-agent firstboot`. */
+function firstBootFile(bytes: Uint8Array): object {
+  const content = createHash('sha256').update(bytes).digest('hex');
+  return { type: 'file', name: 'firstboot.mjs', hashes: [{ alg: 'SHA-256', content }] };
 }
 
 function componentOf(one: BundledPackage): object {

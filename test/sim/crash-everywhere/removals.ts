@@ -20,6 +20,8 @@ import { STORE_SCENARIOS, tryStore } from './store-scenarios.ts';
 const ROOT = resolve(import.meta.dirname, '../../..');
 /** The port itself and what only passes a call on. */
 const PASSES_ON = ['platform/disk.ts', 'agent/storage/slot-file.ts'];
+/** Has removals of its own (test/sim/first-boot/removals.ts). */
+const FIRST_BOOT = 'agent/first-boot';
 
 export interface Removed {
   /** `fsync platform/durable-file.ts:23`. */
@@ -50,8 +52,8 @@ function callSite(): string {
 function* sourceFiles(folder: string): Generator<string> {
   for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true })) {
     const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory()) yield* sourceFiles(path);
-    else if (path.endsWith('.ts') && !PASSES_ON.includes(path)) yield path;
+    if (entry.isDirectory() && path !== FIRST_BOOT) yield* sourceFiles(path);
+    else if (entry.isFile() && path.endsWith('.ts') && !PASSES_ON.includes(path)) yield path;
   }
 }
 

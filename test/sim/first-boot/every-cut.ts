@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { decodeCopy } from '../../../platform/two-copy-record.ts';
 import { type CutPolicy, type SimulatedDisk, seededRandom } from '../simulated-disk.ts';
-import { checkEnd, checkNoPlaintext, checkOpen, History, recordOn } from './invariants.ts';
+import { checkEnd, checkGoesOn, checkNoPlaintext, checkOpen, History, recordOn, sealedEpoch } from './invariants.ts';
 import { type Boot, bootDevice, factoryDisk, LIFE } from './world.ts';
 
 export interface Campaign {
@@ -76,8 +76,8 @@ export class EveryCut {
     const history = new History();
     const choose = seededRandom(this.#campaign.seed * 6151);
     for (const boot of LIFE) {
-      await boot.before?.(disk);
       const epochBefore = recordOn(disk)?.epoch ?? 0;
+      await boot.before?.(disk);
       const cuts = await this.#live(disk, boot, history, { times: 0, epochBefore, policies: FIRST, first: 0 });
       this.counts.operations += disk.operations;
       for (const cut of cuts) {
@@ -131,6 +131,7 @@ export class EveryCut {
     const choose = seededRandom(seed * 7919 + first);
     const bootId = `boot ${boot.name} ${times}`;
     const running = bootDevice(disk, boot, { bootId, seed: `${seed} ${keyOf(disk)}` });
+    const begun = sealedEpoch(disk);
     let at = 'its begin';
     disk.operations = 0;
     alter?.(disk);
@@ -155,6 +156,7 @@ export class EveryCut {
       const left = disk.cut('drop');
       history.see(left);
       checkEnd(left, running.mounts, boot, bootId, epochBefore);
+      checkGoesOn(left, begun);
       checkNoPlaintext(left, running.drawn);
     } catch (error) {
       if (error instanceof CutFailed) throw error;

@@ -122,6 +122,17 @@ export function checkEnd(disk: SimulatedDisk, mounts: Mounts, boot: Boot, bootId
   demand(record?.movedFrom !== null, 'it does not tell that it was moved');
 }
 
+/** The epoch that is sealed and not verified yet: a power cut alone never makes another one of it. */
+export function sealedEpoch(disk: SimulatedDisk): number | undefined {
+  const record = recordOn(disk);
+  return ['escrowed', 'applied', 'verified'].includes(record?.state ?? '') ? record?.epoch : undefined;
+}
+
+export function checkGoesOn(disk: SimulatedDisk, begun: number | undefined): void {
+  const epoch = recordOn(disk)?.epoch;
+  demand(begun === undefined || epoch === begun, `what was sealed in epoch ${begun} was not applied, but made anew`);
+}
+
 /** A secret as text, anywhere but in the files of a consumer that wants it so. */
 export function checkNoPlaintext(disk: SimulatedDisk, drawn: readonly string[]): void {
   const mayHold = CREDENTIALS.filter(({ form }) => form !== 'hash').flatMap(fileNames);

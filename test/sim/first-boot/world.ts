@@ -8,11 +8,12 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import type { CredentialProvider, Escrow, HardwareTrait, SecretSource } from '../../../agent/core/first-boot-ports.ts';
 import { FirstBoot, type FirstBootPorts, type FirstBootRest } from '../../../agent/first-boot/first-boot.ts';
+import { retireIdentity } from '../../../agent/first-boot/retire-identity.ts';
 import { writeDurably } from '../../../platform/durable-file.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
 import { SimulatedDisk } from '../simulated-disk.ts';
 
-export const DATA = '/data';
+const DATA = '/data';
 export const DIRECTORY = `${DATA}/first-boot`;
 export const RESET_REQUEST = '/boot/holdfast-reset';
 export const APPLICATION = '/data/application';
@@ -86,6 +87,16 @@ export const LIFE: readonly Boot[] = [
   },
   { name: 'other board', slot: 'b', board: 2, renews: true, moves: true },
   { name: 'rollback', slot: 'a', board: 2, renews: false },
+  {
+    name: 'record lost',
+    slot: 'a',
+    board: 2,
+    renews: true,
+    before: async (disk) => {
+      for (const copy of [0, 1]) await disk.remove(`${DIRECTORY}/record.${copy}`);
+      await disk.syncDirectory(DIRECTORY);
+    },
+  },
 ];
 
 export async function factoryDisk(): Promise<SimulatedDisk> {
@@ -248,10 +259,7 @@ export function bootDevice(
     hardware: async () => hardwareOf(boot.board),
     boot: { bootId, slot: boot.slot, trial: false },
     release: boot.slot === 'a' ? { sequence: 1, version: '1.0.0' } : { sequence: 2, version: '2.0.0' },
-    retireIdentity: async () => {
-      for (const path of IDENTITY) await disk.remove(path);
-      await disk.syncDirectory('/data/identity');
-    },
+    retireIdentity: () => retireIdentity(disk, DATA),
     wipeApplicationData: async () => {
       for (const name of await disk.list(APPLICATION)) await disk.remove(`${APPLICATION}/${name}`);
       await disk.syncDirectory(APPLICATION);

@@ -4,12 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { AGENT_BUNDLE_CAP_BYTES, BUNDLES } from '../../../scripts/build.ts';
 
 /** As it ships, but kept in memory. */
-async function bundledAgent(): Promise<{
+async function bundled(name: 'agent' | 'firstboot'): Promise<{
   readonly text: string;
   readonly inputs: string[];
   readonly imports: string[];
 }> {
-  const options: BuildOptions = BUNDLES.agent;
+  const options: BuildOptions = BUNDLES[name];
   const { outputFiles, metafile } = await build({ ...options, write: false, metafile: true });
   const output = Object.values(metafile.outputs)[0];
   return {
@@ -19,16 +19,19 @@ async function bundledAgent(): Promise<{
   };
 }
 
-describe("the agent's bundle", () => {
-  it('is one file within its cap that needs nothing but Node', async () => {
-    const { text, imports } = await bundledAgent();
-    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(AGENT_BUNDLE_CAP_BYTES);
-    expect(imports.filter((path) => !isBuiltin(path))).toEqual([]);
-    expect(text).not.toMatch(/\brequire\(/);
-  });
+describe("the agent's bundles", () => {
+  it.each(['agent', 'firstboot'] as const)(
+    '%s is one file within its cap that needs nothing but Node',
+    async (name) => {
+      const { text, imports } = await bundled(name);
+      expect(Buffer.byteLength(text)).toBeLessThanOrEqual(AGENT_BUNDLE_CAP_BYTES);
+      expect(imports.filter((path) => !isBuiltin(path))).toEqual([]);
+      expect(text).not.toMatch(/\brequire\(/);
+    },
+  );
 
   it('is made of our files and of the packages that were decided on', async () => {
-    const { inputs } = await bundledAgent();
+    const { inputs } = await bundled('agent');
     const packages = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
     expect([...new Set(packages.filter((name) => name !== undefined))].sort()).toEqual([
       '@noble/ed25519',
@@ -36,5 +39,12 @@ describe("the agent's bundle", () => {
       'node-forge',
       'valibot',
     ]);
+  });
+
+  it('has nothing in the first boot that speaks over a network', async () => {
+    const { text, inputs } = await bundled('firstboot');
+    expect(inputs.filter((path) => /^agent\/(transport|reports)\/|update-server\//.test(path))).toEqual([]);
+    for (const module of ['net', 'tls', 'http', 'https', 'http2', 'dgram', 'dns'])
+      expect(text, module).not.toMatch(new RegExp(`node:${module}["'/]`));
   });
 });

@@ -10,16 +10,18 @@ import { sbomOf } from '../../../../scripts/package/sbom.ts';
 import { needProgram, runProgram } from '../../../../scripts/programs.ts';
 
 const ROOT = join(import.meta.dirname, '../../../..');
-const OUTPUT = 'dist/holdfast-agent.mjs';
+const OUTPUTS = { agent: 'dist/holdfast-agent.mjs', firstboot: 'dist/holdfast-firstboot.mjs' } as const;
 const WANTED = { variant: 'holdfast-agent', architecture: 'arm64' } as const;
 let folder: string;
 let materials: Materials;
-let metafile: { outputs: Record<string, { bytes: number; inputs: Record<string, { bytesInOutput: number }> }> };
+type Meta = { outputs: Record<string, { bytes: number; inputs: Record<string, { bytesInOutput: number }> }> };
+const metafiles = new Map<string, Meta>();
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'packages-'));
   materials = await gather(ROOT, 'Acme <images@acme.example>', '1700000000');
-  metafile = JSON.parse(await readFile(join(ROOT, 'build/agent.meta.json'), 'utf8'));
+  for (const [name, output] of Object.entries(OUTPUTS))
+    metafiles.set(output, JSON.parse(await readFile(join(ROOT, `build/${name}.meta.json`), 'utf8')));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -46,6 +48,7 @@ describe('a package', () => {
     expect(entries.filter((entry) => /^-/.test(entry)).map((entry) => entry.replace(' root/root', ''))).toEqual([
       '-rwxr-xr-x ./usr/bin/holdfast-agent',
       '-rwxr-xr-x ./usr/lib/holdfast/agent.mjs',
+      '-rwxr-xr-x ./usr/lib/holdfast/firstboot.mjs',
       '-rw-r--r-- ./usr/lib/systemd/system/holdfast-agent.service',
       '-rw-r--r-- ./usr/lib/systemd/system-preset/80-holdfast-agent.preset',
       '-rw-r--r-- ./usr/share/doc/holdfast-agent/PACKAGING.md.gz',
@@ -70,6 +73,17 @@ describe('a package', () => {
     expect((await runProgram('sh', ['-n'], { input: text })).status).toBe(0);
   });
 
+  it('starts the first boot from its own bundle, as bin/holdfast-agent does', async () => {
+    const { files } = await packageOf(ROOT, { ...materials, ...WANTED, runtime: undefined });
+    const content = files.find(({ path }) => path === '/usr/bin/holdfast-agent')?.content;
+    const text = content !== undefined && 'bytes' in content ? String(content.bytes) : '';
+    const told = text.replace(/^\[ -x .*$/m, '').replace(/^exec .*$/m, 'echo "$bundle $1"');
+    const bundleFor = async (word: string) =>
+      (await runProgram('sh', ['-s', word, '--json'], { input: told })).stdout.trim();
+    expect(await bundleFor('firstboot')).toBe('/usr/lib/holdfast/firstboot.mjs firstboot');
+    expect(await bundleFor('run')).toBe('/usr/lib/holdfast/agent.mjs run');
+  });
+
   it('is refused a date that is none', () => {
     expect(() => decodeEpoch('yesterday')).toThrow(expect.objectContaining({ exitStatus: 2 }));
     expect(decodeEpoch('1700000000')).toBe(1_700_000_000);
@@ -80,7 +94,7 @@ describe('the bill of materials', () => {
   const read = () => JSON.parse(sbomOf({ ...materials, runtime: undefined }));
 
   it('lists the packages of which bytes are in the bundle, all of them and no other', () => {
-    const inputs = Object.entries(metafile.outputs[OUTPUT]?.inputs ?? {});
+    const inputs = [...metafiles].flatMap(([output, meta]) => Object.entries(meta.outputs[output]?.inputs ?? {}));
     const inFile = inputs.filter(([name, { bytesInOutput }]) => bytesInOutput > 0 && name.includes('node_modules/'));
     const names = inFile.map(([name]) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(name)?.[1]);
     expect(read().components.map(({ name }: { name: string }) => name)).toEqual([...new Set(names)].sort());
@@ -94,13 +108,18 @@ describe('the bill of materials', () => {
       expect(version).toBe(pinned.version);
       expect(`sha512-${Buffer.from(hashes[0].content, 'hex').toString('base64')}`).toBe(pinned.integrity);
       expect(licenses[0].license?.id ?? licenses[0].expression).toBe(pinned.license);
-      expect(Number(properties[0].value)).toBe(bytesByPackage(metafile, OUTPUT).get(`node_modules/${name}`));
+      const bytes = [...metafiles].map(
+        ([output, meta]) => bytesByPackage(meta, output).get(`node_modules/${name}`) ?? 0,
+      );
+      expect(Number(properties[0].value)).toBe(bytes.reduce((sum, each) => sum + each, 0));
     }
   });
 
   it('names the bundle by its hash, and refers only to what it lists', () => {
     const { metadata, components, dependencies } = read();
     expect(metadata.component.hashes[0].content).toBe(createHash('sha256').update(materials.bundle).digest('hex'));
+    const [second] = metadata.component.components;
+    expect(second.hashes[0].content).toBe(createHash('sha256').update(materials.firstBootBundle).digest('hex'));
     const refs = [metadata.component, ...components].map((one) => one['bom-ref']);
     expect(dependencies.map(({ ref }: { ref: string }) => ref).sort()).toEqual([...refs].sort());
     for (const { dependsOn } of dependencies) for (const ref of dependsOn) expect(refs).toContain(ref);

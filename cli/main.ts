@@ -11,6 +11,7 @@ import { addDeviceCommands } from './commands/devices.ts';
 import { addEscrowCommands } from './commands/escrow.ts';
 import { addImageCommands } from './commands/image.ts';
 import { addKeysCommands } from './commands/keys.ts';
+import { addLabelCommand } from './commands/label.ts';
 import { addLoginCommands } from './commands/login.ts';
 import { addPeopleCommands } from './commands/people.ts';
 import { addReleaseCommands } from './commands/release.ts';
@@ -61,6 +62,7 @@ function createProgram(finish: Finish): Command {
   addRolloutCommands(program, finish);
   addReplayCommand(program, finish);
   addEscrowCommands(program, finish);
+  addLabelCommand(program, finish);
   addPeopleCommands(program, finish);
   addDevCommands(program, finish);
   return program;

@@ -7,8 +7,13 @@ import { nodeDisk } from '../platform/disk.ts';
 import { EXIT, Fault, systemErrorCode } from '../platform/fault.ts';
 
 /** Before anything is asked or made: can the file be there? Faults: `file-exists`, `secrets-inside-repository`. */
-export async function demandNewFile(path: string): Promise<void> {
+export async function demandNewSecretFile(path: string): Promise<void> {
   await refuseInsideRepository(dirname(resolve(path)), 'secrets');
+  await demandNewFile(path);
+}
+
+/** The same for what is public. */
+export async function demandNewFile(path: string): Promise<void> {
   const taken = await nodeDisk.readFile(path, Number.MAX_SAFE_INTEGER).then(
     (bytes) => bytes !== undefined,
     () => true,

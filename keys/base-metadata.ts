@@ -11,10 +11,15 @@ import type { Refusal } from '../trust/refusal.ts';
 import { METADATA_CAP_BYTES, type Root, type Targets } from '../trust/tuf/metadata.ts';
 import { verifyInitialRoot, verifyNextRoot, verifySigned } from '../trust/tuf/repository.ts';
 
+export interface RootFile {
+  readonly version: number;
+  readonly bytes: Uint8Array;
+}
+
 export interface BaseMetadata {
   readonly root: Verified<Root>;
   /** Every root file of the chain, oldest first. */
-  readonly roots: readonly { readonly version: number; readonly bytes: Uint8Array }[];
+  readonly roots: readonly RootFile[];
   readonly targets: Verified<Targets>;
   readonly targetsBytes: Uint8Array;
 }
@@ -35,10 +40,7 @@ function versionsIn(names: readonly string[], role: 'root' | 'targets'): number[
 }
 
 /** Verifies root by root. Faults carry trust/'s refusal code. */
-export function verifyRootChain(
-  files: readonly { readonly version: number; readonly bytes: Uint8Array }[],
-  where: string,
-): Verified<Root> {
+export function verifyRootChain(files: readonly RootFile[], where: string): Verified<Root> {
   let root: Verified<Root> | undefined;
   for (const { bytes } of files) {
     const verdict = root === undefined ? verifyInitialRoot(bytes) : verifyNextRoot(root, bytes);
@@ -62,15 +64,19 @@ async function readTargets(directory: string, names: readonly string[]): Promise
   return { path, bytes: await readInputFile(path, METADATA_CAP_BYTES.targets, 'signed targets metadata') };
 }
 
-export async function readBaseMetadata(directory: string): Promise<BaseMetadata> {
-  const names = await nodeDisk.list(directory);
-  const roots = [];
-  for (const version of versionsIn(names, 'root')) {
+/** Every `N.root.json` of a folder, verified from the first to the last. */
+export async function readRootChain(directory: string): Promise<Pick<BaseMetadata, 'root' | 'roots'>> {
+  const roots: RootFile[] = [];
+  for (const version of versionsIn(await nodeDisk.list(directory), 'root')) {
     const path = join(directory, `${version}.root.json`);
     roots.push({ version, bytes: await readInputFile(path, METADATA_CAP_BYTES.root, 'signed root metadata') });
   }
-  const root = verifyRootChain(roots, directory);
-  const { path, bytes } = await readTargets(directory, names);
+  return { root: verifyRootChain(roots, directory), roots };
+}
+
+export async function readBaseMetadata(directory: string): Promise<BaseMetadata> {
+  const { root, roots } = await readRootChain(directory);
+  const { path, bytes } = await readTargets(directory, await nodeDisk.list(directory));
   return verifiedBase(root, roots, bytes, path);
 }
 

@@ -75,13 +75,14 @@ function tooOpen(where: string, mode: number, wanted: number): Problem {
 }
 
 /** How a file gives itself away, whatever its name is. */
-async function secretKind(path: string): Promise<'key-file' | 'sealed' | 'sealing-key' | undefined> {
+async function secretKind(path: string): Promise<'key-file' | 'escrow-key' | 'sealed' | 'sealing-key' | undefined> {
   const size = (await lstat(path)).size;
   if (size > Math.max(KEY_FILE_CAP_BYTES, SEALED_FILE_CAP_BYTES)) return undefined;
   const content = Buffer.from((await nodeDisk.readFile(path, SEALED_FILE_CAP_BYTES)) ?? new Uint8Array()).toString(
     'latin1',
   );
   if (content.includes('"holdfast-key-')) return 'key-file';
+  if (content.includes('"holdfast-escrow-key-')) return 'escrow-key';
   if (content.startsWith('HFSEAL')) return 'sealed';
   return /^[0-9a-f]{64}\s*$/.test(content) ? 'sealing-key' : undefined;
 }
@@ -153,9 +154,9 @@ export async function inspectCeremony(directory: string): Promise<CeremonyInspec
     if (kind === undefined) continue;
     if (folder === 'public')
       problems.push({ code: 'secret-in-public', what: `a secret (${kind}) lies in the public folder`, where: path });
-    if (kind !== 'key-file') continue;
-    if (folder === 'server')
+    if (folder === 'server' && (kind === 'key-file' || kind === 'escrow-key'))
       problems.push({ code: 'offline-key-on-server', what: 'an offline key lies in the server folder', where: path });
+    if (kind !== 'key-file') continue;
     try {
       const file = decodeKeyFile(
         (await nodeDisk.readFile(join(directory, path), KEY_FILE_CAP_BYTES)) ?? new Uint8Array(),

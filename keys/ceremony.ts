@@ -20,6 +20,7 @@ import { sha256Hex } from '../trust/crypto.ts';
 import type { Environment } from '../trust/tuf/metadata.ts';
 import { verifyInitialRoot, verifySigned } from '../trust/tuf/repository.ts';
 import { type CeremonyRecord, encodeCeremonyRecord } from './ceremony-record.ts';
+import { demandOwners } from './escrow-key.ts';
 import { type KeyFile, type KeyRole, makeKeyFile, openKey } from './key-file.ts';
 import { demandStrength, type PassphraseSource } from './passphrase.ts';
 import type { ScryptCost } from './passphrase-cipher.ts';
@@ -47,6 +48,8 @@ export interface CeremonyRequest {
   /** Default `rehearsal`: that is what one person on one machine makes. */
   readonly environment?: Environment;
   readonly authorAlgorithm?: SignatureAlgorithm;
+  /** Raw X25519 public keys of the owners to whom devices seal their secrets: none, or at least two. */
+  readonly escrowKeys?: readonly Uint8Array[];
   /** Tests only: the standard cost when absent. No command line option leads here. */
   readonly cost?: ScryptCost;
   /** Called before each key is made: the first argument counts from 1. */
@@ -106,6 +109,7 @@ function demandSensible(request: CeremonyRequest): void {
   if (!name.test(request.vendor)) {
     throw wrong('the vendor must be a name in a-z 0-9 . _ -', '--vendor', 'Write for instance --vendor acme.example.');
   }
+  demandOwners(request.escrowKeys ?? []);
 }
 
 async function makeKeys(request: CeremonyRequest, staging: string): Promise<MadeKey[]> {
@@ -162,6 +166,7 @@ async function signFirstMetadata(
       publicKey: key.publicKey,
       hardwareClasses: [holder.slice('author-'.length)],
     })),
+    escrowKeys: request.escrowKeys ?? [],
     nowUnixS: request.nowUnixS,
   });
   const keysOf = (role: KeyRole): SigningKey[] => made.filter((key) => key.role === role).map(({ key }) => key);
@@ -244,7 +249,7 @@ async function fillStaging(request: CeremonyRequest, staging: string): Promise<C
 
 /**
  * Makes a ceremony. Faults: `ceremony-exists`, `ceremony-inside-repository`, `ceremony-request-wrong`,
- * `passphrase-too-short`, and what the disk says. On any of them nothing is left behind.
+ * `escrow-owners-wrong`, `passphrase-too-short`, and what the disk says. On any of them nothing is left behind.
  */
 export async function initCeremony(request: CeremonyRequest): Promise<Ceremony> {
   demandSensible(request);

@@ -10,7 +10,7 @@ import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import type { HpkeKeyPair } from '../platform/hpke.ts';
 import { namingPath, readInputFile } from '../platform/input-file.ts';
-import { ownerIdOf } from '../protocol/escrow.ts';
+import { ESCROW_MAX_OWNERS, ownerIdOf } from '../protocol/escrow.ts';
 import { equalBytes, hex, unhex } from '../trust/bytes.ts';
 import { canonicalJson, decodeJson } from '../trust/json.ts';
 import { isX25519PublicKey, X25519_KEY_BYTES } from '../trust/x25519.ts';
@@ -28,6 +28,7 @@ import {
 } from './passphrase-cipher.ts';
 
 export const ESCROW_KEY_FILE_CAP_BYTES = 16 * 1024;
+const OWNERS_AT_LEAST = 2;
 /** RFC 8410. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
@@ -140,6 +141,18 @@ export async function readOwnerPublicKeys(paths: readonly string[]): Promise<rea
     }
   }
   return found.map(({ key }) => key);
+}
+
+/** None (a fleet without an escrow), or two and more: with one alone, one lost key would be every lost device. */
+export function demandOwners(keys: readonly Uint8Array[]): void {
+  if (keys.length === 0 || (keys.length >= OWNERS_AT_LEAST && keys.length <= ESCROW_MAX_OWNERS)) return;
+  throw new Fault({
+    code: 'escrow-owners-wrong',
+    what: `a root names no owner, or ${OWNERS_AT_LEAST} to ${ESCROW_MAX_OWNERS}, and not ${keys.length}`,
+    where: '--escrow-key',
+    cure: 'Give the public keys of at least two owners: holdfast escrow key new NAME makes one.',
+    exitStatus: EXIT.usage,
+  });
 }
 
 function twice(where: string): Fault {

@@ -34,6 +34,8 @@ export interface RootFacts {
   readonly roleKeys: Readonly<Record<'root' | 'targets' | 'snapshot' | 'timestamp', readonly Uint8Array[]>>;
   readonly thresholds: { readonly root: number; readonly targets: number };
   readonly authors: readonly AuthorFacts[];
+  /** Raw X25519 public keys of owners; none when absent. */
+  readonly escrowKeys?: readonly Uint8Array[];
   readonly nowUnixS: number;
 }
 
@@ -75,7 +77,22 @@ export function draftRoot(facts: RootFacts): Root {
       timestamp: role('timestamp', 1),
     },
     keys,
-    holdfast: { environment: facts.environment, authors: facts.authors.map(author), servers: [], escrowKeys: [] },
+    holdfast: {
+      environment: facts.environment,
+      authors: facts.authors.map(author),
+      servers: [],
+      escrowKeys: (facts.escrowKeys ?? []).map(hex),
+    },
+  };
+}
+
+/** The next root: the same in everything but its owners, its version and how long it is good. */
+export function draftNextRoot(current: Root, escrowKeys: readonly Uint8Array[], nowUnixS: number): Root {
+  return {
+    ...current,
+    version: current.version + 1,
+    expires: encodeTufDate(nowUnixS + ROOT_LIFETIME_S),
+    holdfast: { ...current.holdfast, escrowKeys: escrowKeys.map(hex) },
   };
 }
 

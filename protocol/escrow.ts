@@ -28,9 +28,9 @@ const SEALED_KEY_BYTES = CONTENT_KEY_BYTES + TAG_BYTES;
 const MAGIC = utf8('HFES\x01');
 const DEVICE_ID = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
-const KEY_CONTEXT = utf8('holdfast escrow key 1\0');
-const COMMITMENT_CONTEXT = utf8('holdfast escrow commitment 1\0');
-const BLOB_CONTEXT = utf8('holdfast escrow blob 1\0');
+const KEY_CONTEXT = utf8('holdfast-escrow-1 key\0');
+const COMMITMENT_CONTEXT = utf8('holdfast-escrow-1 commitment\0');
+const BLOB_CONTEXT = utf8('holdfast-escrow-1 blob\0');
 
 export interface EscrowBinding {
   readonly deviceId: string;

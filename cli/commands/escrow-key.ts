@@ -4,10 +4,10 @@ import type { Command } from 'commander';
 import { makeEscrowKey, OWNER_NAME, ownerLine, readEscrowKey } from '../../keys/escrow-key.ts';
 import { demandStrength } from '../../keys/passphrase.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { addCommand, type Finish, type Outcome, onRun, takeOutputOptions } from '../command.ts';
+import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
-import { demandNewFile, writeNewFile } from '../secret-file.ts';
+import { demandNewFile, demandNewSecretFile, writeNewFile } from '../secret-file.ts';
 
 interface NewOptions {
   readonly out?: string;
@@ -26,7 +26,7 @@ async function makeNew(out: Output, options: NewOptions, owner: string): Promise
   }
   const path = resolve(options.out ?? `${owner}.escrow-key`);
   const publicPath = `${path}.pub`;
-  await demandNewFile(path);
+  await demandNewSecretFile(path);
   await demandNewFile(publicPath);
   const passphrase = await passphraseSource(options.passphraseFile, true)(owner);
   try {
@@ -66,8 +66,7 @@ async function show(out: Output, path: string): Promise<Outcome> {
 }
 
 export function addEscrowKeyCommands(escrow: Command, finish: Finish): void {
-  const summary = "make and look at owners' keys (offline)";
-  const group = takeOutputOptions(escrow.command('key').summary(summary).description(summary));
+  const group = addGroup(escrow, 'key', "make and look at owners' keys (offline)");
   const newCommand = addCommand(group, {
     usage: 'new NAME',
     summary: 'make the key of an owner: X25519, encrypted with a passphrase',

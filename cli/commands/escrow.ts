@@ -18,7 +18,7 @@ import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun }
 import { readDevicePublicKey } from '../device-key-file.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
-import { demandNewFile, writeNewFile } from '../secret-file.ts';
+import { demandNewFile, demandNewSecretFile, writeNewFile } from '../secret-file.ts';
 import { parseWholeNumber } from '../waves.ts';
 import { addEscrowKeyCommands } from './escrow-key.ts';
 
@@ -95,7 +95,7 @@ async function openOwnerKey(options: Pick<OpenOptions, 'key' | 'passphraseFile'>
 }
 
 async function demandPlaceForSecrets(out: Output, options: OpenOptions): Promise<void> {
-  if (options.out !== undefined) return demandNewFile(options.out);
+  if (options.out !== undefined) return demandNewSecretFile(options.out);
   if (!out.json && process.stdout.isTTY) return;
   throw new Fault({
     code: 'secrets-need-a-place',

@@ -5,15 +5,19 @@ import type { Command } from 'commander';
 import { initCeremony } from '../../keys/ceremony.ts';
 import { inspectCeremony } from '../../keys/ceremony-inspection.ts';
 import { CEREMONY_RECORD_CAP_BYTES, decodeCeremonyRecord } from '../../keys/ceremony-record.ts';
+import { readOwnerPublicKeys } from '../../keys/escrow-key.ts';
 import { openKey, readKeyFile } from '../../keys/key-file.ts';
 import type { SignatureAlgorithm } from '../../keys/signing-key.ts';
 import { faultOfSystemError } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { namingPath, readInputFile } from '../../platform/input-file.ts';
+import { ownerIdOf } from '../../protocol/escrow.ts';
+import { hex } from '../../trust/bytes.ts';
 import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { parseWholeNumber } from '../waves.ts';
+import { addKeysRootCommands } from './keys-root.ts';
 
 interface InitOptions {
   readonly people: string;
@@ -21,6 +25,7 @@ interface InitOptions {
   readonly vendor: string;
   readonly class: readonly string[];
   readonly authorAlgorithm: string;
+  readonly escrowKey: readonly string[];
   readonly passphraseFile?: string;
 }
 
@@ -37,6 +42,7 @@ function parseAlgorithm(text: string): SignatureAlgorithm {
 
 async function init(out: Output, options: InitOptions): Promise<Outcome> {
   const people = parseWholeNumber(options.people, '--people', 1, 99);
+  const escrowKeys = await readOwnerPublicKeys(options.escrowKey);
   const progress = out.progress('Making keys', people * 2 + options.class.length, String);
   const { directory, record } = await initCeremony({
     directory: options.dir,
@@ -44,6 +50,7 @@ async function init(out: Output, options: InitOptions): Promise<Outcome> {
     hardwareClasses: options.class,
     people,
     authorAlgorithm: parseAlgorithm(options.authorAlgorithm),
+    escrowKeys,
     passphraseFor: passphraseSource(options.passphraseFile, true),
     nowUnixS: Math.floor(Date.now() / 1000),
     onKey: (number, _total, holder) => progress.update(number - 1, holder),
@@ -65,11 +72,21 @@ async function init(out: Output, options: InitOptions): Promise<Outcome> {
   out.say(
     `It takes ${record.thresholds.root} of ${people} people to change the root, and ${record.thresholds.targets} to publish a release.`,
   );
+  if (escrowKeys.length === 0)
+    out.say('It names no owner: devices cannot leave a way in for you (holdfast escrow key new NAME, --escrow-key).');
+  else sayOwners(out, escrowKeys);
   out.next(
     `holdfast keys verify ${directory}`,
     `holdfast-server run --data SERVER-DATA --keys ${join(directory, 'server')}`,
   );
-  return { document: { directory, ceremony: record } };
+  return { document: { directory, ceremony: record, owners: escrowKeys.map(ownerOf) } };
+}
+
+const ownerOf = (publicKey: Uint8Array): string => hex(ownerIdOf(publicKey));
+
+function sayOwners(out: Output, escrowKeys: readonly Uint8Array[]): void {
+  out.say(`Devices seal what may be needed one day to ${escrowKeys.length} owners, each of whom can open it alone:`);
+  out.table(escrowKeys.map((key) => [`  ${ownerOf(key)}`]));
 }
 
 async function show(out: Output, path: string): Promise<Outcome> {
@@ -120,6 +137,7 @@ async function verify(
 ): Promise<Outcome> {
   const { root, keys, problems } = await inspectCeremony(directory);
   out.environment(root.holdfast.environment);
+  const escrowKeys = root.holdfast.escrowKeys.map((text) => Buffer.from(text, 'hex'));
   let opened = 0;
   if (options.open === true) {
     const passphraseFor = passphraseSource(options.passphraseFile, false);
@@ -146,8 +164,10 @@ async function verify(
     out.say('Problems:');
     out.table([['code', 'where', 'what'], ...problems.map(({ code, where, what }) => [code, where, what])]);
   }
+  if (escrowKeys.length > 0) sayOwners(out, escrowKeys);
   const document = {
     environment: root.holdfast.environment,
+    owners: escrowKeys.map(ownerOf),
     rootVersion: root.version,
     thresholds: { root: root.roles.root.threshold, targets: root.roles.targets.threshold },
     keys: keys.map(({ path, file }) => ({ path, role: file.role, keyId: file.keyId })),
@@ -172,11 +192,13 @@ export function addKeysCommands(program: Command, finish: Finish): void {
     .requiredOption('--class <NAME>', 'a hardware class; give the option once for each', collectValues, [])
     .option('--people <N>', 'how many people hold keys (2 to 9)', '3')
     .option('--author-algorithm <NAME>', 'ed25519 or esp256 (P-256)', 'ed25519')
+    .option('--escrow-key <FILE>', 'public key of an owner, at least two or none; once for each', collectValues, [])
     .option(
       '--passphrase-file <FILE>',
       'one passphrase for all keys (for rehearsals); else the terminal asks each person',
     );
   onRun<InitOptions>(initCommand, finish, init);
+  addKeysRootCommands(group, finish);
   const showCommand = addCommand(group, {
     usage: 'show PATH',
     summary: 'show a key file or a ceremony folder; asks for no passphrase',

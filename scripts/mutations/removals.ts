@@ -1,6 +1,7 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 
 import { DELTA } from './delta.ts';
+import { ESCROW } from './escrow.ts';
 import { IDLE } from './idle.ts';
 import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
@@ -531,6 +532,7 @@ export const REMOVALS: readonly Removal[] = [
   ...LOCAL,
   ...BOARDS,
   ...SAFETY,
+  ...ESCROW,
   ...PACKAGING,
   ...PREFLIGHT,
   ...OWN_IMAGE,

@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ONLINE_KEYS_CONTEXT } from '../../../keys/ceremony.ts';
 import { inspectCeremony } from '../../../keys/ceremony-inspection.ts';
+import { makeEscrowKey } from '../../../keys/escrow-key.ts';
 import { openKey, readKeyFile } from '../../../keys/key-file.ts';
 import { decodeSealingKey, openSealed } from '../../../platform/sealed-file.ts';
 import { unhex } from '../../../trust/bytes.ts';
 import { decodeTufDate } from '../../../trust/time.ts';
 import { type Root, tufKeyId, tufKeyOf } from '../../../trust/tuf/metadata.ts';
 import { verifyInitialRoot, verifySigned } from '../../../trust/tuf/repository.ts';
-import { faultCode, holdCeremony, NOW_UNIX_S, passphrase, workshop } from './workshop.ts';
+import { makeOwner } from './escrow-world.ts';
+import { CHEAP, faultCode, holdCeremony, NOW_UNIX_S, passphrase, workshop } from './workshop.ts';
 
 let folder: string;
 let ceremony: string;
@@ -114,6 +116,16 @@ describe('a ceremony', () => {
     }
   });
 
+  it('names the owners in the signed root, and no owner when nobody said who', async () => {
+    expect((await signedRoot()).holdfast.escrowKeys).toEqual([]);
+    const directory = join(await workshop(), 'c');
+    const owners = [makeOwner().publicKey, makeOwner().publicKey];
+    await holdCeremony(directory, { escrowKeys: owners });
+    const { root, problems } = await inspectCeremony(directory);
+    expect(root.holdfast.escrowKeys).toEqual(owners.map((key) => Buffer.from(key).toString('hex')));
+    expect(problems).toEqual([]);
+  });
+
   it('passes its own inspection', async () => {
     const { problems, keys } = await inspectCeremony(ceremony);
     expect(problems).toEqual([]);
@@ -174,6 +186,14 @@ describe('a ceremony refuses', () => {
     expect(await readdir(place)).toEqual([]);
   });
 
+  it('one owner alone, or seventeen', async () => {
+    for (const count of [1, 17]) {
+      const directory = join(await workshop(), 'c');
+      const escrowKeys = Array.from({ length: count }, () => makeOwner().publicKey);
+      expect(await faultCode(() => holdCeremony(directory, { escrowKeys }))).toBe('escrow-owners-wrong');
+    }
+  });
+
   it('to go on when a passphrase fails in the middle, and leaves nothing behind', async () => {
     const place = await workshop();
     let asked = 0;
@@ -216,6 +236,14 @@ describe('an inspection finds', () => {
       ]);
     },
   );
+
+  it("an owner's key where it does not belong", async () => {
+    const { content } = await makeEscrowKey('ann', passphrase(), CHEAP);
+    const put = (folder: string) => (at: string) => writeFile(join(at, folder, 'x'), content, { mode: 0o600 });
+    expect(await spoiled(put('server'))).toEqual(['offline-key-on-server']);
+    expect(await spoiled(put('public'))).toEqual(['secret-in-public']);
+    expect(await spoiled(put('person-1'))).toEqual([]);
+  });
 
   it('files and folders that others may read', async () => {
     expect(await spoiled((at) => chmod(join(at, 'person-1', 'root.key'), 0o644))).toEqual(['permissions-too-open']);

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { openEscrow, resealEscrow } from '../../../keys/escrow-open.ts';
-import type { HpkeKeyPair } from '../../../platform/hpke.ts';
-import { decodeEscrow, encodeEscrowHead, ownerIdOf } from '../../../protocol/escrow.ts';
+import { type HpkeKeyPair, hpkeSeal } from '../../../platform/hpke.ts';
+import { decodeEscrow, encodeEscrowHead, escrowKeyBinding, ownerIdOf } from '../../../protocol/escrow.ts';
 import { decodeEscrowFile } from '../../../protocol/escrow-resealed.ts';
 import { concat, equalBytes, hex } from '../../../trust/bytes.ts';
 import { BINDING, fileOf, makeDevice, makeOwner, SECRETS, sealBlob } from './escrow-world.ts';
@@ -88,6 +88,21 @@ describe('opening what a device sealed', () => {
     );
     // Nothing but the device's key could tell.
     expect((await attempt(flipped(blob, signatureAt + 5), ann, {})).ok).toBe(true);
+  });
+
+  it('refuses another content key than the one the blob commits to, before it tries the content with it', async () => {
+    const own = decodeEscrow(blob);
+    if (!own.ok) throw new Error('not decoded');
+    const sealed = await hpkeSeal(bob.publicKey, escrowKeyBinding(BINDING), new Uint8Array(32).fill(7));
+    const keys = own.blob.keys.map((key) =>
+      equalBytes(key.owner, ownerIdOf(bob.publicKey)) ? { owner: key.owner, ...sealed } : key,
+    );
+    const head = encodeEscrowHead({ ...own.blob, keys }, own.blob.content.length);
+    expect(await attempt(concat(head, own.blob.content, own.blob.signature), bob, {})).toEqual({
+      ok: false,
+      code: 'escrow-altered',
+      detail: 'the key in it that is for this owner does not open',
+    });
   });
 
   it('refuses a blob that was put together from two of the same device', async () => {

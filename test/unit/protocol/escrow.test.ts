@@ -1,4 +1,6 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ESCROW_CAP_BYTES } from '../../../protocol/credentials.ts';
@@ -11,9 +13,11 @@ import {
   escrowMessage,
   verifyEscrowSignature,
 } from '../../../protocol/escrow.ts';
+import { ESCROW_CODES } from '../../../protocol/escrow-codes.ts';
 import { ESCROW_MAX_TEXT_BYTES } from '../../../protocol/escrow-secrets.ts';
 import { concat, hex } from '../../../trust/bytes.ts';
 
+const FORMATS = readFileSync(join(import.meta.dirname, '../../../docs/FORMATS.md'), 'utf8');
 const CONTENT_BYTES = 2048 + 16;
 const fixed = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 const facts: fc.Arbitrary<EscrowHead> = fc.record({
@@ -30,6 +34,12 @@ const blobOf = (head: EscrowHead, contentBytes = CONTENT_BYTES): Uint8Array =>
   concat(encodeEscrowHead(head, contentBytes), new Uint8Array(contentBytes).fill(7), new Uint8Array(64).fill(9));
 
 const plain = (bytes: Uint8Array): Uint8Array => Uint8Array.from(bytes);
+
+describe('reasons to refuse', () => {
+  it.each(Object.entries(ESCROW_CODES))('%s has its row in docs/FORMATS.md', (code, meaning) => {
+    expect(FORMATS).toContain(`| \`${code}\` | ${meaning} |`);
+  });
+});
 
 describe('an escrow blob', () => {
   it('is read as what was written, its owners sorted', () => {

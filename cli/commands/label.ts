@@ -1,0 +1,125 @@
+/** `holdfast label`: the QR code on a device, for a person who stands before it. Offline. */
+import { randomBytes } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import * as v from 'valibot';
+import { EXIT, Fault } from '../../platform/fault.ts';
+import { readInputFile } from '../../platform/input-file.ts';
+import { Name } from '../../protocol/device-api.ts';
+import { ClaimFile } from '../../protocol/enrolment.ts';
+import { LABEL_SECRET_BYTES, type LabelFile } from '../../protocol/label.ts';
+import { base64url } from '../../trust/bytes.ts';
+import { decodeJson } from '../../trust/json.ts';
+import { addCommand, type Finish, type Outcome, onRun } from '../command.ts';
+import type { Output } from '../output.ts';
+import { qrCode, qrSvg, qrText } from '../qr-picture.ts';
+import { demandNewSecretFile, writeNewFile } from '../secret-file.ts';
+
+const CLAIM_CAP_BYTES = 4096;
+
+interface LabelOptions {
+  readonly device?: string;
+  readonly claim?: string;
+  readonly out?: string;
+  readonly svg?: string;
+}
+
+/** What the label says: the text of the file that the device gets. */
+interface Content {
+  readonly kind: 'label' | 'claim';
+  readonly deviceId: string;
+  readonly text: string;
+}
+
+function wrong(code: string, what: string, where: string, cure: string): Fault {
+  return new Fault({ code, what, where, cure, exitStatus: EXIT.usage });
+}
+
+async function contentOf(options: LabelOptions): Promise<Content> {
+  if (options.claim !== undefined) return claimContent(options.claim, options.device);
+  if (options.device === undefined || !v.is(Name, options.device)) {
+    const what = options.device === undefined ? 'no device is named' : `'${options.device}' is not a device id`;
+    throw wrong('device-id-malformed', what, '--device', 'Give the id of the device, like --device cam-0001.');
+  }
+  const secret = randomBytes(LABEL_SECRET_BYTES);
+  const label: LabelFile = { format: 'holdfast-label-1', deviceId: options.device, secret: base64url(secret) };
+  secret.fill(0);
+  return { kind: 'label', deviceId: options.device, text: JSON.stringify(label) };
+}
+
+async function claimContent(path: string, expected: string | undefined): Promise<Content> {
+  const json = decodeJson(await readInputFile(path, CLAIM_CAP_BYTES, 'a claim file'), { capBytes: CLAIM_CAP_BYTES });
+  const claim = json.ok ? v.safeParse(ClaimFile, json.value) : undefined;
+  if (!claim?.success) {
+    throw new Fault({
+      code: 'claim-malformed',
+      what: 'this is not a claim',
+      where: path,
+      cure: 'Give a file that `holdfast devices claims` wrote.',
+      exitStatus: EXIT.input,
+    });
+  }
+  const { claimId } = claim.output;
+  if (expected !== undefined && expected !== claimId) {
+    throw wrong('claim-of-another-device', `the claim is for ${claimId}`, path, 'Give the claim of this device.');
+  }
+  return { kind: 'claim', deviceId: claimId, text: JSON.stringify(claim.output) };
+}
+
+async function demandPlace(out: Output, options: LabelOptions): Promise<void> {
+  if (options.svg !== undefined) await demandNewSecretFile(options.svg);
+  if (options.svg !== undefined || (!out.json && process.stdout.isTTY)) return;
+  throw wrong(
+    'secrets-need-a-place',
+    'a label holds a secret: it is shown on a terminal or written to a new file, and this is neither',
+    '--svg',
+    'Give --svg FILE; it is made with mode 0600.',
+  );
+}
+
+async function makeLabel(out: Output, options: LabelOptions): Promise<Outcome> {
+  await demandPlace(out, options);
+  const { kind, deviceId, text } = await contentOf(options);
+  const file = kind === 'claim' ? null : resolve(options.out ?? `${deviceId}.label.json`);
+  if (file !== null) {
+    await demandNewSecretFile(file);
+    await writeNewFile(file, Buffer.from(`${text}\n`, 'utf8'));
+  }
+  const code = qrCode(text);
+  if (options.svg !== undefined) {
+    await writeNewFile(options.svg, Buffer.from(qrSvg(code, deviceId), 'utf8'));
+    out.say(`The label of ${deviceId} is in ${resolve(options.svg)} (0600), ${code.size / 2} mm wide.`);
+  } else {
+    out.say(qrText(code));
+    out.say(deviceId);
+  }
+  if (kind === 'claim') {
+    out.say('It holds the claim: whoever reads it before the device has enrolled can enrol in its place.');
+  } else {
+    out.say('It is for setting the device up by somebody who stands before it, and opens nothing over a network.');
+    out.next(
+      `put ${file} into the device's factory partition as label.json (0600), and stick the label inside its lid`,
+    );
+  }
+  const svg = options.svg === undefined ? null : resolve(options.svg);
+  return { document: { device: deviceId, kind, file, svg, modules: code.size } };
+}
+
+export function addLabelCommand(program: Command, finish: Finish): void {
+  const command = addCommand(program, {
+    usage: 'label',
+    summary: 'print the QR code of a device: a random secret for local setup, or its claim',
+    details:
+      'Makes a random secret (192 bits), writes the file that goes into the device, and draws the same text as a QR code.\n' +
+      'With --claim the code holds that claim instead: the text that a scanner reads is the claim file.',
+    examples: [
+      'holdfast label --device cam-0001 --svg cam-0001.svg',
+      'holdfast label --claim ~/claims/cam-0001.claim.json --svg cam-0001.svg',
+    ],
+  })
+    .option('--device <ID>', 'the device')
+    .option('--claim <FILE>', 'draw this claim instead of a new secret')
+    .option('--out <FILE>', 'the file for the device (default ID.label.json)')
+    .option('--svg <FILE>', 'write the picture to this new file (0600) instead of the terminal');
+  onRun<LabelOptions>(command, finish, makeLabel);
+}

@@ -1,0 +1,122 @@
+/** Removals in the escrow: what is sealed, for whom, bound to what, and what is checked when it is opened. */
+import { inFile } from './removal.ts';
+
+const OPEN = ['test/unit/keys/escrow-open.test.ts'];
+
+export const ESCROW = [
+  ...inFile(
+    'protocol/escrow.ts',
+    [...OPEN, 'test/unit/protocol/escrow.test.ts'],
+    [
+      {
+        name: 'the device and the epoch in what a content key is bound to',
+        find: 'concat(KEY_CONTEXT, unsignedBytes(id.length, 1), id, unsignedBytes(epoch, 8))',
+        replace: 'concat(KEY_CONTEXT)',
+      },
+      {
+        name: 'the context of the signature',
+        find: 'return concat(BLOB_CONTEXT, body);',
+        replace: 'return body;',
+      },
+      {
+        name: 'the check that nothing follows a blob',
+        find: ' || reader.left > 0) return malformed',
+        replace: ') return malformed',
+      },
+      {
+        name: 'the order of owners',
+        find: 'if (before !== undefined && hex(owner) <= hex(before.owner)) return undefined;',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'protocol/escrow-secrets.ts',
+    ['test/unit/protocol/escrow-secrets.test.ts'],
+    [
+      {
+        name: 'the padding, by which lengths say nothing',
+        find: 'new Uint8Array(Math.ceil(filled.length / ESCROW_PLAINTEXT_STEP_BYTES) * ESCROW_PLAINTEXT_STEP_BYTES)',
+        replace: 'new Uint8Array(filled.length)',
+      },
+      {
+        name: 'the check that the padding is zero',
+        find: ' || bytes.subarray(at).some((byte) => byte !== 0)',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'keys/escrow-open.ts',
+    [...OPEN, 'test/unit/cli/escrow.test.ts'],
+    [
+      {
+        name: "the check of the device's signature",
+        find: 'if (devicePublicKey !== undefined && !verifyEscrowSignature(blob, devicePublicKey)) {',
+        replace: 'if (devicePublicKey === undefined && !verifyEscrowSignature(blob, new Uint8Array(65))) {',
+      },
+      { name: 'the check of the device', find: 'if (deviceId !== blob.deviceId) {', replace: 'if (deviceId === "") {' },
+      { name: 'the check of the epoch', find: 'if (epoch !== blob.epoch) {', replace: 'if (epoch === 0) {' },
+      {
+        name: 'the commitment to the content key',
+        find: ' && equalBytes(commitmentOf(key), blob.commitment)',
+        replace: '',
+      },
+      {
+        name: 'the head of the blob as associated data of its content',
+        find: 'openOnce(contentKey, blob.content, blob.head)',
+        replace: 'openOnce(contentKey, blob.content, blob.head.subarray(0, 0))',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/first-boot/escrow.ts',
+    ['test/unit/agent/first-boot/escrow.test.ts'],
+    [
+      {
+        name: 'the least number of owners',
+        find: 'if (keys.length < this.#atLeast) {',
+        replace: 'if (keys.length < 1) {',
+      },
+      {
+        name: 'the check of owner keys',
+        find: 'const wrong = keys.findIndex((key) => !isX25519PublicKey(key));',
+        replace: 'const wrong = -1;',
+      },
+      {
+        name: 'the check that one owner is not two',
+        find: 'if (new Set(keys.map(hex)).size === keys.length) return undefined;',
+        replace: 'if (keys.length > 0) return undefined;',
+      },
+      { name: 'the reading back of its own blob', find: '      assertReadable(blob, deviceKey);\n', replace: '' },
+    ],
+  ),
+  ...inFile(
+    'trust/tuf/holdfast-root.ts',
+    ['test/unit/trust/tuf/metadata.test.ts'],
+    [
+      {
+        name: 'the check that an escrow key is one that seals',
+        find: 'if (publicKey === undefined || !isX25519PublicKey(publicKey)) {',
+        replace: 'if (publicKey === undefined) {',
+      },
+      {
+        name: 'the check that an escrow key stands there once',
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a template
+        find: "if (keys.indexOf(key) !== index) shapeFault(`root escrowKeys[${index}]`, 'stands there twice');",
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
+    'cli/commands/escrow.ts',
+    ['test/unit/cli/escrow.test.ts'],
+    [
+      {
+        name: 'the refusal to give secrets to a pipe',
+        find: 'if (!out.json && process.stdout.isTTY) return;',
+        replace: 'return;',
+      },
+    ],
+  ),
+];

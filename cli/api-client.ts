@@ -9,6 +9,7 @@ import * as v from 'valibot';
 import { EXIT, type ExitStatus, Fault } from '../platform/fault.ts';
 import { ErrorAnswer } from '../protocol/device-api.ts';
 import {
+  type ApproveRequest,
   ArtifactAnswer,
   AuditAnswer,
   ClaimsAnswer,
@@ -130,6 +131,8 @@ export class ApiClient {
 
   devices = () => this.#json(DevicesAnswer, 'GET', OPERATOR_PATHS.devices);
   device = (deviceId: string) => this.#json(DeviceDetail, 'GET', below(OPERATOR_PATHS.devices, deviceId));
+  approveDevice = (deviceId: string, body: ApproveRequest) =>
+    this.#json(DeviceDetail, 'POST', `${below(OPERATOR_PATHS.devices, deviceId)}/approve`, { body });
   revokeDevice = (deviceId: string, why: string) =>
     this.#json(DeviceDetail, 'POST', `${below(OPERATOR_PATHS.devices, deviceId)}/revoke`, { body: { why } });
   createClaims = (body: ClaimsRequest) => this.#json(ClaimsAnswer, 'POST', OPERATOR_PATHS.claims, { body });

@@ -26,8 +26,8 @@ export interface Output {
   say(text?: string): void;
   /** A warning on stderr, with `--json` too. */
   warn(text: string): void;
-  /** Columns, the first row being the heading. */
-  table(rows: readonly (readonly string[])[]): void;
+  /** Columns, the first row being the heading. Rows named in `red` are red where the terminal has colours. */
+  table(rows: readonly (readonly string[])[], red?: ReadonlySet<number>): void;
   /** The commands that come next, each with what it does. */
   next(...steps: readonly string[]): void;
   /** Said by every command that touches a rehearsal or a lab; nothing in production. */
@@ -50,19 +50,25 @@ export function printable(text: string): string {
 }
 
 export function formatTable(rows: readonly (readonly string[])[]): string {
+  return formatRows(rows).join('\n');
+}
+
+function formatRows(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, printable(cell).length);
   }
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => printable(cell).padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return rows.map((row) =>
+    row
+      .map((cell, column) => printable(cell).padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
 }
+
+const RED = { on: '\u001b[31m', off: '\u001b[39m' } as const;
+/** https://no-color.org */
+const hasColours = (): boolean => process.stdout.isTTY === true && (process.env.NO_COLOR ?? '') === '';
 
 export function createOutput(options: OutputOptions): Output {
   const style: ProgressStyle = options.json ? 'silent' : process.stderr.isTTY ? 'bar' : 'lines';
@@ -74,7 +80,11 @@ export function createOutput(options: OutputOptions): Output {
     ...options,
     say,
     warn: (text) => void process.stderr.write(`${printable(text)}\n`),
-    table: (rows) => say(formatTable(rows)),
+    table(rows, red) {
+      if (red === undefined || options.json || !hasColours()) return say(formatTable(rows));
+      const lines = formatRows(rows).map((line, index) => (red.has(index) ? `${RED.on}${line}${RED.off}` : line));
+      process.stdout.write(`${lines.join('\n')}\n`);
+    },
     next(...steps) {
       say();
       say('Next:');

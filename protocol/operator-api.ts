@@ -3,9 +3,10 @@
  * listener, with `Authorization: Bearer <token>`. Errors are `ErrorAnswer`s. Everything here is bounded and strict.
  */
 import * as v from 'valibot';
+import { CredentialEntry, FirstBootState } from './credentials.ts';
 import { Installed, InstallState, Name, Sha256Hex, Slot, TargetPath } from './device-api.ts';
 import { ClaimFile } from './enrolment.ts';
-import { REASON_CODES } from './reasons.ts';
+import { FLAG_CODES, REASON_CODES } from './reasons.ts';
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Text = (max: number) => v.pipe(v.string(), v.maxLength(max));
@@ -91,6 +92,21 @@ export const Explanation = v.strictObject({
 });
 export type Explanation = v.InferOutput<typeof Explanation>;
 
+/** What the server does about devices that have not proven rotation. */
+export const CREDENTIALS_GATES = ['off', 'report', 'enforce'] as const;
+export const CredentialsGate = v.picklist(CREDENTIALS_GATES);
+export type CredentialsGate = v.InferOutput<typeof CredentialsGate>;
+
+/** How a device stands with its credentials. All but `proven` are shown in red. */
+export const STANDINGS = ['proven', 'factory', 'flagged', 'awaiting-approval'] as const;
+export const Standing = v.picklist(STANDINGS);
+export type Standing = v.InferOutput<typeof Standing>;
+
+/** What a rollout is for. A device that has not proven rotation gets the last two only, where the gate is enforced. */
+export const ROLLOUT_PURPOSES = ['update', 'repair', 'security'] as const;
+export const RolloutPurpose = v.picklist(ROLLOUT_PURPOSES);
+export type RolloutPurpose = v.InferOutput<typeof RolloutPurpose>;
+
 export const DeviceView = v.strictObject({
   deviceId: Name,
   hardwareClass: Name,
@@ -108,6 +124,8 @@ export const DeviceView = v.strictObject({
   /** Short form of the explanation. */
   reason: v.picklist(REASON_CODES),
   reasonSinceUnixMs: v.nullable(Moment),
+  /** Null while it is not enrolled, and on servers whose gate is off. */
+  credentials: v.nullable(Standing),
 });
 export type DeviceView = v.InferOutput<typeof DeviceView>;
 
@@ -118,9 +136,25 @@ export const DeviceEvent = v.strictObject({
   text: Text(1024),
 });
 export type DeviceEvent = v.InferOutput<typeof DeviceEvent>;
+/** What the server knows of a device's credentials; never a secret. */
+export const DeviceCredentials = v.strictObject({
+  standing: Standing,
+  /** Null: it has stated nothing yet. */
+  state: v.nullable(FirstBootState),
+  epoch: Count,
+  statedUnixMs: v.nullable(Moment),
+  /** The board that it states, also while nobody has approved it. */
+  hardwareId: v.nullable(Sha256Hex),
+  flags: v.array(v.strictObject({ code: v.picklist(FLAG_CODES), detail: Text(1024) })),
+  inventory: v.array(CredentialEntry),
+});
+export type DeviceCredentials = v.InferOutput<typeof DeviceCredentials>;
+
 export const DeviceDetail = v.strictObject({
   device: DeviceView,
   explanation: Explanation,
+  /** Null while it is not enrolled. */
+  credentials: v.nullable(DeviceCredentials),
   history: v.array(DeviceEvent),
 });
 export type DeviceDetail = v.InferOutput<typeof DeviceDetail>;
@@ -167,6 +201,8 @@ export const RolloutRequest = v.strictObject({
   minSample: v.pipe(Count, v.minValue(1)),
   /** A device that has not confirmed this long after it was offered the release counts as failed. */
   actionTimeoutMs: v.pipe(Count, v.minValue(1000)),
+  /** Default `update`. Said in the audit, and shown wherever the rollout is. */
+  purpose: v.optional(RolloutPurpose),
   /** Only these; all of the class and channel when absent. */
   deviceIds: v.optional(v.pipe(v.array(Name), v.minLength(1), v.maxLength(10_000))),
 });
@@ -189,6 +225,7 @@ export type WaveView = v.InferOutput<typeof WaveView>;
 export const RolloutView = v.strictObject({
   rolloutId: Name,
   release: ReleaseView,
+  purpose: RolloutPurpose,
   state: RolloutState,
   /** Why it is in this state, in words: the gate's own. */
   reason: Text(1024),
@@ -228,6 +265,13 @@ export type AuditEntry = v.InferOutput<typeof AuditEntry>;
 export const TokensAnswer = v.strictObject({ tokens: v.array(TokenView) });
 /** GET devices. GET `devices/:id` answers a `DeviceDetail`. */
 export const DevicesAnswer = v.strictObject({ devices: v.array(DeviceView) });
+/** POST `devices/:id/approve`: the board that it is on now is right. Answers a `DeviceDetail`. */
+export const ApproveRequest = v.strictObject({
+  /** What the person saw: refused when the device says something else by now. */
+  hardwareId: v.nullable(Sha256Hex),
+  why: v.pipe(Text(256), v.minLength(1)),
+});
+export type ApproveRequest = v.InferOutput<typeof ApproveRequest>;
 /** POST `devices/:id/revoke`; answers a `DeviceDetail`. */
 export const RevokeRequest = v.strictObject({ why: v.pipe(Text(256), v.minLength(1)) });
 export type RevokeRequest = v.InferOutput<typeof RevokeRequest>;

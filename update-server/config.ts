@@ -6,6 +6,8 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { Name } from '../protocol/device-api.ts';
+import { CREDENTIALS_GATES, CredentialsGate } from '../protocol/operator-api.ts';
+import type { CredentialPolicy } from './core/credentials.ts';
 import type { PreparationSettings } from './transport/preparation.ts';
 
 export interface ServerConfig {
@@ -26,6 +28,7 @@ export interface ServerConfig {
   /** What devices are told to wait between polls. */
   readonly pollAfterMs: number;
   readonly transport: PreparationSettings;
+  readonly credentialPolicy: CredentialPolicy;
   readonly logLevel: string;
   readonly json: boolean;
   readonly debug: boolean;
@@ -37,7 +40,8 @@ export interface OutputWishes {
   readonly debug: boolean;
 }
 
-const DAY_MS = 24 * 3600 * 1000;
+const HOUR_MS = 3600 * 1000;
+const DAY_MS = 24 * HOUR_MS;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 const HELP = `
@@ -69,6 +73,8 @@ interface Options {
   readonly deltaReleases: number;
   readonly deltaMemoryMib: number;
   readonly transportDiskMib: number;
+  readonly credentialsGate: string;
+  readonly factoryCertificateHours: number;
   readonly logLevel: string;
   readonly json: boolean;
   readonly debug: boolean;
@@ -143,6 +149,17 @@ function buildCommand(version: string, onRun: (options: Options) => void): Comma
       decodeWhole(1, 67_108_864),
       20_480,
     )
+    .option(
+      '--credentials-gate <mode>',
+      `what is done about devices that have not proven that their factory secrets are gone: ${CREDENTIALS_GATES.join(', ')}`,
+      'report',
+    )
+    .option(
+      '--factory-certificate-hours <hours>',
+      'what a certificate of such a device is good for, where the gate is enforced',
+      decodeWhole(1, 8760),
+      168,
+    )
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .option('--json', 'print the ready line, and failures, as JSON', false)
     .option('--debug', 'print stack traces', false)
@@ -156,6 +173,9 @@ function buildCommand(version: string, onRun: (options: Options) => void): Comma
 function configOf(options: Options): ServerConfig {
   if (options.data === undefined) throw usage('the option --data <folder> is missing');
   if (!LOG_LEVELS.includes(options.logLevel)) throw usage(`there is no log level ${options.logLevel}`);
+  if (!v.is(CredentialsGate, options.credentialsGate)) {
+    throw usage(`the credentials gate is ${CREDENTIALS_GATES.join(' or ')}, not ${options.credentialsGate}`);
+  }
   for (const name of options.name) {
     if (!/^[A-Za-z0-9.:-]{1,253}$/.test(name)) throw usage(`${name} is neither a DNS name nor an address`);
   }
@@ -177,6 +197,10 @@ function configOf(options: Options): ServerConfig {
       recipesFrom: options.deltaReleases,
       memoryCapBytes: options.deltaMemoryMib * 2 ** 20,
       diskCapBytes: options.transportDiskMib * 2 ** 20,
+    },
+    credentialPolicy: {
+      gate: v.parse(CredentialsGate, options.credentialsGate),
+      factoryCertificateMs: options.factoryCertificateHours * HOUR_MS,
     },
     logLevel: options.logLevel,
     json: options.json,

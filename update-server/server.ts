@@ -128,7 +128,7 @@ async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): 
   const first = { disk, clock, config, folder, metadata, sealingKey };
   const onlineKeys = await openOnlineKeys(first);
   await remember();
-  const store = openSqliteStore(folder.path('db.sqlite'));
+  const store = openSqliteStore(folder.path('db.sqlite'), config.credentialPolicy);
   undo.push(() => store.close());
   await store.forgetPresence(clock.nowUnixMs());
   const events = new ServerEvents((error) => log.error({ err: error }, 'a listener failed'));
@@ -166,7 +166,9 @@ async function listen(parts: Parts, undo: Undo): Promise<Listening> {
   const mqttUrl = urlOf(config, 'mqtts', broker.port);
   const deviceApi = buildDeviceApi(identity, {
     ...brokerPorts,
-    enrolment: new Enrolment(parts),
+    random: parts.random,
+    credentialPolicy: config.credentialPolicy,
+    enrolment: new Enrolment({ ...parts, credentialPolicy: config.credentialPolicy }),
     repository: parts.repository,
     preparation: parts.preparation,
     artifactPath: (sha256) => parts.artifacts.path(sha256),

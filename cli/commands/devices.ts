@@ -6,7 +6,7 @@ import { faultOfSystemError } from '../../platform/command-line.ts';
 import { nodeDisk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import type { DeviceView, Explanation } from '../../protocol/operator-api.ts';
+import type { DeviceDetail, DeviceView } from '../../protocol/operator-api.ts';
 import { REASONS } from '../../protocol/reasons.ts';
 import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
 import { formatMoment } from '../duration.ts';
@@ -23,6 +23,7 @@ function deviceRow(device: DeviceView): string[] {
     installed,
     device.bootedSlot ?? '-',
     device.state ?? device.enrolment,
+    device.credentials ?? '-',
     device.reason,
   ];
 }
@@ -30,7 +31,11 @@ function deviceRow(device: DeviceView): string[] {
 interface ListOptions {
   readonly class?: string;
   readonly reason?: string;
+  readonly factory?: boolean;
 }
+
+/** Enrolled, and its rotation is not proven. */
+const isUnproven = ({ credentials }: DeviceView): boolean => credentials !== null && credentials !== 'proven';
 
 function list(out: Output, options: ListOptions): Promise<Outcome> {
   if (options.reason !== undefined && !Object.hasOwn(REASONS, options.reason)) {
@@ -45,14 +50,20 @@ function list(out: Output, options: ListOptions): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
     const devices = (await api.devices()).devices
       .filter((device) => options.class === undefined || device.hardwareClass === options.class)
-      .filter((device) => options.reason === undefined || device.reason === options.reason);
-    if (devices.length === 0) out.say('No such device. Make claims first: holdfast devices claims --help.');
-    else out.table([['device', 'class', 'link', 'version', 'slot', 'state', 'why'], ...devices.map(deviceRow)]);
+      .filter((device) => options.reason === undefined || device.reason === options.reason)
+      .filter((device) => options.factory !== true || isUnproven(device));
+    if (devices.length === 0 && options.factory === true) out.say('Every device that is shown has proven rotation.');
+    else if (devices.length === 0) out.say('No such device. Make claims first: holdfast devices claims --help.');
+    else {
+      const red = new Set(devices.flatMap((device, index) => (isUnproven(device) ? [index + 1] : [])));
+      const heading = ['device', 'class', 'link', 'version', 'slot', 'state', 'credentials', 'why'];
+      out.table([heading, ...devices.map(deviceRow)], red);
+    }
     return { document: { devices } };
   });
 }
 
-function sayExplanation(out: Output, explanation: Explanation): void {
+function sayExplanation(out: Output, { explanation, device, credentials }: DeviceDetail): void {
   out.say(`${explanation.deviceId}: ${explanation.reason}. ${REASONS[explanation.reason].meaning}`);
   out.table([
     ...(explanation.detail === '' ? [] : [['  detail', explanation.detail]]),
@@ -60,12 +71,15 @@ function sayExplanation(out: Output, explanation: Explanation): void {
     ['  next', explanation.next],
     ['  cure', explanation.cure],
   ]);
+  if (credentials === null || !isUnproven(device)) return;
+  const why = credentials.flags.map(({ code, detail }) => `${code} (${detail})`).join(', ');
+  out.say(`Its credentials: ${credentials.standing}${why === '' ? '' : `: ${why}`}.`);
 }
 
 function show(out: Output, deviceId: string): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
     const detail = await api.device(deviceId);
-    const { device, explanation, history } = detail;
+    const { device, history } = detail;
     out.table([
       ['device', device.deviceId],
       ['class, channel', `${device.hardwareClass}, ${device.channel ?? 'unknown'}`],
@@ -86,7 +100,7 @@ function show(out: Output, deviceId: string): Promise<Outcome> {
       ['agent', device.agentVersion ?? 'unknown'],
     ]);
     out.say();
-    sayExplanation(out, explanation);
+    sayExplanation(out, detail);
     if (history.length > 0) {
       out.say();
       out.table([
@@ -100,9 +114,9 @@ function show(out: Output, deviceId: string): Promise<Outcome> {
 
 function explain(out: Output, deviceId: string): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
-    const { explanation } = await api.device(deviceId);
-    sayExplanation(out, explanation);
-    return { document: { explanation } };
+    const detail = await api.device(deviceId);
+    sayExplanation(out, detail);
+    return { document: { explanation: detail.explanation } };
   });
 }
 
@@ -171,6 +185,17 @@ async function claims(out: Output, options: ClaimsOptions): Promise<Outcome> {
   });
 }
 
+/** Shows what waits, and approves just that: a device that says something else by then is refused. */
+function approve(out: Output, deviceId: string, why: string): Promise<Outcome> {
+  return withServer(out, async ({ api }) => {
+    const { credentials } = await api.device(deviceId);
+    for (const { code, detail } of credentials?.flags ?? []) out.say(`${code}: ${detail}`);
+    const { device } = await api.approveDevice(deviceId, { hardwareId: credentials?.hardwareId ?? null, why });
+    out.say(`${device.deviceId} is approved on the board that it is on now; its credentials: ${device.credentials}.`);
+    return { document: { device } };
+  });
+}
+
 function revoke(out: Output, deviceId: string, why: string): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
     const { device } = await api.revokeDevice(deviceId, why);
@@ -187,10 +212,15 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
   const listCommand = addCommand(group, {
     usage: 'list',
     summary: 'list devices, and in one word why each is where it is',
-    examples: ['holdfast devices list', 'holdfast devices list --reason rolled-back'],
+    examples: [
+      'holdfast devices list',
+      'holdfast devices list --reason rolled-back',
+      'holdfast devices list --factory',
+    ],
   })
     .option('--class <NAME>', 'only this hardware class')
-    .option('--reason <REASON>', 'only devices with this reason');
+    .option('--reason <REASON>', 'only devices with this reason')
+    .option('--factory', 'only devices that have not proven that their factory secrets are gone');
   onRun<ListOptions>(listCommand, finish, list);
   const showCommand = addCommand(group, {
     usage: 'show DEVICE',
@@ -214,6 +244,12 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
     .option('--expires-days <N>', 'how long the claims are good', '30')
     .requiredOption('--out <FOLDER>', 'where the claim files go; outside of every git repository');
   onRun<ClaimsOptions>(claimsCommand, finish, claims);
+  const approveCommand = addCommand(group, {
+    usage: 'approve DEVICE',
+    summary: 'say that a device is right on the board that it is on now: its card was moved',
+    examples: ['holdfast devices approve cam-0003 --why "board replaced"'],
+  }).requiredOption('--why <TEXT>', 'the reason, for the audit log');
+  onRun<{ why: string }>(approveCommand, finish, (out, options, deviceId = '') => approve(out, deviceId, options.why));
   const revokeCommand = addCommand(group, {
     usage: 'revoke DEVICE',
     summary: "end a device's access, at once",

@@ -1,7 +1,13 @@
 /** `holdfast rollout`: give a release to devices, wave by wave, and follow it to its end. */
 import type { Command } from 'commander';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { ROLLOUT_VERBS, type RolloutVerb, type RolloutView } from '../../protocol/operator-api.ts';
+import {
+  ROLLOUT_PURPOSES,
+  ROLLOUT_VERBS,
+  type RolloutPurpose,
+  type RolloutVerb,
+  type RolloutView,
+} from '../../protocol/operator-api.ts';
 import { addCommand, addGroup, collectValues, type Finish, type Outcome, onRun } from '../command.ts';
 import { formatDuration, formatMoment, parseDuration } from '../duration.ts';
 import type { Output } from '../output.ts';
@@ -18,12 +24,14 @@ interface StartOptions {
   readonly minSample: string;
   readonly timeout: string;
   readonly device: readonly string[];
+  readonly purpose: string;
 }
 
 function sayRollout(out: Output, rollout: RolloutView): void {
   out.table([
     ['rollout', rollout.rolloutId],
     ['release', `${rollout.release.version} (${rollout.release.releasePath})`],
+    ['purpose', rollout.purpose],
     ['state', rollout.state],
     ['why', rollout.reason],
     [
@@ -48,6 +56,18 @@ function sayRollout(out: Output, rollout: RolloutView): void {
   ]);
 }
 
+function parsePurpose(text: string): RolloutPurpose {
+  const purpose = ROLLOUT_PURPOSES.find((known) => known === text);
+  if (purpose !== undefined) return purpose;
+  throw new Fault({
+    code: 'purpose-unknown',
+    what: `'${text}' is not a purpose`,
+    where: '--purpose',
+    cure: `Give one of: ${ROLLOUT_PURPOSES.join(', ')}.`,
+    exitStatus: EXIT.usage,
+  });
+}
+
 function start(out: Output, releasePath: string, options: StartOptions): Promise<Outcome> {
   const soakMs = parseDuration(options.soak, '--soak');
   const request = {
@@ -56,6 +76,7 @@ function start(out: Output, releasePath: string, options: StartOptions): Promise
     maxFailedPercent: parsePercentage(options.maxFailed, '--max-failed'),
     minSample: parseWholeNumber(options.minSample, '--min-sample', 1, 1_000_000),
     actionTimeoutMs: parseDuration(options.timeout, '--timeout'),
+    purpose: parsePurpose(options.purpose),
     ...(options.device.length === 0 ? {} : { deviceIds: [...new Set(options.device)] }),
   };
   if (request.actionTimeoutMs < 1000) {
@@ -83,10 +104,11 @@ function list(out: Output): Promise<Outcome> {
     if (rollouts.length === 0) out.say('No rollout has been started yet.');
     else {
       out.table([
-        ['rollout', 'version', 'state', 'confirmed', 'failed', 'devices', 'started'],
+        ['rollout', 'version', 'purpose', 'state', 'confirmed', 'failed', 'devices', 'started'],
         ...rollouts.map((rollout) => [
           rollout.rolloutId,
           rollout.release.version,
+          rollout.purpose,
           rollout.state,
           String(rollout.confirmed),
           String(rollout.failed),
@@ -170,6 +192,11 @@ export function addRolloutCommands(program: Command, finish: Finish): void {
     )
     .option('--min-sample <N>', 'count failures once this many attempted it', GATE_DEFAULTS.minSample)
     .option('--timeout <DURATION>', 'a device that has not confirmed by then counts as failed', '10m')
+    .option(
+      '--purpose <PURPOSE>',
+      'update, repair or security; the last two also go to devices that hold factory secrets',
+      'update',
+    )
     .option('--device <ID>', 'only this device; give the option once for each', collectValues, []);
   onRun<StartOptions>(startCommand, finish, (out, options, releasePath = '') => start(out, releasePath, options));
   const listCommand = addCommand(group, {

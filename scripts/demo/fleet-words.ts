@@ -61,11 +61,7 @@ export class FleetWords {
   }
 
   async device(deviceId: string): Promise<DeviceDetail> {
-    const { device, explanation, history } = v.parse(
-      v.object(DeviceDetail.entries),
-      await this.holdfast(['devices', 'show', deviceId], { quiet: true }),
-    );
-    return { device, explanation, history };
+    return v.parse(v.object(DeviceDetail.entries), await this.holdfast(['devices', 'show', deviceId], { quiet: true }));
   }
 
   async rollouts(): Promise<RolloutView[]> {

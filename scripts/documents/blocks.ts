@@ -5,11 +5,13 @@
 import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
 import { FirstBootConfig } from '../../agent/first-boot/first-boot-config.ts';
+import * as credentials from '../../protocol/credentials.ts';
+import * as credentialsApi from '../../protocol/credentials-api.ts';
 import * as device from '../../protocol/device-api.ts';
 import * as enrolment from '../../protocol/enrolment.ts';
 import * as transport from '../../protocol/image-transport.ts';
 import * as topics from '../../protocol/mqtt-topics.ts';
-import { REASONS } from '../../protocol/reasons.ts';
+import { FLAGS, REASONS } from '../../protocol/reasons.ts';
 import { serverOptions } from '../../update-server/config.ts';
 import { fieldTable, kindTable, table } from './schema-table.ts';
 
@@ -31,6 +33,10 @@ const PATH_USES: Readonly<Record<keyof typeof device.DEVICE_PATHS, readonly [use
   metadata: ['GET + `/` + file name', 'signed metadata, exactly the bytes that were signed'],
   targets: ['GET + `/` + consistent target path, Range honoured', 'an envelope, block map or image'],
   transport: ['GET or POST + `/` + image digest + one of the endings below', 'the image in another form, untrusted'],
+  credentialsNonce: ['POST CredentialsNonceRequest', 'NonceAnswer'],
+  credentialsStatement: ['POST StatementRequest', 'StatementAnswer'],
+  credentialsEscrow: ['POST EscrowRequest', 'EscrowAnswer'],
+  credentialsRenew: ['POST RenewRequest', 'RenewAnswer'],
 };
 
 function pathTable(): string {
@@ -98,6 +104,11 @@ function reasonTable(): string {
   );
 }
 
+function flagTable(): string {
+  const rows = Object.entries(FLAGS).map(([code, { meaning, cure }]) => [`\`${code}\``, meaning, cure]);
+  return table(['flag', 'meaning', 'cure'], rows);
+}
+
 const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['NonceRequest', device.NonceRequest],
   ['NonceAnswer', device.NonceAnswer],
@@ -108,6 +119,11 @@ const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['ReportRequest', device.ReportRequest],
   ['ReportAnswer', device.ReportAnswer],
   ['ErrorAnswer', device.ErrorAnswer],
+  ['StatementRequest', credentialsApi.StatementRequest],
+  ['RotationStatement', credentials.RotationStatement],
+  ['StatementAnswer', credentialsApi.StatementAnswer],
+  ['RenewRequest', credentialsApi.RenewRequest],
+  ['RenewAnswer', credentialsApi.RenewAnswer],
   ['ClaimFile', enrolment.ClaimFile],
   ['StatusMessage', topics.StatusMessage],
 ];
@@ -120,6 +136,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'transport bounds', render: transportBoundTable },
   { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
   { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
+  { document: DEVICE_PROTOCOL, name: 'flags', render: flagTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
   { document: 'docs/AGENT_CONFIG.md', name: 'firstBoot', render: () => fieldTable(FirstBootConfig) },
   { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },

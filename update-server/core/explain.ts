@@ -8,6 +8,7 @@
 import type { Explanation } from '../../protocol/operator-api.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { isOpen } from './action.ts';
+import { type RaisedFlag, type Service, serves } from './credentials.ts';
 import type { Candidate } from './offer.ts';
 import type { DeviceRecord, PartState } from './ports.ts';
 
@@ -27,6 +28,8 @@ export interface ExplainFacts {
   /** Of rollouts that are neither complete nor cancelled. */
   readonly exclusions: readonly Exclusion[];
   readonly nowUnixMs: number;
+  /** What it may be given, as it stands with its credentials. */
+  readonly service: Service;
 }
 
 interface Finding {
@@ -45,13 +48,14 @@ function find(facts: ExplainFacts): Finding {
   const { device } = facts;
   const byEnrolment = explainEnrolment(device, facts.nowUnixMs);
   if (byEnrolment !== undefined) return byEnrolment;
+  if (facts.service === 'none') return explainApproval(device);
   const target = findTarget(facts);
   const atWork = target !== undefined && isOpen(target.part.state);
   if (device.state === 'held' && !atWork) {
     const detail = `runs sequence ${device.installed?.sequence ?? 'unknown'}, floor ${device.floorSequence}`;
     return { reason: 'held', detail, sinceUnixMs: device.stateSinceUnixMs };
   }
-  if (target !== undefined) return explainPart(target, device);
+  if (target !== undefined) return explainGate(target, facts) ?? explainPart(target, device);
   return explainNoTarget(facts);
 }
 
@@ -64,6 +68,27 @@ function explainEnrolment(device: DeviceRecord, nowUnixMs: number): Finding | un
   const date = expires === null ? '' : new Date(expires).toISOString();
   const detail = expires === null ? '' : `its claim ${expired ? 'expired at' : 'is good until'} ${date}`;
   return { reason: 'not-enrolled', detail, sinceUnixMs: device.enrolmentSinceUnixMs };
+}
+
+function explainApproval({ credentials }: DeviceRecord): Finding {
+  const detail = flagsInWords(credentials?.flags ?? []);
+  return { reason: 'awaiting-approval', detail, sinceUnixMs: credentials?.statedUnixMs ?? null };
+}
+
+const flagsInWords = (flags: readonly RaisedFlag[]): string =>
+  flags.map(({ code, detail }) => `${code}: ${detail}`).join('; ');
+
+/** It waits, its wave is open or not, and it would not be offered the release if it polled. */
+function explainGate({ part, purpose, version, sequence }: Candidate, facts: ExplainFacts): Finding | undefined {
+  if (facts.service !== 'repairs' || part.state !== 'waiting' || serves(facts.service, purpose, false))
+    return undefined;
+  const { credentials, firstBoot } = facts.device;
+  const why =
+    credentials === null
+      ? 'it has stated nothing of its credentials'
+      : flagsInWords(credentials.flags) || `its first boot is ${firstBoot?.state ?? 'not known'}`;
+  const detail = `${version} (sequence ${sequence}), rollout ${part.rolloutId}, is an ${purpose}: ${why}`;
+  return { reason: 'factory-credentials', detail, sinceUnixMs: part.stateSinceUnixMs };
 }
 
 /** Undefined: no rollout has anything newer for it than what it runs. */

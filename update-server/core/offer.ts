@@ -3,8 +3,9 @@
  * facts, applies the events, and answers with the choice, all in one transaction.
  */
 import type { InstallState, PollRequest } from '../../protocol/device-api.ts';
-import type { RolloutState } from '../../protocol/operator-api.ts';
+import type { RolloutPurpose, RolloutState } from '../../protocol/operator-api.ts';
 import { isGuessedFailure, isOpen, type PartEvent } from './action.ts';
+import { type Service, serves } from './credentials.ts';
 import type { Part } from './ports.ts';
 import { keepsOffers, offersNew } from './rollout.ts';
 
@@ -13,6 +14,7 @@ export interface Candidate {
   readonly part: Part;
   readonly rolloutState: RolloutState;
   readonly actionTimeoutMs: number;
+  readonly purpose: RolloutPurpose;
   readonly releasePath: string;
   readonly hardwareClass: string;
   readonly channel: string;
@@ -31,9 +33,11 @@ export interface PollDecision {
 /** The device is past the point where an answer could stop it: it is left alone until it says how it ended. */
 const BEYOND_RECALL: readonly InstallState[] = ['trial', 'confirming', 'sealing', 'rolling-back'];
 
+/** `service`: what the device may be given, as it stands with its credentials. */
 export function decideOffer(
   poll: PollRequest,
   hardwareClass: string,
+  service: Service,
   candidates: readonly Candidate[],
   nowUnixMs: number,
 ): PollDecision {
@@ -44,7 +48,7 @@ export function decideOffer(
   const left = candidates.filter((candidate) => !settle(poll, candidate, say));
   const offer = choose(
     poll,
-    left.filter((candidate) => mayHave(poll, hardwareClass, candidate)),
+    left.filter((candidate) => mayHave(poll, hardwareClass, service, candidate)),
   );
   for (const candidate of left) {
     const deadlineUnixMs = nowUnixMs + candidate.actionTimeoutMs;
@@ -91,12 +95,13 @@ function settle(
 }
 
 /** Do rollout, wave, release and device agree that it may have this one? The device checks it all again, by signature. */
-function mayHave(poll: PollRequest, hardwareClass: string, candidate: Candidate): boolean {
+function mayHave(poll: PollRequest, hardwareClass: string, service: Service, candidate: Candidate): boolean {
   const { part, rolloutState } = candidate;
   const working = isOpen(part.state) || poll.actionId === part.actionId;
   const open = part.openUnixMs !== null && (working ? keepsOffers(rolloutState) : offersNew(rolloutState));
   return (
     open &&
+    serves(service, candidate.purpose, working) &&
     !candidate.withdrawn &&
     candidate.hardwareClass === hardwareClass &&
     candidate.channel === poll.channel &&

@@ -28,6 +28,8 @@ export const OPERATIONS = {
   'claims.create': 'operator',
   'lab.push': 'operator',
   'devices.revoke': 'approver',
+  /** It decides that a copy is the original. */
+  'devices.approve': 'approver',
   'tokens.read': 'admin',
   'tokens.create': 'admin',
   'tokens.revoke': 'admin',

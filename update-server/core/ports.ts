@@ -4,6 +4,9 @@
  * that a database on the network fits behind them. Times come in as arguments: a store reads no clock, and draws no
  * random number. Refusals that a person or device can meet are values (`outcome`), everything thrown is a Fault or a bug.
  */
+
+import type { RotationStatement } from '../../protocol/credentials.ts';
+import type { StatementVerdict } from '../../protocol/credentials-api.ts';
 import type {
   Installed,
   InstallState,
@@ -26,6 +29,7 @@ import type {
   RolloutView,
   TokenView,
 } from '../../protocol/operator-api.ts';
+import type { CredentialRecord, FirstBootWord, RaisedFlag, Service, StatementRefusal } from './credentials.ts';
 import type { TransportFacts } from './transport-plan.ts';
 
 /** Who did it, for the audit: a token's name, `server`, or `device:<id>`. */
@@ -88,7 +92,18 @@ export interface CertificateRecord {
   readonly fingerprintSha256: string;
   readonly notAfterUnixMs: number;
   readonly revoked: boolean;
+  /** Nobody has come with it yet. */
+  readonly unused: boolean;
+  /** Refused from then on: a newer one took its place. Null: none has. */
+  readonly supersededUnixMs: number | null;
 }
+
+export type RenewOutcome =
+  | { readonly outcome: 'renewed'; readonly chainPem: string }
+  /** This key has an unused certificate already (an answer can get lost): that one again. */
+  | { readonly outcome: 'same-key'; readonly chainPem: string }
+  /** One key on two devices. The audit has an alarm. */
+  | { readonly outcome: 'key-of-other-device'; readonly deviceId: string };
 
 // --- devices -----------------------------------------------------------------------------------------------------
 
@@ -119,7 +134,38 @@ export interface DeviceRecord {
   readonly totalBytes: number;
   /** Every report up to and including this number is stored. */
   readonly acknowledgedReport: number;
+  /** Protocol version of its last poll. */
+  readonly protocol: number | null;
+  /** Of its last poll; null for agents without a first boot. */
+  readonly firstBoot: FirstBootWord | null;
+  /** Null: it has stated nothing of its credentials yet. */
+  readonly credentials: CredentialRecord | null;
 }
+
+// --- credentials -------------------------------------------------------------------------------------------------
+
+/** A statement as it came, with what the caller found of its bytes. */
+export interface GivenStatement {
+  /** Whose certificate it came with. */
+  readonly deviceId: string;
+  readonly statement: RotationStatement;
+  readonly bytes: Uint8Array;
+  readonly signature: Uint8Array;
+  /** SHA-256 of the key that the signature was checked with, hex. */
+  readonly keySha256: string;
+  readonly nonceFresh: boolean;
+  readonly signatureValid: boolean;
+}
+
+export type StatementOutcome =
+  | { readonly outcome: 'refused'; readonly code: StatementRefusal; readonly touched: readonly string[] }
+  | {
+      readonly outcome: 'judged';
+      readonly verdict: StatementVerdict;
+      readonly flags: readonly RaisedFlag[];
+      /** Devices of which a view shows something else now: a twin is flagged too. */
+      readonly touched: readonly string[];
+    };
 
 /** A device's part in a rollout. `waiting` to `trial` are open, the others are settled. */
 export const PART_STATES = [
@@ -226,6 +272,7 @@ export type VerbOutcome =
 
 export interface PollOutcome {
   readonly action: PollAnswer['action'];
+  readonly requests: PollAnswer['requests'];
   readonly touched: Touched;
 }
 
@@ -278,6 +325,25 @@ export interface Store {
   recordPoll(deviceId: string, poll: PollRequest, nowUnixMs: number): Promise<PollOutcome>;
   /** Keeps reports once each, applies them, and moves rollouts on or halts them, in one step. */
   acceptReports(deviceId: string, reports: readonly Report[], nowUnixMs: number): Promise<ReportOutcome>;
+  /** Judges a statement of credentials (core/credentials.ts) and keeps it, in one step. Flags are audited. */
+  recordStatement(given: GivenStatement, nowUnixMs: number): Promise<StatementOutcome>;
+  /** What a device may be given (core/credentials.ts). `all` for one that is not there. */
+  serviceOf(deviceId: string): Promise<Service>;
+  /** A person says that the board which the device states is right. Audited. */
+  approveHardware(
+    approval: { readonly deviceId: string; readonly hardwareId: string | null; readonly why: string },
+    actor: Actor,
+    nowUnixMs: number,
+  ): Promise<'approved' | 'device-unknown' | 'nothing-to-approve' | 'says-otherwise'>;
+  /** A certificate beside the one in use, which stays good until this one is first used, or until `graceMs` is over. */
+  renewCertificate(request: {
+    readonly deviceId: string;
+    readonly certificate: NewCertificate;
+    readonly graceMs: number;
+    readonly nowUnixMs: number;
+  }): Promise<RenewOutcome>;
+  /** Its first use: every older certificate of the device is refused from now on. Audited. */
+  markCertificateUsed(fingerprintSha256: string, nowUnixMs: number): Promise<void>;
   /** Undefined: no such device. */
   hardwareClassOf(deviceId: string): Promise<string | undefined>;
   recordPresence(deviceId: string, presence: 'here' | 'gone', nowUnixMs: number): Promise<void>;

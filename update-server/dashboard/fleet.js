@@ -1,6 +1,6 @@
 // The fleet as a table, and one device in a dialog.
 import { get } from './api.js';
-import { cell, element, moment, REASON_WORDS, show } from './words.js';
+import { cell, element, moment, REASON_WORDS, STANDING_WORDS, show } from './words.js';
 
 const ROWS = 500;
 let devices = [];
@@ -10,9 +10,14 @@ export async function loadFleet() {
   const online = devices.filter((device) => device.online).length;
   const troubled = devices.filter((device) => REASON_WORDS[device.reason]?.[1] === 'bad').length;
   const trouble = troubled === 0 ? '' : ` · ${troubled} need a look`;
-  show('summary', `${devices.length} devices · ${online} online${trouble}`);
+  const unproven = devices.filter(isUnproven).length;
+  const secrets = unproven === 0 ? '' : ` · ${unproven} have not proven rotation`;
+  show('summary', `${devices.length} devices · ${online} online${trouble}${secrets}`);
   drawFleet();
 }
+
+/** Enrolled, and nothing shows that its factory secrets are gone. */
+const isUnproven = (device) => device.credentials !== null && device.credentials !== 'proven';
 
 export function drawFleet() {
   const wanted = document.getElementById('search').value.trim().toLowerCase();
@@ -23,7 +28,7 @@ export function drawFleet() {
   place.replaceChildren(...rows);
   if (focused !== undefined) place.querySelector(`[data-device="${CSS.escape(focused)}"]`)?.focus();
   if (found.length === 0)
-    place.append(element('tr', {}, element('td', { colspan: '8', class: 'empty', text: 'No device.' })));
+    place.append(element('tr', {}, element('td', { colspan: '9', class: 'empty', text: 'No device.' })));
   const cut = found.length > ROWS ? `, the first ${ROWS} shown` : '';
   document.getElementById('shown').textContent =
     wanted === '' && cut === '' ? '' : `${found.length} of ${devices.length}${cut}`;
@@ -39,6 +44,8 @@ function textOf(device) {
     device.installed?.version,
     device.reason,
     reason,
+    ...(STANDING_WORDS[device.credentials] ?? []).slice(0, 1),
+    device.credentials,
   ];
   return parts.join(' ').toLowerCase();
 }
@@ -56,7 +63,7 @@ function row(device) {
   const since = element('td', { class: 'nowrap', 'data-label': 'Since' }, moment(device.reasonSinceUnixMs));
   return element(
     'tr',
-    {},
+    isUnproven(device) ? { class: 'unproven' } : {},
     element('th', { scope: 'row' }, name),
     cell('Class', device.channel === null ? device.hardwareClass : `${device.hardwareClass}, ${device.channel}`),
     cell('Online', online, device.online ? 'good' : 'idle'),
@@ -67,13 +74,14 @@ function row(device) {
       device.installed === null ? '–' : `${device.installed.version} (${device.installed.sequence})`,
       'nowrap',
     ),
+    cell('Credentials', ...(STANDING_WORDS[device.credentials] ?? ['–', 'idle'])),
     cell('Why', reason, kind),
     since,
   );
 }
 
 async function openDevice(deviceId) {
-  const { device, explanation, history } = await get(`/api/v1/devices/${encodeURIComponent(deviceId)}`);
+  const { device, explanation, credentials, history } = await get(`/api/v1/devices/${encodeURIComponent(deviceId)}`);
   document.getElementById('device-name').textContent = deviceId;
   const [reason] = REASON_WORDS[explanation.reason] ?? [explanation.reason];
   const facts = [
@@ -88,6 +96,7 @@ async function openDevice(deviceId) {
         : `${device.installed.version} (sequence ${device.installed.sequence}, floor ${device.floorSequence})`,
     ],
     ['Agent', device.agentVersion ?? '–'],
+    ...(credentials === null ? [] : credentialFacts(credentials)),
   ];
   const list = facts.flatMap(([term, text]) => [element('dt', { text: term }), element('dd', { text })]);
   list.push(element('dt', { text: 'Last heard' }), element('dd', {}, moment(device.lastSeenUnixMs)));
@@ -95,4 +104,16 @@ async function openDevice(deviceId) {
   const lines = history.map((event) => element('li', {}, moment(event.atUnixMs), ` ${event.text || event.kind}`));
   document.getElementById('device-history').replaceChildren(...lines);
   document.getElementById('device').showModal();
+}
+
+function credentialFacts({ standing, state, epoch, flags, inventory }) {
+  const [words] = STANDING_WORDS[standing] ?? [standing];
+  const stated = state === null ? 'nothing stated yet' : `epoch ${epoch}, ${state}`;
+  return [
+    ['Credentials', `${words} (${stated})`],
+    ...flags.map(({ code, detail }) => ['Against it', `${code}: ${detail}`]),
+    ...(inventory.length === 0
+      ? []
+      : [['Inventory', inventory.map((entry) => `${entry.name} ${entry.state}`).join(', ')]]),
+  ];
 }

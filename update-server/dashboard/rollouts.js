@@ -27,7 +27,7 @@ function card(rollout) {
   const title = element(
     'h3',
     {},
-    `${rollout.rolloutId}: ${release.version} for ${release.hardwareClass}, ${release.channel} – `,
+    `${rollout.rolloutId}: ${release.version} for ${release.hardwareClass}, ${release.channel}${rollout.purpose === 'update' ? '' : `, ${rollout.purpose}`} – `,
   );
   title.append(element('span', { class: KIND[rollout.state], text: rollout.state }));
   const counts = element('p', { class: 'counts' });

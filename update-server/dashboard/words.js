@@ -23,6 +23,16 @@ export const REASON_WORDS = {
   'install-failed': ['could not install', 'bad'],
   'deadline-passed': ['did not finish in time', 'bad'],
   held: ['held: updates only', 'bad'],
+  'factory-credentials': ['factory secrets: repairs only', 'bad'],
+  'awaiting-approval': ['other hardware: waits for approval', 'bad'],
+};
+
+/** How a device stands with its credentials. */
+export const STANDING_WORDS = {
+  proven: ['rotated', 'good'],
+  factory: ['factory secrets', 'bad'],
+  flagged: ['suspect', 'bad'],
+  'awaiting-approval': ['other hardware', 'bad'],
 };
 
 export function element(tag, options = {}, ...children) {

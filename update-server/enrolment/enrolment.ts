@@ -9,6 +9,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { EnrolRequest, NonceAnswer } from '../../protocol/device-api.ts';
 import { CLAIM_SECRET_BYTES, claimProofMessage, EXPORTER_BYTES, NONCE_BYTES } from '../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../trust/bytes.ts';
+import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../core/credentials.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { ClaimRecord, EnrolOutcome, ServerClock, ServerRandom, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';
@@ -58,6 +59,8 @@ export interface EnrolmentPorts {
   readonly random: ServerRandom;
   readonly sealingKey: Uint8Array;
   readonly deviceAuthority: CertificateAuthority;
+  /** Default: USUAL_POLICY. */
+  readonly credentialPolicy?: CredentialPolicy;
 }
 
 export interface Enrolled {
@@ -136,7 +139,8 @@ export class Enrolment {
   async #issue(claim: ClaimRecord, request: CertificateRequest): Promise<Result<Enrolled>> {
     const { store, deviceAuthority, clock, events } = this.#ports;
     const nowUnixMs = clock.nowUnixMs();
-    const issued = await issueDeviceCertificate(deviceAuthority, claim.claimId, request.publicKey, nowUnixMs);
+    const lifeMs = certificateLifeMs(this.#ports.credentialPolicy ?? USUAL_POLICY, 'factory');
+    const issued = await issueDeviceCertificate(deviceAuthority, claim.claimId, request.publicKey, lifeMs, nowUnixMs);
     const outcome = await store.enrolDevice({
       claimId: claim.claimId,
       certificate: {

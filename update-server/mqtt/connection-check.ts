@@ -37,5 +37,8 @@ export async function checkStanding(
   if (outOfDates !== undefined) return no('mqtt-certificate-refused', outOfDates);
   const record = await ports.store.findCertificate(identity.fingerprint);
   if (record?.deviceId !== identity.deviceId) return no('mqtt-certificate-refused', 'not issued by this server');
+  if (record.supersededUnixMs !== null && record.supersededUnixMs <= ports.clock.nowUnixMs()) {
+    return no('mqtt-certificate-refused', 'a newer one has taken its place');
+  }
   return record.revoked ? no('mqtt-device-revoked', 'connection') : { ok: true, value: undefined };
 }

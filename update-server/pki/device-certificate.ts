@@ -3,10 +3,9 @@
  * believed. Both are decisions on bytes; whether a certificate was revoked is the store's to say, at every request.
  */
 import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { type CertificateAuthority, CLOCK_SLACK_MS, DAY_MS } from './certificate-authority.ts';
+import { type CertificateAuthority, CLOCK_SLACK_MS } from './certificate-authority.ts';
 import { loadX509 } from './x509.ts';
 
-export const DEVICE_CERTIFICATE_DAYS = 365;
 /** DER bytes of a PKCS#10 request. A P-256 one has about 250. */
 export const CERTIFICATE_REQUEST_CAP_BYTES = 3072;
 const CLIENT_AUTH_OID = '1.3.6.1.5.5.7.3.2';
@@ -65,13 +64,14 @@ export async function issueDeviceCertificate(
   authority: CertificateAuthority,
   deviceId: string,
   publicKey: KeyObject,
+  lifeMs: number,
   nowUnixMs: number,
 ): Promise<IssuedCertificate> {
   const pem = await authority.issue({
     commonName: deviceId,
     publicKey,
     notBeforeUnixMs: nowUnixMs - CLOCK_SLACK_MS,
-    notAfterUnixMs: nowUnixMs + DEVICE_CERTIFICATE_DAYS * DAY_MS,
+    notAfterUnixMs: nowUnixMs + lifeMs,
     usage: 'client',
     names: [],
   });

@@ -1,5 +1,6 @@
 /** Devices as the database keeps them, and as the core sees them. Runs within the caller's transaction. */
-import type { InstallState, Slot, WaitReason } from '../../protocol/device-api.ts';
+import type { FirstBootState, InstallState, Slot, WaitReason } from '../../protocol/device-api.ts';
+import type { CredentialRecord } from '../core/credentials.ts';
 import type { DeviceRecord } from '../core/ports.ts';
 import type { DeviceChange } from '../core/update-state.ts';
 import type { Sqlite } from './database.ts';
@@ -30,11 +31,26 @@ export interface DeviceRow {
   readonly total_bytes: number;
   readonly acknowledged_report: number;
   readonly report_epoch: number;
+  readonly protocol: number | null;
+  readonly first_boot_state: FirstBootState | null;
+  readonly first_boot_epoch: number | null;
+  readonly credential_life: number;
+  readonly hardware_id: string | null;
+  readonly stated_hardware: string | null;
+  readonly approved_hardware: string | null;
+  readonly credentials_verdict: CredentialRecord['verdict'] | null;
+  readonly credentials_state: FirstBootState | null;
+  readonly credentials_epoch: number | null;
+  readonly credentials_flags: string | null;
+  readonly stated_unix_ms: number | null;
 }
 
 const SELECT = `
-  SELECT devices.*, claims.expires_unix_ms AS claim_expires_unix_ms
-  FROM devices LEFT JOIN claims ON claims.claim_id = devices.device_id`;
+  SELECT devices.*, claims.expires_unix_ms AS claim_expires_unix_ms, stated.verdict AS credentials_verdict,
+    stated.state AS credentials_state, stated.epoch AS credentials_epoch, stated.flags AS credentials_flags,
+    stated.stated_unix_ms
+  FROM devices LEFT JOIN claims ON claims.claim_id = devices.device_id
+    LEFT JOIN credential_records AS stated ON stated.device_id = devices.device_id`;
 
 export function deviceOf(row: DeviceRow): DeviceRecord {
   const installed =
@@ -63,6 +79,20 @@ export function deviceOf(row: DeviceRow): DeviceRecord {
     doneBytes: row.done_bytes,
     totalBytes: row.total_bytes,
     acknowledgedReport: row.acknowledged_report,
+    protocol: row.protocol,
+    firstBoot: row.first_boot_state === null ? null : { state: row.first_boot_state, epoch: row.first_boot_epoch ?? 0 },
+    credentials: credentialsOf(row),
+  };
+}
+
+function credentialsOf(row: DeviceRow): CredentialRecord | null {
+  if (row.credentials_verdict === null || row.credentials_state === null) return null;
+  return {
+    verdict: row.credentials_verdict,
+    state: row.credentials_state,
+    epoch: row.credentials_epoch ?? 0,
+    flags: JSON.parse(row.credentials_flags ?? '[]') as CredentialRecord['flags'],
+    statedUnixMs: row.stated_unix_ms ?? 0,
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Actor, CertificateRecord, ClaimRecord, EnrolOutcome, NewCertificate, NewClaim } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
+import { beginCredentialLife } from './credentials.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { candidatesOf, PartChanges } from './parts.ts';
@@ -107,8 +108,9 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
   const ofKey = db.first(
     db.build
       .selectFrom('certificates')
-      .select(['device_id', 'chain_pem', 'revoked_unix_ms'])
-      .where('key_sha256', '=', certificate.keySha256),
+      .select(['device_id', 'chain_pem', 'revoked_unix_ms', 'not_after_unix_ms'])
+      .where('key_sha256', '=', certificate.keySha256)
+      .orderBy('issued_unix_ms', 'desc'),
   );
   if (ofKey !== undefined && ofKey.device_id !== claimId) {
     alarm(`it came with the key of ${ofKey.device_id}: one of the two is a copy`);
@@ -116,6 +118,18 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
   }
   // Only a key that was revoked together with its device, and comes again with the new claim, gets here with a dead one.
   if (ofKey !== undefined && ofKey.revoked_unix_ms !== null) return { outcome: 'revoked' };
+  if (ofKey !== undefined && ofKey.not_after_unix_ms <= nowUnixMs) {
+    // It was away for longer than its certificate was good: the claim and the key are the same, and it knows both.
+    insertCertificate(db, claimId, certificate, nowUnixMs);
+    addDeviceEvent(
+      db,
+      claimId,
+      nowUnixMs,
+      'enrolled',
+      `certificate ${certificate.serial}, after the former one expired`,
+    );
+    return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem };
+  }
   if (ofKey !== undefined) return { outcome: 'same-key', deviceId: claimId, chainPem: ofKey.chain_pem };
   if (claim.expiresUnixMs <= nowUnixMs) return { outcome: 'claim-expired' };
   bind(db, claim, certificate, nowUnixMs);
@@ -139,6 +153,14 @@ function bind(db: Sqlite, claim: ClaimRecord, certificate: NewCertificate, nowUn
       }))
       .where('device_id', '=', deviceId),
   );
+  insertCertificate(db, deviceId, certificate, nowUnixMs);
+  beginCredentialLife(db, deviceId);
+  const detail = `certificate ${certificate.serial}, class ${claim.hardwareClass}`;
+  appendAudit(db, { actor: `device:${deviceId}`, action: 'enrol', subject: deviceId, detail }, nowUnixMs);
+  addDeviceEvent(db, deviceId, nowUnixMs, 'enrolled', detail);
+}
+
+export function insertCertificate(db: Sqlite, deviceId: string, certificate: NewCertificate, nowUnixMs: number): void {
   db.run(
     db.build.insertInto('certificates').values({
       fingerprint_sha256: certificate.fingerprintSha256,
@@ -151,21 +173,21 @@ function bind(db: Sqlite, claim: ClaimRecord, certificate: NewCertificate, nowUn
       revoked_unix_ms: null,
     }),
   );
-  const detail = `certificate ${certificate.serial}, class ${claim.hardwareClass}`;
-  appendAudit(db, { actor: `device:${deviceId}`, action: 'enrol', subject: deviceId, detail }, nowUnixMs);
-  addDeviceEvent(db, deviceId, nowUnixMs, 'enrolled', detail);
 }
 
 const CERTIFICATE_BY_FINGERPRINT = `
   SELECT device_id AS deviceId, serial, fingerprint_sha256 AS fingerprintSha256,
-         not_after_unix_ms AS notAfterUnixMs, revoked_unix_ms IS NOT NULL AS revoked
+         not_after_unix_ms AS notAfterUnixMs, revoked_unix_ms IS NOT NULL AS revoked,
+         first_used_unix_ms IS NULL AS unused, superseded_unix_ms AS supersededUnixMs
   FROM certificates WHERE fingerprint_sha256 = ?`;
 
 export function findCertificate(db: Sqlite, fingerprintSha256: string): CertificateRecord | undefined {
   const row = db
-    .prepare<Omit<CertificateRecord, 'revoked'> & { revoked: number }>(CERTIFICATE_BY_FINGERPRINT)
+    .prepare<Omit<CertificateRecord, 'revoked' | 'unused'> & { revoked: number; unused: number }>(
+      CERTIFICATE_BY_FINGERPRINT,
+    )
     .get(fingerprintSha256);
-  return row && { ...row, revoked: row.revoked === 1 };
+  return row && { ...row, revoked: row.revoked === 1, unused: row.unused === 1 };
 }
 
 export function revokeDevice(db: Sqlite, deviceId: string, actor: Actor, why: string, nowUnixMs: number): boolean {

@@ -185,4 +185,59 @@ ALTER TABLE devices ADD COLUMN waiting TEXT;
 ALTER TABLE devices ADD COLUMN waiting_since_unix_ms INTEGER;
 `;
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3];
+/**
+ * What devices state of their credentials. `life` counts the keys under which a device was admitted: with a new key its
+ * epochs count from one again.
+ */
+const VERSION_4 = `
+ALTER TABLE devices ADD COLUMN protocol INTEGER;
+ALTER TABLE devices ADD COLUMN first_boot_state TEXT;
+ALTER TABLE devices ADD COLUMN first_boot_epoch INTEGER;
+ALTER TABLE devices ADD COLUMN credential_life INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE devices ADD COLUMN hardware_id TEXT;
+ALTER TABLE devices ADD COLUMN stated_hardware TEXT;
+ALTER TABLE devices ADD COLUMN approved_hardware TEXT;
+CREATE INDEX devices_by_hardware ON devices (hardware_id) WHERE hardware_id IS NOT NULL;
+
+ALTER TABLE rollouts ADD COLUMN purpose TEXT NOT NULL DEFAULT 'update'
+  CHECK (purpose IN ('update', 'repair', 'security'));
+
+ALTER TABLE certificates ADD COLUMN first_used_unix_ms INTEGER;
+ALTER TABLE certificates ADD COLUMN superseded_unix_ms INTEGER;
+UPDATE certificates SET first_used_unix_ms = issued_unix_ms;
+
+CREATE TABLE credential_records (
+  device_id TEXT PRIMARY KEY REFERENCES devices (device_id),
+  verdict TEXT NOT NULL CHECK (verdict IN ('proven', 'factory', 'flagged')),
+  state TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  flags TEXT NOT NULL DEFAULT '[]',
+  stated_unix_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE credentials (
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  state TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  fingerprint TEXT,
+  made_unix_ms INTEGER,
+  PRIMARY KEY (device_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX credentials_by_fingerprint ON credentials (fingerprint) WHERE fingerprint IS NOT NULL;
+
+CREATE TABLE statements (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  at_unix_ms INTEGER NOT NULL,
+  verdict TEXT NOT NULL,
+  flags TEXT NOT NULL,
+  statement BLOB NOT NULL,
+  signature BLOB NOT NULL,
+  key_sha256 TEXT NOT NULL
+) STRICT;
+CREATE INDEX statements_by_device ON statements (device_id, id);
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];

@@ -1,5 +1,5 @@
 /** Devices' parts in rollouts: reading them for decisions, applying events to them. Runs within the caller's transaction. */
-import type { RolloutState } from '../../protocol/operator-api.ts';
+import type { RolloutPurpose, RolloutState } from '../../protocol/operator-api.ts';
 import { applyToPart, isOpen, type PartEvent } from '../core/action.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { Part, PartState } from '../core/ports.ts';
@@ -23,6 +23,7 @@ interface PartRow {
 
 interface CandidateRow extends PartRow {
   readonly rollout_state: RolloutState;
+  readonly purpose: RolloutPurpose;
   readonly action_timeout_ms: number;
   readonly release_path: string;
   readonly hardware_class: string;
@@ -59,7 +60,7 @@ export function partOf(row: PartRow): Part {
 }
 
 const CANDIDATES = `
-  SELECT parts.*, rollouts.state AS rollout_state, rollouts.action_timeout_ms, releases.release_path,
+  SELECT parts.*, rollouts.state AS rollout_state, rollouts.purpose, rollouts.action_timeout_ms, releases.release_path,
     releases.hardware_class, releases.channel, releases.sequence, releases.version, releases.withdrawn
   FROM parts JOIN rollouts ON rollouts.id = parts.rollout
     JOIN releases ON releases.release_path = rollouts.release_path`;
@@ -86,6 +87,7 @@ function candidateOf(row: CandidateRow): Candidate {
     part: partOf(row),
     rolloutState: row.rollout_state,
     actionTimeoutMs: row.action_timeout_ms,
+    purpose: row.purpose,
     releasePath: row.release_path,
     hardwareClass: row.hardware_class,
     channel: row.channel,

@@ -2,11 +2,18 @@
 import type { PollRequest } from '../../protocol/device-api.ts';
 import type { Wave } from '../../protocol/operator-api.ts';
 import { joinsLate } from '../core/cohort.ts';
+import {
+  type CredentialPolicy,
+  decideRequests,
+  type RequestFacts,
+  serviceFor,
+  standingOf,
+} from '../core/credentials.ts';
 import { decideOffer } from '../core/offer.ts';
 import type { PollOutcome } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
-import { type DeviceRow, findDeviceRow } from './device-rows.ts';
+import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
 import { candidatesOf, isSettled, PartChanges, rolloutName, rolloutNumber } from './parts.ts';
 import { advanceRollout, waveRows } from './rollout-advance.ts';
 import { touchedBy } from './rollouts.ts';
@@ -14,19 +21,29 @@ import { touchedBy } from './rollouts.ts';
 const UPDATE = `
   UPDATE devices SET channel = ?, agent_version = ?, board = ?, booted_slot = ?, state = ?, state_since_unix_ms = ?,
     installed_sequence = ?, installed_version = ?, installed_since_unix_ms = ?, floor_sequence = ?, action_id = ?,
-    waiting = ?, waiting_since_unix_ms = ?, quarantined = ?, last_seen_unix_ms = ?
+    waiting = ?, waiting_since_unix_ms = ?, quarantined = ?, last_seen_unix_ms = ?, protocol = ?, first_boot_state = ?,
+    first_boot_epoch = ?
   WHERE device_id = ?`;
 
-export function recordPoll(db: Sqlite, deviceId: string, poll: PollRequest, nowUnixMs: number): PollOutcome {
+export function recordPoll(
+  db: Sqlite,
+  deviceId: string,
+  poll: PollRequest,
+  policy: CredentialPolicy,
+  nowUnixMs: number,
+): PollOutcome {
   const row = findDeviceRow(db, deviceId);
   if (row === undefined || row.enrolment !== 'enrolled') {
-    return { action: null, touched: { devices: [], rollouts: [], hints: [] } };
+    return { action: null, requests: [], touched: { devices: [], rollouts: [], hints: [] } };
   }
   const changed = writePoll(db, row, poll, nowUnixMs);
   const changes = new PartChanges(db, nowUnixMs);
   joinLate(db, row, poll, changes, nowUnixMs);
   const candidates = candidatesOf(db, deviceId);
-  const decision = decideOffer(poll, row.hardware_class, candidates, nowUnixMs);
+  const record = deviceOf(row).credentials;
+  const standing = standingOf(record, poll.firstBoot ?? null);
+  const service = serviceFor(standing, policy.gate, false);
+  const decision = decideOffer(poll, row.hardware_class, service, candidates, nowUnixMs);
   const parts = new Map(candidates.map((candidate) => [candidate.part.actionId, candidate.part]));
   const settled = new Set<string>();
   for (const { actionId, event } of decision.events) {
@@ -40,7 +57,32 @@ export function recordPoll(db: Sqlite, deviceId: string, poll: PollRequest, nowU
   }
   const hints = new Set<string>();
   for (const rolloutId of settled) advanceRollout(db, rolloutNumber(rolloutId) ?? 0, changes, hints, nowUnixMs);
-  return { action: actionOf(decision.offer, parts), touched: touchedBy(changes, hints, changed ? [deviceId] : []) };
+  return {
+    action: actionOf(decision.offer, parts),
+    requests: requestsFor(db, poll, { deviceId, record, standing }, nowUnixMs),
+    touched: touchedBy(changes, hints, changed ? [deviceId] : []),
+  };
+}
+
+const CERTIFICATE = `
+  SELECT issued_unix_ms AS issuedUnixMs, not_after_unix_ms AS notAfterUnixMs FROM certificates
+  WHERE device_id = ? AND revoked_unix_ms IS NULL AND superseded_unix_ms IS NULL ORDER BY issued_unix_ms DESC, rowid DESC LIMIT 1`;
+
+function requestsFor(
+  db: Sqlite,
+  poll: PollRequest,
+  { deviceId, ...known }: Pick<RequestFacts, 'record' | 'standing'> & { readonly deviceId: string },
+  nowUnixMs: number,
+): PollOutcome['requests'] {
+  type Certificate = NonNullable<RequestFacts['certificate']>;
+  return decideRequests({
+    protocol: poll.protocol,
+    said: poll.firstBoot ?? null,
+    rotateFromEpoch: null,
+    certificate: db.prepare<Certificate>(CERTIFICATE).get(deviceId) ?? null,
+    ...known,
+    nowUnixMs,
+  });
 }
 
 type Offer = ReturnType<typeof decideOffer>['offer'];
@@ -85,6 +127,9 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
     row.waiting === poll.waiting ? row.waiting_since_unix_ms : nowUnixMs,
     quarantined,
     nowUnixMs,
+    poll.protocol,
+    poll.firstBoot?.state ?? null,
+    poll.firstBoot?.epoch ?? null,
     row.device_id,
   );
   return !(
@@ -97,6 +142,8 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
     row.floor_sequence === poll.floorSequence &&
     row.action_id === poll.actionId &&
     row.waiting === poll.waiting &&
+    row.first_boot_state === (poll.firstBoot?.state ?? null) &&
+    row.first_boot_epoch === (poll.firstBoot?.epoch ?? null) &&
     row.quarantined === quarantined
   );
 }

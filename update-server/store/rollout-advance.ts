@@ -2,7 +2,7 @@
  * Moves a rollout on: deadlines first, then whatever core/rollout.ts decides, step by step until it rests. Runs within the
  * caller's transaction, so that a failure and the halt it causes become true in the same instant, also when the process dies.
  */
-import type { RolloutState, Wave } from '../../protocol/operator-api.ts';
+import type { RolloutPurpose, RolloutState, Wave } from '../../protocol/operator-api.ts';
 import { describeWave } from '../core/cohort.ts';
 import {
   decideStep,
@@ -20,6 +20,7 @@ export interface RolloutRow {
   readonly id: number;
   readonly release_path: string;
   readonly state: RolloutState;
+  readonly purpose: RolloutPurpose;
   readonly reason: string;
   readonly max_failed_percent: number;
   readonly min_sample: number;

@@ -43,7 +43,8 @@ export function startRollout(db: Sqlite, request: RolloutRequest, actor: Actor, 
       db.run(db.build.insertInto('exclusions').values({ rollout: id, device_id: row.device_id, why }));
   }
   const waves = request.waves.map(describeWave).join(' → ');
-  const detail = `${release.version} (sequence ${release.sequence}) of ${release.release_path} for ${behind.length} devices: ${waves}`;
+  const purpose = request.purpose === undefined || request.purpose === 'update' ? '' : ` (${request.purpose})`;
+  const detail = `${release.version} (sequence ${release.sequence}) of ${release.release_path}${purpose} for ${behind.length} devices: ${waves}`;
   appendAudit(db, { actor, action: 'rollout.start', subject: rolloutName(id), detail }, nowUnixMs);
   const changes = new PartChanges(db, nowUnixMs);
   const hints = new Set<string>();
@@ -81,6 +82,7 @@ function insertRollout(db: Sqlite, request: RolloutRequest, actor: Actor, nowUni
       release_path: request.releasePath,
       state: 'running',
       reason: 'started',
+      purpose: request.purpose ?? 'update',
       max_failed_percent: request.maxFailedPercent,
       min_sample: request.minSample,
       action_timeout_ms: request.actionTimeoutMs,

@@ -1,5 +1,8 @@
 /** The tables as Kysely types them. Booleans are 0 or 1, times Unix milliseconds, JSON is text. See migrations.ts. */
 import type { Generated } from 'kysely';
+import type { CredentialEntry, FirstBootState } from '../../protocol/credentials.ts';
+import type { StatementVerdict } from '../../protocol/credentials-api.ts';
+import type { RolloutPurpose } from '../../protocol/operator-api.ts';
 
 export interface ClaimsTable {
   claim_id: string;
@@ -43,6 +46,17 @@ export interface DevicesTable {
   acknowledged_report: Generated<number>;
   /** Counts the lives of the device's report counter: a wiped data partition begins a new one. */
   report_epoch: Generated<number>;
+  /** Of its last poll. */
+  protocol: number | null;
+  first_boot_state: FirstBootState | null;
+  first_boot_epoch: number | null;
+  /** Counts the keys under which it was admitted: with a new one, its epochs begin anew. */
+  credential_life: Generated<number>;
+  hardware_id: string | null;
+  /** By its last statement, whether anybody approved it or not. */
+  stated_hardware: string | null;
+  /** A digest that a person approved, or `next`: the first word of a device that was admitted anew. */
+  approved_hardware: string | null;
 }
 
 export interface CertificatesTable {
@@ -54,6 +68,10 @@ export interface CertificatesTable {
   not_after_unix_ms: number;
   issued_unix_ms: number;
   revoked_unix_ms: number | null;
+  /** Null: nobody has come with it yet. */
+  first_used_unix_ms: Generated<number | null>;
+  /** Refused from then on, because a newer one took its place. */
+  superseded_unix_ms: Generated<number | null>;
 }
 
 export interface DeviceEventsTable {
@@ -90,6 +108,7 @@ export interface RolloutsTable {
   release_path: string;
   state: 'running' | 'paused' | 'halted' | 'complete' | 'cancelled';
   reason: string;
+  purpose: Generated<RolloutPurpose>;
   max_failed_percent: number;
   min_sample: number;
   action_timeout_ms: number;
@@ -153,7 +172,40 @@ export interface AuditTable {
   hash: string;
 }
 
+export interface CredentialRecordsTable {
+  device_id: string;
+  verdict: StatementVerdict;
+  state: FirstBootState;
+  epoch: number;
+  flags: Generated<string>;
+  stated_unix_ms: number;
+}
+
+export interface CredentialsTable {
+  device_id: string;
+  name: string;
+  kind: CredentialEntry['kind'];
+  state: CredentialEntry['state'];
+  epoch: number;
+  fingerprint: string | null;
+  made_unix_ms: number | null;
+}
+
+export interface StatementsTable {
+  id: Generated<number>;
+  device_id: string;
+  at_unix_ms: number;
+  verdict: StatementVerdict;
+  flags: string;
+  statement: Uint8Array;
+  signature: Uint8Array;
+  key_sha256: string;
+}
+
 export interface Schema {
+  credential_records: CredentialRecordsTable;
+  credentials: CredentialsTable;
+  statements: StatementsTable;
   claims: ClaimsTable;
   nonces: NoncesTable;
   devices: DevicesTable;

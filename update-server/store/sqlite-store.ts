@@ -2,21 +2,24 @@
  * The embedded store: SQLite in the server's own process. Each method is one transaction; the functions that do the work
  * are synchronous, because an `await` inside a transaction would let another request into it.
  */
+import { type CredentialPolicy, USUAL_POLICY } from '../core/credentials.ts';
 import type { Store } from '../core/ports.ts';
 import { appendAudit, listAudit, verifyAudit } from './audit-log.ts';
+import { approveHardware, recordStatement, serviceOf } from './credentials.ts';
 import { type Durability, Sqlite } from './database.ts';
 import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
 import { recordPoll } from './polls.ts';
 import { countDevices, forgetPresence, recordPresence, recordStatus } from './presence.ts';
 import { findReleaseRow, listReleases, recordPublication, releaseOf, transportFacts } from './releases.ts';
+import * as renewal from './renewal.ts';
 import { acceptReports } from './reports.ts';
 import { advanceRollouts, commandRollout, startRollout } from './rollouts.ts';
 import * as tokens from './tokens.ts';
 import { findDevice, findRollout, listDevicesExplained, listRollouts } from './views.ts';
 
 /** Opens the database, making it when there is none. Faults: see Sqlite. `path` must be on a local disk. */
-export function openSqliteStore(path: string): Store {
+export function openSqliteStore(path: string, policy: CredentialPolicy = USUAL_POLICY): Store {
   const db = new Sqlite(path);
   // Async functions, so that whatever is thrown becomes a rejection, as it would with a database on the network.
   const run = async <T>(durability: Durability, work: () => T): Promise<T> => db.transact(durability, work);
@@ -39,8 +42,14 @@ export function openSqliteStore(path: string): Store {
     revokeDevice: (deviceId, actor, why, nowUnixMs) =>
       durable(() => enrolment.revokeDevice(db, deviceId, actor, why, nowUnixMs)),
 
-    recordPoll: (deviceId, poll, nowUnixMs) => relaxed(() => recordPoll(db, deviceId, poll, nowUnixMs)),
+    recordPoll: (deviceId, poll, nowUnixMs) => relaxed(() => recordPoll(db, deviceId, poll, policy, nowUnixMs)),
     acceptReports: (deviceId, reports, nowUnixMs) => durable(() => acceptReports(db, deviceId, reports, nowUnixMs)),
+    recordStatement: (given, nowUnixMs) => durable(() => recordStatement(db, given, nowUnixMs)),
+    serviceOf: (deviceId) => relaxed(() => serviceOf(db, deviceId, policy)),
+    approveHardware: (approval, actor, nowUnixMs) => durable(() => approveHardware(db, approval, actor, nowUnixMs)),
+    renewCertificate: (request) => durable(() => renewal.renewCertificate(db, request)),
+    markCertificateUsed: (fingerprintSha256, nowUnixMs) =>
+      durable(() => renewal.markCertificateUsed(db, fingerprintSha256, nowUnixMs)),
     hardwareClassOf: (deviceId) => relaxed(() => findDeviceRow(db, deviceId)?.hardware_class),
     recordPresence: (deviceId, presence, nowUnixMs) => relaxed(() => recordPresence(db, deviceId, presence, nowUnixMs)),
     recordStatus: (deviceId, status, nowUnixMs) => relaxed(() => recordStatus(db, deviceId, status, nowUnixMs)),
@@ -63,8 +72,8 @@ export function openSqliteStore(path: string): Store {
     listRollouts: (nowUnixMs) => relaxed(() => listRollouts(db, nowUnixMs)),
     findRollout: (rolloutId, nowUnixMs) => relaxed(() => findRollout(db, rolloutId, nowUnixMs)),
 
-    listDevices: (settings) => relaxed(() => listDevicesExplained(db, settings)),
-    findDevice: (deviceId, settings) => relaxed(() => findDevice(db, deviceId, settings)),
+    listDevices: (settings) => relaxed(() => listDevicesExplained(db, settings, policy)),
+    findDevice: (deviceId, settings) => relaxed(() => findDevice(db, deviceId, settings, policy)),
     countDevices: (settings) => relaxed(() => countDevices(db, settings)),
 
     countTokens: () => relaxed(() => tokens.countTokens(db)),

@@ -1,9 +1,11 @@
 /** What people see: devices with their one reason, rollouts with their waves. Reads only, within the caller's transaction. */
 import type { DeviceDetail, DeviceView, RolloutView, Wave, WaveView } from '../../protocol/operator-api.ts';
+import { type CredentialPolicy, serviceFor, standingOf } from '../core/credentials.ts';
 import { type Exclusion, explain } from '../core/explain.ts';
 import { EMPTY_TALLY } from '../core/gate.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { DeviceRecord, ViewSettings } from '../core/ports.ts';
+import { credentialsView } from './credentials.ts';
 import type { Sqlite } from './database.ts';
 import { listDeviceEvents } from './device-events.ts';
 import { deviceOf, findDeviceRow, isOnline, listDeviceRows } from './device-rows.ts';
@@ -55,9 +57,12 @@ function viewOf(
   candidates: readonly Candidate[],
   exclusions: readonly Exclusion[],
   settings: ViewSettings,
+  { gate }: CredentialPolicy,
 ): Pick<DeviceDetail, 'device' | 'explanation'> {
   const { nowUnixMs, onlineWindowMs } = settings;
-  const explanation = explain({ device, candidates, exclusions, nowUnixMs });
+  const standing = standingOf(device.credentials, device.firstBoot);
+  const service = serviceFor(standing, gate, false);
+  const explanation = explain({ device, candidates, exclusions, nowUnixMs, service });
   const view: DeviceView = {
     deviceId: device.deviceId,
     hardwareClass: device.hardwareClass,
@@ -73,22 +78,29 @@ function viewOf(
     actionId: device.actionId,
     reason: explanation.reason,
     reasonSinceUnixMs: explanation.sinceUnixMs,
+    credentials: device.enrolment === 'enrolled' && gate !== 'off' ? standing : null,
   };
   return { device: view, explanation };
 }
 
-export function findDevice(db: Sqlite, deviceId: string, settings: ViewSettings): DeviceDetail | undefined {
+export function findDevice(
+  db: Sqlite,
+  deviceId: string,
+  settings: ViewSettings,
+  policy: CredentialPolicy,
+): DeviceDetail | undefined {
   const row = findDeviceRow(db, deviceId);
   if (row === undefined) return undefined;
   const excluded = db.prepare<ExclusionRow>(`${EXCLUSIONS} AND device_id = ?`).all(deviceId).map(exclusionOf);
-  const view = viewOf(deviceOf(row), candidatesOf(db, deviceId), excluded, settings);
-  return { ...view, history: listDeviceEvents(db, deviceId) };
+  const view = viewOf(deviceOf(row), candidatesOf(db, deviceId), excluded, settings, policy);
+  return { ...view, credentials: credentialsView(db, row), history: listDeviceEvents(db, deviceId) };
 }
 
 /** The whole fleet, by id, each with its explanation: three readings, whatever its size. */
 export function listDevicesExplained(
   db: Sqlite,
   settings: ViewSettings,
+  policy: CredentialPolicy,
 ): Pick<DeviceDetail, 'device' | 'explanation'>[] {
   const candidates = candidatesByDevice(db);
   const exclusions = new Map<string, Exclusion[]>();
@@ -96,7 +108,7 @@ export function listDevicesExplained(
     exclusions.set(row.device_id, [...(exclusions.get(row.device_id) ?? []), exclusionOf(row)]);
   }
   return listDeviceRows(db).map((row) =>
-    viewOf(deviceOf(row), candidates.get(row.device_id) ?? [], exclusions.get(row.device_id) ?? [], settings),
+    viewOf(deviceOf(row), candidates.get(row.device_id) ?? [], exclusions.get(row.device_id) ?? [], settings, policy),
   );
 }
 
@@ -145,6 +157,7 @@ function rolloutView(db: Sqlite, row: RolloutRow, nowUnixMs: number): RolloutVie
     confirmed: total.confirmed,
     failed: total.failed + total.forgiven,
     neverStarted: db.prepare<{ n: number }>(NEVER_STARTED).get(row.id)?.n ?? 0,
+    purpose: row.purpose,
     maxFailedPercent: row.max_failed_percent,
     minSample: row.min_sample,
     actionTimeoutMs: row.action_timeout_ms,

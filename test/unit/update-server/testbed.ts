@@ -16,6 +16,7 @@ import { nodeDisk } from '../../../platform/disk.ts';
 import { DEVICE_PATHS } from '../../../protocol/device-api.ts';
 import { type ClaimFile, claimProofMessage, EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../../trust/bytes.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../../../update-server/core/credentials.ts';
 import { ServerEvents } from '../../../update-server/core/events.ts';
 import type { Store } from '../../../update-server/core/ports.ts';
 import { createClaims } from '../../../update-server/enrolment/claims.ts';
@@ -36,6 +37,7 @@ export const NOW = Math.floor(Date.now() / 86_400_000) * 86_400_000;
 
 export class Testbed {
   readonly directory: string;
+  readonly policy: CredentialPolicy;
   readonly store: Store;
   readonly events = new ServerEvents((error) => {
     throw error;
@@ -55,9 +57,13 @@ export class Testbed {
   readonly #clients = new Set<MqttClient>();
 
   private constructor(
-    parts: Pick<Testbed, 'directory' | 'store' | 'serverAuthority' | 'deviceAuthority' | 'identity' | 'artifacts'>,
+    parts: Pick<
+      Testbed,
+      'directory' | 'policy' | 'store' | 'serverAuthority' | 'deviceAuthority' | 'identity' | 'artifacts'
+    >,
   ) {
     this.directory = parts.directory;
+    this.policy = parts.policy;
     this.store = parts.store;
     this.serverAuthority = parts.serverAuthority;
     this.deviceAuthority = parts.deviceAuthority;
@@ -65,16 +71,16 @@ export class Testbed {
     this.artifacts = parts.artifacts;
   }
 
-  static async start(): Promise<Testbed> {
+  static async start(policy: CredentialPolicy = USUAL_POLICY): Promise<Testbed> {
     const directory = await mkdtemp(join(tmpdir(), 'holdfast-server-'));
     // Certificates are judged by the machine's clock in TLS clients, whatever the server's clock says in a test.
     const files = { disk: nodeDisk, directory: join(directory, 'pki'), nowUnixMs: () => Date.now() };
     const serverAuthority = await openAuthority(files, 'server');
     const deviceAuthority = await openAuthority(files, 'device');
     const identity = await openServerCertificate(files, serverAuthority, ['localhost', '127.0.0.1']);
-    const store = openSqliteStore(join(directory, 'db.sqlite'));
+    const store = openSqliteStore(join(directory, 'db.sqlite'), policy);
     const artifacts = await ArtifactFolder.open(nodeDisk, join(directory, 'artifacts'));
-    const bed = new Testbed({ directory, store, serverAuthority, deviceAuthority, identity, artifacts });
+    const bed = new Testbed({ directory, policy, store, serverAuthority, deviceAuthority, identity, artifacts });
     bed.clock.now = Date.now();
     return bed;
   }
@@ -90,11 +96,23 @@ export class Testbed {
       },
       readArtifact: (sha256, first, last) => artifacts.read(sha256, first, last),
     };
-    const enrolment = new Enrolment({ store, events, clock, random, sealingKey, deviceAuthority });
+    const credentialPolicy = this.policy;
+    const enrolment = new Enrolment({ credentialPolicy, store, events, clock, random, sealingKey, deviceAuthority });
     const mqttUrl = () => 'mqtts://127.0.0.1:8883';
-    const ports = { store, events, clock, deviceAuthority, enrolment, repository, log, pollAfterMs: 1234, mqttUrl };
+    const ports = {
+      store,
+      events,
+      clock,
+      random,
+      deviceAuthority,
+      enrolment,
+      repository,
+      log,
+      pollAfterMs: 1234,
+      mqttUrl,
+    };
     const artifactPath = (sha256: string) => artifacts.path(sha256);
-    this.api = buildDeviceApi(this.identity, { ...ports, preparation, artifactPath });
+    this.api = buildDeviceApi(this.identity, { ...ports, credentialPolicy, preparation, artifactPath });
     await this.api.listen({ host: '127.0.0.1', port: 0 });
   }
 

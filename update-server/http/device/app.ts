@@ -17,8 +17,10 @@ import {
   ReportRequest,
 } from '../../../protocol/device-api.ts';
 import { EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
+import { REASONS } from '../../../protocol/reasons.ts';
+import type { CredentialPolicy } from '../../core/credentials.ts';
 import type { ServerEvents } from '../../core/events.ts';
-import type { ServerClock, Store, Touched } from '../../core/ports.ts';
+import type { ServerClock, ServerRandom, Store, Touched } from '../../core/ports.ts';
 import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../../enrolment/enrolment.ts';
 import type { CertificateAuthority } from '../../pki/certificate-authority.ts';
 import type { ServerIdentity } from '../../pki/server-certificate.ts';
@@ -26,12 +28,28 @@ import { tlsForDevices } from '../../pki/tls-options.ts';
 import type { Preparation } from '../../transport/preparation.ts';
 import { decodeBody } from './body.ts';
 import { ClientCertificates } from './client-certificate.ts';
+import { renewCertificates, takeCredentials } from './credential-routes.ts';
 import { answerError, DeviceApiError, notFound } from './errors.ts';
 import { type RepositoryFiles, serveRepository } from './repository-routes.ts';
 import { serveTransport } from './transport-routes.ts';
 
 export interface DeviceApiPorts {
-  readonly store: Pick<Store, 'findCertificate' | 'recordPoll' | 'acceptReports' | 'hardwareClassOf'>;
+  readonly store: Pick<
+    Store,
+    | 'findCertificate'
+    | 'recordPoll'
+    | 'acceptReports'
+    | 'hardwareClassOf'
+    | 'keepNonce'
+    | 'takeNonce'
+    | 'recordStatement'
+    | 'serviceOf'
+    | 'renewCertificate'
+    | 'markCertificateUsed'
+  >;
+  readonly random: ServerRandom;
+  /** Default: USUAL_POLICY. */
+  readonly credentialPolicy?: CredentialPolicy;
   readonly events: ServerEvents;
   readonly clock: ServerClock;
   readonly deviceAuthority: CertificateAuthority;
@@ -48,6 +66,9 @@ export interface DeviceApiPorts {
 }
 
 const OPEN_PATHS: ReadonlySet<string> = new Set([DEVICE_PATHS.health, DEVICE_PATHS.enrolNonce, DEVICE_PATHS.enrol]);
+
+/** What a device is given that is not metadata. */
+const GIVEN_PATHS = [DEVICE_PATHS.targets, DEVICE_PATHS.transport, DEVICE_PATHS.credentialsRenew];
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -80,6 +101,8 @@ export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts):
     ports.preparation.counters.servedBytes.whole += bytes;
   });
   serveTransport(app, ports);
+  takeCredentials(app, ports);
+  renewCertificates(app, ports);
   return app;
 }
 
@@ -107,6 +130,7 @@ function addCertificateCheck(app: FastifyInstance, ports: DeviceApiPorts): void 
   app.addHook('onRequest', async (request, reply) => {
     if (OPEN_PATHS.has(pathOf(request))) return;
     request.deviceId = await certificates.identify(request.raw.socket);
+    await refuseUnapproved(ports, request);
     track(transfers, request.deviceId, reply.raw);
   });
   // The check at the next request would come too late for a transfer that is under way.
@@ -115,6 +139,18 @@ function addCertificateCheck(app: FastifyInstance, ports: DeviceApiPorts): void 
     for (const response of transfers.get(event.id) ?? []) response.destroy();
   });
   app.addHook('onClose', async () => end());
+}
+
+/** A device on a board that nobody approved gets metadata and no more (core/credentials.ts). */
+async function refuseUnapproved({ store }: DeviceApiPorts, request: FastifyRequest): Promise<void> {
+  const path = pathOf(request);
+  if (!GIVEN_PATHS.some((given) => path.startsWith(given))) return;
+  if ((await store.serviceOf(request.deviceId)) !== 'none') return;
+  throw new DeviceApiError(403, {
+    code: 'awaiting-approval',
+    what: `${request.deviceId} shows other hardware than before, and nobody has approved it`,
+    cure: REASONS['awaiting-approval'].cure,
+  });
 }
 
 const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] ?? '';
@@ -161,9 +197,9 @@ function enrolmentRefused(code: EnrolmentRefusal, what: string): DeviceApiError 
 function addPolling(app: FastifyInstance, ports: DeviceApiPorts): void {
   app.post(DEVICE_PATHS.poll, async (request): Promise<PollAnswer> => {
     const poll = decodeBody(PollRequest, request.body);
-    const { action, touched } = await ports.store.recordPoll(request.deviceId, poll, ports.clock.nowUnixMs());
+    const { action, requests, touched } = await ports.store.recordPoll(request.deviceId, poll, ports.clock.nowUnixMs());
     tell(ports.events, touched);
-    return { protocol: PROTOCOL_VERSION, pollAfterMs: ports.pollAfterMs, action, requests: [] };
+    return { protocol: PROTOCOL_VERSION, pollAfterMs: ports.pollAfterMs, action, requests };
   });
   app.post(DEVICE_PATHS.report, async (request) => {
     const { reports } = decodeBody(ReportRequest, request.body);

@@ -9,7 +9,7 @@ import { type IdentityVerdict, verifyDeviceCertificate, whyOutOfDates } from '..
 import { DeviceApiError } from './errors.ts';
 
 export interface ClientCertificatePorts {
-  readonly store: Pick<Store, 'findCertificate'>;
+  readonly store: Pick<Store, 'findCertificate' | 'markCertificateUsed'>;
   readonly clock: ServerClock;
   readonly deviceAuthority: CertificateAuthority;
 }
@@ -39,6 +39,11 @@ export class ClientCertificates {
         cure: 'Make a new claim for the device if it is trusted again.',
       });
     }
+    const nowUnixMs = this.#ports.clock.nowUnixMs();
+    if (record.supersededUnixMs !== null && record.supersededUnixMs <= nowUnixMs) {
+      throw certificateRefused('a newer one has taken its place');
+    }
+    if (record.unused) await this.#ports.store.markCertificateUsed(record.fingerprintSha256, nowUnixMs);
     return record.deviceId;
   }
 

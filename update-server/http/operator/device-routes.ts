@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import * as v from 'valibot';
 import { Name } from '../../../protocol/device-api.ts';
 import {
+  ApproveRequest,
   ClaimsAnswer,
   ClaimsRequest,
   DeviceDetail,
@@ -81,6 +82,26 @@ export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): 
     app,
     {
       method: 'POST',
+      url: `${OPERATOR_PATHS.devices}/:deviceId/approve`,
+      access: 'devices.approve',
+      summary: 'The board that the device states now is right: it is served again.',
+      params: DeviceParams,
+      body: ApproveRequest,
+      answer: DeviceDetail,
+    },
+    async ({ params: { deviceId }, body, actor }) => {
+      const outcome = await store.approveHardware({ deviceId, ...body }, actor, clock.nowUnixMs());
+      if (outcome === 'nothing-to-approve' || outcome === 'says-otherwise') throw notApproved(deviceId, outcome);
+      const detail = await detailOf(deviceId);
+      for (const kind of ['device', 'audit', 'hint'] as const) events.emit({ kind, id: deviceId });
+      return detail;
+    },
+  );
+
+  addRoute(
+    app,
+    {
+      method: 'POST',
       url: `${OPERATOR_PATHS.devices}/:deviceId/revoke`,
       access: 'devices.revoke',
       summary: 'The device is refused from now on, at every contact.',
@@ -97,4 +118,12 @@ export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): 
       return detail;
     },
   );
+}
+
+function notApproved(deviceId: string, outcome: 'nothing-to-approve' | 'says-otherwise'): OperatorApiError {
+  const what =
+    outcome === 'says-otherwise'
+      ? `${deviceId} states another board by now than the one that you saw`
+      : `${deviceId} waits for no approval`;
+  return new OperatorApiError(409, { code: outcome, what, cure: `Look again: holdfast credentials list ${deviceId}.` });
 }

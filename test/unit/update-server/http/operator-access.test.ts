@@ -25,6 +25,7 @@ const ROUTES: readonly (readonly [Method, string, Operation])[] = [
   ['GET', '/api/v1/devices', 'devices.read'],
   ['GET', '/api/v1/devices/:deviceId', 'devices.read'],
   ['POST', '/api/v1/devices/:deviceId/revoke', 'devices.revoke'],
+  ['POST', '/api/v1/devices/:deviceId/approve', 'devices.approve'],
   ['GET', '/api/v1/releases', 'releases.read'],
   ['POST', '/api/v1/publish', 'releases.publish'],
   ['GET', '/api/v1/metadata/:name', 'metadata.read'],

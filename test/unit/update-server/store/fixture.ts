@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { RotationStatement } from '../../../../protocol/credentials.ts';
 import type { PollRequest, ReportEvent } from '../../../../protocol/device-api.ts';
 import type { ReleaseView, RolloutRequest } from '../../../../protocol/operator-api.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
 import type { ReportOutcome, Store } from '../../../../update-server/core/ports.ts';
 import { openSqliteStore } from '../../../../update-server/store/sqlite-store.ts';
 
@@ -19,11 +21,11 @@ export interface Lab {
   reopen(): Promise<void>;
 }
 
-export function openLab(): Lab {
+export function openLab(policy: CredentialPolicy = USUAL_POLICY): Lab {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-store-'));
   const path = join(directory, 'db.sqlite');
   return {
-    store: openSqliteStore(path),
+    store: openSqliteStore(path, policy),
     path,
     nowUnixMs: START_UNIX_MS,
     async close() {
@@ -32,7 +34,7 @@ export function openLab(): Lab {
     },
     async reopen() {
       await this.store.close();
-      this.store = openSqliteStore(path);
+      this.store = openSqliteStore(path, policy);
     },
   };
 }
@@ -72,6 +74,8 @@ export class Device {
   channel = 'stable';
   quarantined: { sequence: number; reason: string }[] = [];
   waiting: PollRequest['waiting'] = null;
+  protocol = 1;
+  firstBoot: PollRequest['firstBoot'] = undefined;
 
   constructor(lab: Lab, id: string) {
     this.lab = lab;
@@ -80,7 +84,7 @@ export class Device {
 
   request(): PollRequest {
     return {
-      protocol: 1,
+      protocol: this.protocol,
       agentVersion: '0.1.0',
       hardwareClass: 'acme-cam',
       channel: this.channel,
@@ -93,12 +97,28 @@ export class Device {
       actionId: this.actionId,
       quarantined: this.quarantined,
       waiting: this.waiting,
+      ...(this.firstBoot === undefined ? {} : { firstBoot: this.firstBoot }),
     };
   }
 
   async poll() {
-    const { action } = await this.lab.store.recordPoll(this.id, this.request(), this.lab.nowUnixMs);
+    const { action } = await this.ask();
     return action;
+  }
+
+  /** The whole answer. */
+  ask() {
+    return this.lab.store.recordPoll(this.id, this.request(), this.lab.nowUnixMs);
+  }
+
+  /** States its credentials as the device API would hand them on, signature and nonce found good. */
+  async testify(statement: RotationStatement) {
+    this.protocol = 3;
+    this.firstBoot = { state: statement.state, epoch: statement.epoch };
+    const bytes = new Uint8Array(Buffer.from(JSON.stringify(statement)));
+    const found = { bytes, signature: bytes.subarray(0, 64), keySha256: keyOf(this.id) };
+    const given = { deviceId: this.id, statement, ...found, nonceFresh: true, signatureValid: true };
+    return this.lab.store.recordStatement(given, this.lab.nowUnixMs);
   }
 
   async report(...events: ReportEvent[]): Promise<ReportOutcome> {

@@ -1,6 +1,8 @@
 /** Every code of the closed list, reached the way a fleet reaches it: over the store, from polls and reports. */
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { REASON_CODES, REASONS, type Reason } from '../../../../protocol/reasons.ts';
+import { USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { rotated } from '../statements.ts';
 import {
   claim,
   type Device,
@@ -198,6 +200,24 @@ describe('the reason is', () => {
     await canary.enter('downloading');
     await later(10);
     await expectReason(canary.id, 'deadline-passed', /^2\.0\.0/, 11);
+  });
+
+  it('factory-credentials where the gate is enforced and an update is meant for a device that proved nothing', async () => {
+    await lab.close();
+    lab = openLab({ ...USUAL_POLICY, gate: 'enforce' });
+    fleet = await enrolFleet(lab, 1);
+    await publish(lab, release(2));
+    await start(lab, 2);
+    await fleet.get('cam-0001')?.poll();
+    await expectReason('cam-0001', 'factory-credentials', /^2\.0\.0 .* is an update: it has stated nothing/, 0);
+  });
+
+  it('awaiting-approval while its card is on another board', async () => {
+    const device = fleet.get('cam-0002');
+    await device?.testify(rotated('cam-0002'));
+    lab.nowUnixMs += MINUTE_MS;
+    await device?.testify(rotated('cam-0002', { hardwareId: 'b'.repeat(64) }));
+    await expectReason('cam-0002', 'awaiting-approval', /^hardware-moved: board bbbbbbbbbbbb after board/, 2);
   });
 
   it('held when it booted below its floor', async () => {

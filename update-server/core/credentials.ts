@@ -1,0 +1,258 @@
+/**
+ * What the server concludes from what a device says of its credentials: whether a statement proves rotation, how the
+ * device stands, what it may be given, and what it is asked for. Pure; the store brings the facts in one transaction.
+ *
+ * It is not attestation: a device in a stranger's hands can say what it likes. What this finds is the device that was
+ * forgotten, and the image that was copied.
+ */
+import {
+  type CredentialEntry,
+  type FirstBootState,
+  isRotated,
+  type RotationStatement,
+} from '../../protocol/credentials.ts';
+import type { StatementVerdict } from '../../protocol/credentials-api.ts';
+import type { PollAnswer } from '../../protocol/device-api.ts';
+import type { CredentialsGate, RolloutPurpose, Standing } from '../../protocol/operator-api.ts';
+import type { Flag } from '../../protocol/reasons.ts';
+
+/** What speaks against a device, in which words. */
+export interface RaisedFlag {
+  readonly code: Flag;
+  readonly detail: string;
+}
+
+/** The furthest that a device has stated, under the key that it has now. */
+export interface KnownCredentials {
+  readonly epoch: number;
+  readonly state: FirstBootState;
+  readonly hardwareId: string | null;
+  /** Stated for `epoch`. */
+  readonly credentials: readonly CredentialEntry[];
+}
+
+export interface StatementFacts {
+  /** Whose certificate the statement came with. */
+  readonly deviceId: string;
+  readonly statement: RotationStatement;
+  /** Given out to this device, not used before, not too old. */
+  readonly nonceFresh: boolean;
+  /** Over the statement's bytes, by the key of that certificate. */
+  readonly signatureValid: boolean;
+  /** Null: nothing stated yet. */
+  readonly known: KnownCredentials | null;
+  /** A person said that this hardware is right, or the device was admitted anew and its first word counts. */
+  readonly approvedHardware: string | 'next' | null;
+  /** Of other devices that are not revoked. */
+  readonly sharedWith: readonly { readonly name: string; readonly deviceId: string }[];
+  readonly sameHardware: readonly string[];
+  /** Digest of the blob that the server keeps for the stated epoch; null: none. */
+  readonly keptEscrow: string | null;
+}
+
+export const STATEMENT_REFUSALS = {
+  'statement-nonce-unknown': {
+    what: 'the nonce was not given out to this device, was used before, or is too old',
+    cure: 'Ask for a new nonce and use it once, within two minutes.',
+  },
+  'statement-signature-wrong': {
+    what: 'the signature is not by the key of the certificate that the statement came with',
+    cure: 'Sign the bytes that are sent, with the key of the certificate in use.',
+  },
+  'statement-of-another-device': {
+    what: 'the statement names another device than the certificate',
+    cure: 'State what is so for the device that the certificate was issued to.',
+  },
+} as const;
+export type StatementRefusal = keyof typeof STATEMENT_REFUSALS;
+
+export type StatementJudgement =
+  | { readonly verdict: 'refused'; readonly code: StatementRefusal }
+  | { readonly verdict: StatementVerdict; readonly flags: readonly RaisedFlag[] };
+
+export function judgeStatement(facts: StatementFacts): StatementJudgement {
+  const { statement } = facts;
+  if (!facts.nonceFresh) return { verdict: 'refused', code: 'statement-nonce-unknown' };
+  if (!facts.signatureValid) return { verdict: 'refused', code: 'statement-signature-wrong' };
+  if (statement.deviceId !== facts.deviceId) return { verdict: 'refused', code: 'statement-of-another-device' };
+  const flags = [...wentBack(facts), ...copies(facts), ...moved(facts), ...escrow(facts)];
+  if (flags.length > 0) return { verdict: 'flagged', flags };
+  return { verdict: isRotated(statement) ? 'proven' : 'factory', flags };
+}
+
+/** In the order that they are reached; the other two states lie beside it. */
+const PROGRESS: readonly FirstBootState[] = [
+  'factory',
+  'generated',
+  'escrowed',
+  'applied',
+  'verified',
+  'open',
+  'enrolled',
+  'reported',
+];
+const OPEN = PROGRESS.indexOf('open');
+
+function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
+  if (known === null || statement.epoch > known.epoch) return [];
+  if (statement.epoch < known.epoch) {
+    return [{ code: 'epoch-went-back', detail: `epoch ${statement.epoch} after ${known.epoch}` }];
+  }
+  const flags: RaisedFlag[] = [];
+  const now = PROGRESS.indexOf(statement.state);
+  if (now !== -1 && now < OPEN && PROGRESS.indexOf(known.state) >= OPEN) {
+    flags.push({ code: 'state-went-back', detail: `${statement.state} after ${known.state}, epoch ${known.epoch}` });
+  }
+  const before = new Map(known.credentials.filter(isOwn).map(({ name, fingerprint }) => [name, fingerprint]));
+  const changed = statement.credentials
+    .filter(isOwn)
+    .filter(({ name, fingerprint }) => (before.get(name) ?? fingerprint) !== fingerprint)
+    .map(({ name }) => name);
+  if (changed.length > 0) {
+    flags.push({ code: 'credentials-changed', detail: `${changed.join(', ')}, epoch ${known.epoch}` });
+  }
+  return flags;
+}
+
+/** Made on this device: it must be nobody else's. What the owner gave may be the same in the whole fleet. */
+export const isOwn = ({ kind, state }: Pick<CredentialEntry, 'kind' | 'state'>): boolean =>
+  state === 'own' && kind !== 'authorized-keys' && kind !== 'device-certificate';
+
+function copies({ sharedWith, sameHardware }: StatementFacts): RaisedFlag[] {
+  const flags: RaisedFlag[] = [];
+  if (sharedWith.length > 0) {
+    const detail = sharedWith.map(({ name, deviceId }) => `${name} is also ${deviceId}'s`).join('; ');
+    flags.push({ code: 'fingerprint-shared', detail });
+  }
+  if (sameHardware.length > 0) {
+    flags.push({ code: 'hardware-on-two-devices', detail: `${sameHardware.join(', ')} is the same board` });
+  }
+  return flags;
+}
+
+function moved({ statement, known, approvedHardware }: StatementFacts): RaisedFlag[] {
+  const { hardwareId, movedFrom } = statement;
+  if (approvedHardware === 'next' || (hardwareId !== null && hardwareId === approvedHardware)) return [];
+  const before = movedFrom ?? known?.hardwareId ?? null;
+  if (before === null || before === hardwareId) return [];
+  const now = hardwareId === null ? 'hardware that says nothing of itself' : `board ${hardwareId.slice(0, 12)}`;
+  return [{ code: 'hardware-moved', detail: `${now} after board ${before.slice(0, 12)}` }];
+}
+
+function escrow({ statement, keptEscrow }: StatementFacts): RaisedFlag[] {
+  if (keptEscrow === null || statement.escrow === null || statement.escrow.sha256 === keptEscrow) return [];
+  return [
+    {
+      code: 'escrow-differs',
+      detail: `it states ${statement.escrow.sha256.slice(0, 12)} for epoch ${statement.epoch}`,
+    },
+  ];
+}
+
+// --- how a device stands, and what it may be given -------------------------------------------------------------------
+
+/** What the store keeps of a device between its statements. */
+export interface CredentialRecord {
+  readonly verdict: StatementVerdict;
+  readonly epoch: number;
+  readonly state: FirstBootState;
+  readonly statedUnixMs: number;
+  readonly flags: readonly RaisedFlag[];
+}
+
+export type FirstBootWord = { readonly state: FirstBootState; readonly epoch: number };
+
+/**
+ * `said`: of its last poll; null for agents without a first boot. A proof holds for its epoch, and while the agent that
+ * keeps it speaks: an image that went back to an agent without a first boot may have brought factory secrets with it.
+ */
+export function standingOf(record: CredentialRecord | null, said: FirstBootWord | null): Standing {
+  if (record?.flags.some(({ code }) => code === 'hardware-moved') === true) return 'awaiting-approval';
+  if (record?.verdict === 'flagged') return 'flagged';
+  const holds =
+    record?.verdict === 'proven' &&
+    said !== null &&
+    said.epoch === record.epoch &&
+    isRotated({ ...said, credentials: [] });
+  return holds ? 'proven' : 'factory';
+}
+
+/** What the server's options say. */
+export interface CredentialPolicy {
+  readonly gate: CredentialsGate;
+  /** What a certificate is good for while the gate is enforced and the device has not proven rotation. */
+  readonly factoryCertificateMs: number;
+}
+
+export const USUAL_POLICY: CredentialPolicy = { gate: 'report', factoryCertificateMs: 7 * 24 * 3600 * 1000 };
+
+/**
+ * What a device may be given: everything; what it works on and repairs; repairs only (rollouts of purpose repair and
+ * security); or nothing but metadata.
+ */
+export type Service = 'all' | 'work' | 'repairs' | 'none';
+
+export function serviceFor(standing: Standing, gate: CredentialsGate, rotationOwed: boolean): Service {
+  if (gate !== 'off' && standing === 'awaiting-approval') return 'none';
+  if (gate === 'enforce' && standing !== 'proven') return 'repairs';
+  return rotationOwed ? 'work' : 'all';
+}
+
+/** `working`: the device is at it already. */
+export function serves(service: Service, purpose: RolloutPurpose, working: boolean): boolean {
+  if (service === 'all') return true;
+  if (service === 'none') return false;
+  return purpose !== 'update' || (service === 'work' && working);
+}
+
+export const certificateLifeMs = (policy: CredentialPolicy, standing: Standing): number =>
+  policy.gate === 'enforce' && standing !== 'proven' ? policy.factoryCertificateMs : FULL_CERTIFICATE_MS;
+
+// --- what a device is asked for --------------------------------------------------------------------------------------
+
+const HOUR_MS = 3600 * 1000;
+/** What a certificate of a device is good for, if the device has proven rotation or nobody enforces that. */
+export const FULL_CERTIFICATE_MS = 365 * 24 * HOUR_MS;
+/** A proof older than this is asked for again. */
+export const STATEMENT_FRESH_MS = 7 * 24 * HOUR_MS;
+/** What speaks against a device may have been mended meanwhile. */
+const FLAGGED_FRESH_MS = HOUR_MS;
+
+export interface RequestFacts {
+  readonly protocol: number;
+  readonly said: FirstBootWord | null;
+  readonly record: CredentialRecord | null;
+  /** A rotation waits for this device: the epoch that it has to leave behind. */
+  readonly rotateFromEpoch: number | null;
+  /** Of the newest certificate that is not refused. */
+  readonly certificate: { readonly issuedUnixMs: number; readonly notAfterUnixMs: number } | null;
+  readonly standing: Standing;
+  readonly nowUnixMs: number;
+}
+
+/** Agents before protocol 3 know none of these words. */
+export function decideRequests(facts: RequestFacts): PollAnswer['requests'] {
+  if (facts.protocol < 3) return [];
+  const requests: PollAnswer['requests'] = [];
+  const { said, rotateFromEpoch } = facts;
+  if (said !== null && rotateFromEpoch !== null && said.epoch <= rotateFromEpoch) requests.push('rotate-credentials');
+  if (said !== null && wantsStatement(said, facts.record, facts.nowUnixMs)) requests.push('report-credentials');
+  if (wantsCertificate(facts)) requests.push('renew-certificate');
+  return requests;
+}
+
+function wantsStatement(said: FirstBootWord, record: CredentialRecord | null, nowUnixMs: number): boolean {
+  if (record === null || record.epoch !== said.epoch) return true;
+  const ageMs = nowUnixMs - record.statedUnixMs;
+  if (record.flags.length > 0) return ageMs >= FLAGGED_FRESH_MS;
+  const opened = isRotated({ ...said, credentials: [] }) !== isRotated({ ...record, credentials: [] });
+  return opened || ageMs >= STATEMENT_FRESH_MS;
+}
+
+/** After two thirds of its life; or when the life was short and the device has proven itself since. */
+function wantsCertificate({ certificate, standing, nowUnixMs }: RequestFacts): boolean {
+  if (certificate === null || standing === 'awaiting-approval') return false;
+  const lifeMs = certificate.notAfterUnixMs - certificate.issuedUnixMs;
+  const due = nowUnixMs - certificate.issuedUnixMs >= (lifeMs * 2) / 3;
+  return due || (standing === 'proven' && lifeMs * 2 < FULL_CERTIFICATE_MS);
+}

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Makes this checkout ready to run, with nothing but Node 20 or newer and npm. Quiet when there is nothing to do.
 #
-#   sh scripts/setup.sh [--images] [--package-check] [--qemu] [--build]
+#   sh scripts/setup.sh [--images] [--package-check] [--first-boot] [--qemu] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
 #   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
 #   --package-check   what `npm run package -- --check` tries packages with; likewise.
+#   --first-boot   what `npm run first-boot` boots a Debian in a container with; likewise.
 #   --qemu     what `npm run qemu` boots emulated boards with; likewise.
 #   --build    dist/, when a source file is newer than it.
 #
@@ -73,6 +74,15 @@ missing_for_package_check() {
   has openssl || printf ' openssl'
 }
 
+missing_for_first_boot() {
+  has debootstrap || printf ' debootstrap'
+  has systemd-analyze || printf ' systemd'
+  has systemd-nspawn || printf ' systemd-container'
+  has ip || printf ' iproute2'
+  has nft || printf ' nftables'
+  has script || printf ' bsdutils'
+}
+
 missing_for_qemu() {
   has qemu-system-aarch64 || printf ' qemu-system-arm'
   has qemu-img || printf ' qemu-utils'
@@ -121,15 +131,17 @@ build() {
 want_images=no
 want_package_check=no
 want_qemu=no
+want_first_boot=no
 want_build=no
 for option in "$@"; do
   case $option in
     --images) want_images=yes ;;
     --package-check) want_package_check=yes ;;
+    --first-boot) want_first_boot=yes ;;
     --qemu) want_qemu=yes ;;
     --build) want_build=yes ;;
     *)
-      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--package-check] [--qemu] [--build]\n' "$option" >&2
+      printf 'setup: unknown option %s\n  usage: sh scripts/setup.sh [--images] [--package-check] [--first-boot] [--qemu] [--build]\n' "$option" >&2
       exit 2
       ;;
   esac
@@ -139,5 +151,6 @@ packages_stand || check_node
 install_packages
 [ $want_images = no ] || install_programs missing_for_images 'make images'
 [ $want_package_check = no ] || install_programs missing_for_package_check 'try packages'
+[ $want_first_boot = no ] || install_programs missing_for_first_boot 'boot a Debian in a container'
 [ $want_qemu = no ] || install_programs missing_for_qemu 'emulate boards'
 [ $want_build = no ] || build

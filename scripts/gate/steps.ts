@@ -44,6 +44,18 @@ async function removals(progress: (line: string) => void): Promise<StepResult> {
   return { passed: Number(passed), failed: Number(failed), skipped: 0, findings: failed === '0' ? [] : findings };
 }
 
+/** Containers and network namespaces are root's. */
+async function gates(progress: (line: string) => void): Promise<StepResult> {
+  if (process.getuid?.() !== 0) {
+    return { passed: 0, failed: 0, skipped: 1, findings: [], note: 'NOT RUN: it needs root' };
+  }
+  const run = await runNode([join(ROOT, 'scripts/first-boot/main.ts')], { onLine: progress });
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed$/m.exec(run.standardOutput) ?? [];
+  if (passed === undefined || failed === undefined || (run.status !== 0 && failed === '0')) return resultOfProgram(run);
+  const findings = failed === '0' ? [] : run.standardOutput.trim().split('\n');
+  return { passed: Number(passed), failed: Number(failed), skipped: 0, findings };
+}
+
 /** The gate repeats itself exactly; `npm run sim -- --seed N` looks elsewhere. */
 const GATE_SEED = 1;
 
@@ -59,6 +71,11 @@ export const STEPS: readonly Step[] = [
     what: 'emulated boards: one updates itself, one goes back, one loses its power three times (npm run qemu)',
     after: ['build'],
     run: (progress) => runBoards(['--scenario', 'fleet'], progress),
+  },
+  {
+    name: 'first-boot',
+    what: 'the gates of the first boot in a booted Debian, broken one fault at a time',
+    run: gates,
   },
   script('first-hour', 'docs/first-hour.md, line by line', 'scripts/first-hour.ts', ['build']),
   {

@@ -1,7 +1,7 @@
 /**
- * What is in a package: the two bundles, their launcher, the unit, U-Boot's boot script, the bill of materials, the licences,
- * and Node in one of the two variants. No file under /etc: a configuration is a device's own, and adopt or the image's
- * maker writes it.
+ * What is in a package: the two bundles, their launcher, the units, the gates of the first boot, U-Boot's boot script, the
+ * bill of materials, the licences, and Node in one of the two variants. No file under /etc: a configuration is a device's
+ * own, and adopt or the image's maker writes it.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import type { BundledPackage } from './bundled-packages.ts';
 import type { DebFacts, PackagedFile } from './deb.ts';
+import { firstBootFiles } from './first-boot-files.ts';
 import type { Architecture, NodeRuntime } from './node-runtime.ts';
 import { sbomOf } from './sbom.ts';
 
@@ -54,10 +55,12 @@ export async function packageOf(root: string, facts: PackageFacts): Promise<DebF
     file('/usr/lib/holdfast/firstboot.mjs', facts.firstBootBundle, 0o755),
     file('/usr/lib/systemd/system/holdfast-agent.service', unit),
     file('/usr/lib/systemd/system-preset/80-holdfast-agent.preset', 'disable holdfast-agent.service\n'),
+    ...(await firstBootFiles(root, variant)),
     file(`${share}/agent.cdx.json`, sbomOf(facts)),
     file(`${share}/u-boot/boot.cmd`, await text('agent/boards/u-boot/boot.cmd')),
     file('/usr/share/man/man8/holdfast-agent.8.gz', compress(manualPage(facts))),
     file(`${doc}/PACKAGING.md.gz`, compress(await text('docs/PACKAGING.md'))),
+    file(`${doc}/FIRST_BOOT_GATES.md.gz`, compress(await text('docs/FIRST_BOOT_GATES.md'))),
     file(`${doc}/changelog.gz`, compress(changelog(facts))),
     file(`${doc}/copyright`, copyright(facts)),
     ...(await runtimeFiles(facts.runtime, doc)),
@@ -82,7 +85,7 @@ function controlOf({ variant, architecture, version, maintainer, runtime }: Pack
     Section: 'admin',
     Priority: 'optional',
     Depends: runtime === undefined ? `nodejs (>= ${OLDEST_NODE})` : NODE_LIBRARIES,
-    Suggests: 'libubootenv-tool',
+    Suggests: 'libubootenv-tool, nftables',
     Conflicts: other,
     Replaces: other,
     Description: describe(runtime),

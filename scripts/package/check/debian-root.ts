@@ -11,8 +11,16 @@ import type { Architecture } from '../node-runtime.ts';
 /** What a device has and a minimal Debian has not. */
 const INCLUDE = 'systemd-sysv,dbus,libubootenv-tool,libstdc++6';
 
-/** The kept root. Of a foreign architecture it is unpacked and not configured: nothing of it can run here. */
-export async function debianRoot(cache: string, architecture: Architecture, foreign: boolean): Promise<string> {
+/**
+ * The kept root, with packages by name beside the minimum. Of a foreign architecture it is unpacked and not configured:
+ * nothing of it can run here.
+ */
+export async function debianRoot(
+  cache: string,
+  architecture: Architecture,
+  foreign: boolean,
+  include = INCLUDE,
+): Promise<string> {
   const kept = join(cache, `bookworm-${architecture}`);
   if (existsSync(kept)) return kept;
   await mkdir(cache, { recursive: true });
@@ -20,7 +28,7 @@ export async function debianRoot(cache: string, architecture: Architecture, fore
   await rm(fresh, { recursive: true, force: true });
   await needProgram('debootstrap', [
     '--variant=minbase',
-    `--include=${INCLUDE}`,
+    `--include=${include}`,
     `--arch=${architecture}`,
     ...(foreign ? ['--foreign'] : []),
     'bookworm',

@@ -17,6 +17,8 @@ const BOOKS = ['/var/lib/dpkg', '/var/log/dpkg.log'];
 const DEVICE_FILES = ['root.json', 'server-ca.pem', 'claim.json', 'answers.json'];
 const WANTS = '/etc/systemd/system/multi-user.target.wants/holdfast-agent.service';
 const ADOPT = ['holdfast-agent', 'adopt', '--answers', '/etc/holdfast/answers.json'];
+const GATES = '/usr/lib/holdfast/first-boot/holdfast-gates';
+const GATE_UNITS = ['quiet', 'quiet-guard', 'firstboot', 'open'].map((name) => `holdfast-${name}.service`);
 const AGENT_FILES =
   /^\+ \/(etc\/holdfast|usr\/(bin\/holdfast-agent|lib\/holdfast(\/.*)?|lib\/systemd\/system(-preset)?(\/.*)?|share\/(holdfast-agent|doc\/holdfast-agent(-node)?|lintian|man)(\/.*)?))$/;
 
@@ -36,6 +38,7 @@ export async function checkLife(root: Chroot, built: BuiltPackage, files: string
     (await root.run('systemctl', 'is-enabled', 'holdfast-agent')).stdout,
     'disabled',
   );
+  await checkGates(root, cases, look, fresh);
   const version = await root.run('holdfast-agent', '--version');
   cases.check(
     'says its version',
@@ -52,6 +55,20 @@ export async function checkLife(root: Chroot, built: BuiltPackage, files: string
   await placeDeviceFiles(files, root.path);
   await checkAdoption(root, cases, look);
   await checkRemoval(root, built, files, before, cases, look);
+}
+
+/** Put up by one command, in /etc alone; taken away by another, without a trace. */
+async function checkGates(root: Chroot, cases: Cases, look: () => Promise<Snapshot>, fresh: Snapshot): Promise<void> {
+  const enabled = await root.run(GATES, 'enable');
+  const added = difference(fresh, await look());
+  cases.check('holdfast-gates enable adds drop-ins and changes nothing', [
+    ...added.filter((line) => !/^\+ \/etc\/systemd\/system\/[^/]+\.d(\/10-holdfast-gate\.conf)?$/.test(line)),
+    ...(enabled.status === 0 && added.length > 0 ? [] : [enabled.stderr]),
+  ]);
+  const verified = await root.run('systemd-analyze', 'verify', '--man=no', ...GATE_UNITS);
+  cases.check('systemd has nothing to say of the gates', verified.status === 0 ? [] : [verified.stderr]);
+  await root.run(GATES, 'disable');
+  cases.check('holdfast-gates disable takes every one away', difference(fresh, await look()));
 }
 
 async function checkAdoption(root: Chroot, cases: Cases, look: () => Promise<Snapshot>): Promise<void> {
@@ -106,6 +123,7 @@ async function checkRemoval(
   cases: Cases,
   look: () => Promise<Snapshot>,
 ): Promise<void> {
+  await root.run(GATES, 'enable');
   const removed = await root.run('dpkg', '--remove', built.variant);
   cases.check('is removed', removed.status === 0 ? [] : [removed.stderr]);
   cases.holds('removal says what it leaves', removed.stdout, 'left: /var/lib/holdfast');

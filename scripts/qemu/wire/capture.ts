@@ -1,0 +1,76 @@
+/** Reads what QEMU recorded of a card (`filter-dump`: pcap), and counts what the device answered before and after a mark. */
+import { readFile } from 'node:fs/promises';
+import { type Family, hear } from './frames.ts';
+
+const PCAP_MAGIC = 0xa1b2c3d4;
+const FILE_HEAD_BYTES = 24;
+const RECORD_HEAD_BYTES = 16;
+const MAC_BYTES = 6;
+/** A recording of hours of sweeping; more is a mistake. */
+const CAP_BYTES = 2 * 1024 * 1024 * 1024;
+
+export interface AnsweredDoor {
+  readonly kind: 'accepted' | 'refused' | 'udp' | 'unreachable' | 'echo';
+  readonly family: Family;
+  readonly port: number;
+}
+
+export interface Counted {
+  /** All frames that the device was sent, and sent. */
+  readonly received: number;
+  readonly sent: number;
+  readonly answers: readonly AnsweredDoor[];
+}
+
+export interface CaptureWords {
+  /** The device's card. */
+  readonly mac: Uint8Array;
+  /** Datagrams of the device to these ports are answers to somebody who knocked from there. */
+  readonly knockedFrom: readonly number[];
+}
+
+/** Splits at marks: what came before the first one stands under ''. Throws when the file is no whole recording. */
+export async function readCapture(path: string, words: CaptureWords): Promise<ReadonlyMap<string, Counted>> {
+  return countFrames(framesOf(await readFile(path)), words);
+}
+
+/** QEMU may be in the middle of a record when its power is cut: the last one need not be whole. */
+export function* framesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < FILE_HEAD_BYTES || bytes.length > CAP_BYTES)
+    throw new Error(`no recording: ${bytes.length} bytes`);
+  const isLittle = view.getUint32(0, true) === PCAP_MAGIC;
+  if (!isLittle && view.getUint32(0) !== PCAP_MAGIC) throw new Error('no pcap file');
+  for (let at = FILE_HEAD_BYTES; at + RECORD_HEAD_BYTES <= bytes.length; ) {
+    const length = view.getUint32(at + 8, isLittle);
+    at += RECORD_HEAD_BYTES;
+    if (at + length > bytes.length) return;
+    yield bytes.subarray(at, at + length);
+    at += length;
+  }
+}
+
+export function countFrames(
+  frames: Iterable<Uint8Array>,
+  { mac, knockedFrom }: CaptureWords,
+): ReadonlyMap<string, Counted> {
+  const parts = new Map<string, { received: number; sent: number; answers: AnsweredDoor[] }>();
+  const begin = (name: string) => {
+    const part = parts.get(name) ?? { received: 0, sent: 0, answers: [] };
+    parts.set(name, part);
+    return part;
+  };
+  let part = begin('');
+  for (const frame of frames) {
+    const isOurs = mac.every((byte, index) => frame[MAC_BYTES + index] === byte);
+    const heard = hear(frame);
+    if (heard.kind === 'mark' && !isOurs) part = begin(heard.text);
+    else if (!isOurs) part.received += 1;
+    else {
+      part.sent += 1;
+      if (!('port' in heard) || (heard.kind === 'udp' && !knockedFrom.includes(heard.toPort))) continue;
+      part.answers.push({ kind: heard.kind, family: heard.family, port: heard.port });
+    }
+  }
+  return parts;
+}

@@ -84,6 +84,7 @@ export const CLEAN: Planted = {
     'ExecStart=/usr/bin/holdfast-agent open',
   ),
   [`${SYSTEM}/ssh.service.d/10-holdfast.conf`]: bound('open'),
+  [`${SYSTEM}/emergency.service.d/10-holdfast.conf`]: bound('open'),
   [`${SYSTEM}/getty@.service.d/10-holdfast.conf`]: bound('open'),
   [`${SYSTEM}/serial-getty@.service.d/10-holdfast.conf`]: bound('open'),
   [`${SYSTEM}/debug-shell.service`]: unit('[Service]', 'ExecStart=/bin/sh'),

@@ -388,6 +388,7 @@ const SERVICES: readonly Plant[] = [
       'etc/systemd/system/sockets.target.wants/telnet.socket': { link: `/${SYSTEM}/telnet.socket` },
     },
     found: [
+      `gate-unbound /${SYSTEM}/telnet.socket`,
       'service-unsafe /etc/systemd/system/sockets.target.wants/telnet.socket',
       `service-unsafe /${SYSTEM}/telnet.socket`,
     ],
@@ -418,7 +419,7 @@ const SERVICES: readonly Plant[] = [
       ...enabledUnit('inetd.service', '/usr/sbin/inetd'),
       'etc/inetd.conf': '# services\ntelnet stream tcp nowait root /usr/sbin/in.telnetd in.telnetd\n',
     },
-    found: ['service-unsafe /etc/inetd.conf:2'],
+    found: [`gate-unbound /${SYSTEM}/inetd.service`, 'service-unsafe /etc/inetd.conf:2'],
   },
   {
     name: 'rsh by xinetd',
@@ -426,7 +427,7 @@ const SERVICES: readonly Plant[] = [
       ...enabledUnit('xinetd.service', '/usr/sbin/xinetd'),
       'etc/xinetd.d/rsh': 'service shell\n{\n  disable = no\n}\nservice telnet\n{\n  disable = yes\n}\n',
     },
-    found: ['service-unsafe /etc/xinetd.d/rsh:1'],
+    found: [`gate-unbound /${SYSTEM}/xinetd.service`, 'service-unsafe /etc/xinetd.d/rsh:1'],
   },
   {
     name: 'telnet by a link of a runlevel',
@@ -490,6 +491,11 @@ const PERMISSIONS: readonly Plant[] = [
 
 const OPEN_GATE = `${SYSTEM}/ssh.service.d/10-holdfast.conf`;
 const GATES: readonly Plant[] = [
+  {
+    name: 'an emergency shell before the gate',
+    planted: { [`${SYSTEM}/emergency.service.d/10-holdfast.conf`]: null },
+    found: [`gate-unbound /${SYSTEM}/emergency.service`],
+  },
   {
     name: 'an agent that nothing starts',
     planted: { [`${WANTS}/holdfast-agent.service`]: null },

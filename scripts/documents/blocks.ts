@@ -4,6 +4,7 @@
  */
 import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
+import { FINDINGS } from '../../cli/image-lint/findings.ts';
 import * as device from '../../protocol/device-api.ts';
 import * as enrolment from '../../protocol/enrolment.ts';
 import * as transport from '../../protocol/image-transport.ts';
@@ -97,6 +98,13 @@ function reasonTable(): string {
   );
 }
 
+function findingTable(): string {
+  return table(
+    ['code', 'severity', 'meaning', 'fix'],
+    Object.entries(FINDINGS).map(([code, { severity, meaning, cure }]) => [`\`${code}\``, severity, meaning, cure]),
+  );
+}
+
 const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['NonceRequest', device.NonceRequest],
   ['NonceAnswer', device.NonceAnswer],
@@ -120,6 +128,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'topics', render: topicTable },
   { document: DEVICE_PROTOCOL, name: 'reasons', render: reasonTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
+  { document: 'docs/IMAGE_LINT.md', name: 'findings', render: findingTable },
   { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },
 ];
 

@@ -8,8 +8,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { EXIT, Fault, systemErrorCode } from '../../platform/fault.ts';
 
-const TIME_LIMIT_MS = 60_000;
-const MEMORY_LIMIT_KIB = 512 * 1024;
+/** Sixty passwords with usual costs take seconds. */
+const LIMITS = { timeMs: 60_000, memoryKib: 512 * 1024 } as const;
+type Limits = { readonly [Name in keyof typeof LIMITS]: number };
 
 /** First line the hash, then a password in each line, all in hex. Says the number of the one that fits, `none` or `unknown`. */
 const SCRIPT = `
@@ -26,11 +27,11 @@ print "none";
 export type Tested = { readonly kind: 'fits'; readonly password: string } | { readonly kind: 'none' | 'untested' };
 
 /** Throws a Fault when Perl is not installed. */
-export async function testHash(hash: string, passwords: readonly string[]): Promise<Tested> {
-  const limited = `ulimit -c 0; ulimit -v ${MEMORY_LIMIT_KIB}; exec perl -e "$1"`;
+export async function testHash(hash: string, passwords: readonly string[], limits: Limits = LIMITS): Promise<Tested> {
+  const limited = `ulimit -c 0; ulimit -v ${limits.memoryKib}; exec perl -e "$1"`;
   const child = spawn('sh', ['-c', limited, 'sh', SCRIPT], {
     stdio: ['pipe', 'pipe', 'ignore'],
-    timeout: TIME_LIMIT_MS,
+    timeout: limits.timeMs,
     killSignal: 'SIGKILL',
   });
   let said = '';

@@ -11,6 +11,20 @@ const UNIT_FOLDERS = [
 const UNIT_NAME = /^[A-Za-z0-9:_.@\\-]+\.(service|socket|target|mount|timer|path)$/;
 const PULLS = new Set(['Wants', 'Requires', 'BindsTo', 'Upholds', 'Requisite', 'Sockets']);
 
+/** Targets that every boot passes: what these want themselves, or by a drop-in, starts too. */
+const BOOT_TARGETS = [
+  'local-fs.target',
+  'sysinit.target',
+  'sockets.target',
+  'timers.target',
+  'paths.target',
+  'basic.target',
+  'network.target',
+  'getty.target',
+  'multi-user.target',
+  'graphical.target',
+];
+
 export interface Setting {
   readonly section: string;
   readonly key: string;
@@ -139,7 +153,7 @@ export class Units {
     return target === undefined ? [] : [target.slice(target.lastIndexOf('/') + 1)];
   }
 
-  /** Units that something starts at boot: links in .wants and .requires, and what those pull in. */
+  /** Units that something starts at boot: links in .wants and .requires, targets of every boot, and what those pull in. */
   enabled(): ReadonlyMap<string, Enabled> {
     if (this.#enabled !== undefined) return this.#enabled;
     const found = new Map<string, Enabled>();
@@ -154,6 +168,7 @@ export class Units {
         for (const name of this.#view.names(`${folder}/${owner}`)) take(name, `${folder}/${owner}/${name}`);
       }
     }
+    waiting.push(...BOOT_TARGETS);
     for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
       for (const { key, value, path } of this.settings(name)) {
         if (PULLS.has(key)) for (const pulled of value.split(/\s+/)) take(pulled, path);

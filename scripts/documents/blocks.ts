@@ -5,6 +5,7 @@
 import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
 import { FirstBootConfig } from '../../agent/first-boot/first-boot-config.ts';
+import { FINDINGS } from '../../cli/image-lint/findings.ts';
 import * as credentials from '../../protocol/credentials.ts';
 import * as credentialsApi from '../../protocol/credentials-api.ts';
 import * as device from '../../protocol/device-api.ts';
@@ -109,6 +110,13 @@ function flagTable(): string {
   return table(['flag', 'meaning', 'cure'], rows);
 }
 
+function findingTable(): string {
+  return table(
+    ['code', 'severity', 'meaning', 'fix'],
+    Object.entries(FINDINGS).map(([code, { severity, meaning, cure }]) => [`\`${code}\``, severity, meaning, cure]),
+  );
+}
+
 const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['NonceRequest', device.NonceRequest],
   ['NonceAnswer', device.NonceAnswer],
@@ -139,6 +147,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'flags', render: flagTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
   { document: 'docs/AGENT_CONFIG.md', name: 'firstBoot', render: () => fieldTable(FirstBootConfig) },
+  { document: 'docs/IMAGE_LINT.md', name: 'findings', render: findingTable },
   { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },
 ];
 

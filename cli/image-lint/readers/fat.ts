@@ -105,7 +105,10 @@ function layOut(source: ByteSource, sector: Buffer): Volume {
   const count = Math.floor((Math.min(total * sectorBytes, source.sizeBytes) - dataAt) / clusterBytes);
   if (count < 1) throw new RangeError('clusters');
   const bits = count < 4085 ? 12 : count < 65525 ? 16 : 32;
-  const table = source.read(reserved * sectorBytes, Math.min(fatSectors * sectorBytes, ((count + 2) * bits) / 8 + 4));
+  const table = source.read(
+    reserved * sectorBytes,
+    Math.min(fatSectors * sectorBytes, Math.ceil(((count + 2) * bits) / 8) + 4),
+  );
   const next = (cluster: number): number => {
     if (bits === 32) return table.readUInt32LE(cluster * 4) & 0x0fffffff;
     if (bits === 16) return table.readUInt16LE(cluster * 2);

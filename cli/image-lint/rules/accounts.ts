@@ -6,7 +6,7 @@ import type { TreeView } from '../tree.ts';
 
 /** Hostile files have many lines. */
 const ACCOUNTS_AT_MOST = 500;
-const HASHES_AT_MOST = 64;
+const HASHES_AT_MOST = 32;
 const NO_LOGIN = /\/(nologin|false|sync|true)$/;
 
 interface Account {

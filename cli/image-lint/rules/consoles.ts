@@ -58,6 +58,8 @@ function checkSulogin(units: Units, report: Report): void {
     'rescue.service',
     ...units.names().filter((one) => /^(console|sulogin)/.test(one)),
   ]) {
+    // It is taken away last, whoever set it.
+    if (units.list(name, 'UnsetEnvironment').some(({ value }) => value.includes('SYSTEMD_SULOGIN_FORCE'))) continue;
     for (const { key, value, path, line } of units.settings(name)) {
       const forced = key === 'Environment' && /SYSTEMD_SULOGIN_FORCE=["']?(1|yes|true|on|y|t)\b/i.test(value);
       if (forced || (key === 'ExecStart' && /sulogin\b.*\s(-e|--force)\b/.test(value))) {

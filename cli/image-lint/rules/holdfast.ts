@@ -6,44 +6,56 @@ import { Units } from '../units.ts';
 const AGENT = 'holdfast-agent.service';
 const CONFIGURATION = 'etc/holdfast/agent.json';
 const GATE_UNITS = ['holdfast-quiet.service', 'holdfast-firstboot.service', 'holdfast-open.service'];
-const QUIET = 'holdfast-quiet.service';
-const OPEN = 'holdfast-open.service';
+const GATES = { open: 'holdfast-open.service', quiet: 'holdfast-quiet.service' } as const;
 
-/** What may let somebody in waits for OPEN; what brings a network up waits for the firewall. Those that are there. */
-const BOUND: readonly (readonly [gate: string, units: readonly string[]])[] = [
-  [
-    OPEN,
-    [
-      'ssh.service',
-      'ssh.socket',
-      'ssh@.service',
-      'sshd.service',
-      'sshd.socket',
-      'sshd@.service',
-      'dropbear.service',
-      'dropbear.socket',
-      'getty@.service',
-      'serial-getty@.service',
-      'console-getty.service',
-      'debug-shell.service',
-    ],
+/**
+ * What may let somebody in waits for OPEN; what brings a network up waits for the firewall. Those that are there. The same
+ * lists stand in agent/systemd/first-boot, where `holdfast-gates enable` reads them.
+ */
+export const BOUND: Readonly<Record<'open' | 'quiet', readonly string[]>> = {
+  open: [
+    'ssh.service',
+    'ssh.socket',
+    'ssh@.service',
+    'sshd.service',
+    'sshd.socket',
+    'sshd@.service',
+    'dropbear.service',
+    'dropbear.socket',
+    'dropbear@.service',
+    'telnet.socket',
+    'inetd.service',
+    'xinetd.service',
+    'getty@.service',
+    'autovt@.service',
+    'serial-getty@.service',
+    'console-getty.service',
+    'container-getty@.service',
+    'debug-shell.service',
+    'emergency.service',
+    'rescue.service',
+    'lightdm.service',
+    'gdm.service',
+    'sddm.service',
+    'hostapd.service',
+    'hostapd@.service',
   ],
-  [
-    QUIET,
-    [
-      'NetworkManager.service',
-      'systemd-networkd.service',
-      'dhcpcd.service',
-      'dhcpcd@.service',
-      'wpa_supplicant.service',
-      'wpa_supplicant@.service',
-      'ifup@.service',
-      'networking.service',
-      'connman.service',
-      'iwd.service',
-    ],
+  quiet: [
+    'NetworkManager.service',
+    'systemd-networkd.service',
+    'systemd-networkd.socket',
+    'dhcpcd.service',
+    'dhcpcd@.service',
+    'wpa_supplicant.service',
+    'wpa_supplicant@.service',
+    'wpa_supplicant-nl80211@.service',
+    'wpa_supplicant-wired@.service',
+    'networking.service',
+    'ifup@.service',
+    'connman.service',
+    'iwd.service',
   ],
-];
+};
 
 export function checkHoldfast(view: TreeView, report: Report, isProduct: boolean): void {
   const units = new Units(view);
@@ -75,13 +87,14 @@ function checkGateUnits(units: Units, report: Report): void {
 
 /** A gate needs no link of its own where a login or a manager pulls it in. */
 function isBoundBySomething(units: Units, gate: string): boolean {
-  const candidates = [...BOUND.flatMap(([, names]) => names), ...GATE_UNITS];
+  const candidates = [...BOUND.open, ...BOUND.quiet, ...GATE_UNITS];
   return candidates.some((name) => units.exists(name) && bindsTo(units, name, gate));
 }
 
 function checkBound(units: Units, report: Report): void {
-  for (const [gate, names] of BOUND) {
-    for (const name of names) {
+  for (const kind of ['quiet', 'open'] as const) {
+    const gate = GATES[kind];
+    for (const name of BOUND[kind]) {
       if (!units.exists(name) || bindsTo(units, name, gate)) continue;
       report('gate-unbound', units.path(name) ?? '', `${name} does not bind to ${gate}`);
     }

@@ -10,8 +10,9 @@ const OPENSSH_MAGIC = 'openssh-key-v1\0';
 const PUTTY = /^PuTTY-User-Key-File-\d: \S+$[\s\S]{0,65536}?^Private-Lines: \d+$/m;
 const JWK = /\{[^{}]{0,8192}"kty"\s*:\s*"(EC|RSA|OKP|oct)"[^{}]{0,8192}\}/g;
 const DER_CAP_BYTES = 64 * 1024;
+/** Documentation, tests, bundles of authorities, and GnuTLS, whose library has the keys of its own self-tests in it. */
 const PUBLIC_BY_NATURE =
-  /(^|\/)(usr\/share\/(doc|man|info)|tests?|testing|testdata|test[-_]data|fixtures|examples?|__tests__|selftests?)\/|(^|\/)cacerts$/;
+  /(^|\/)(usr\/share\/(doc|man|info)|tests?|testing|testdata|test[-_]data|fixtures|examples?|__tests__|selftests?)\/|(^|\/)cacerts$|(^|\/)libgnutls\.so[.\d]*$/;
 
 /** A key among documentation and tests is a note. */
 export function keyCode(path: string): FindingCode {

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import { testHash } from '../../../../cli/image-lint/crypt.ts';
+
+describe('a hash', () => {
+  it.each([
+    ['yescrypt', '$y$j9T$saltsaltsalt$8Md6L0sdW27sCEX2NH3NwZhGgK1JkWPL2LdTAMsTWT/', 'root'],
+    ['bcrypt', '$2b$04$abcdefghijklmnopqrstuu1CYDLmnT.tkvJTwsjKPJjYExGDs87N2', 'ubnt'],
+    ['md5crypt', '$1$saltsalt$Y3BMhxQHmg7scgLILa56u1', 'admin'],
+    ['descrypt', 'ab6TRGT20sY26', 'root'],
+  ])('of %s fits its password and no other', async (_, hash, password) => {
+    expect(await testHash(hash, ['other', 'a\nb', password])).toEqual({ kind: 'fits', password });
+    expect(await testHash(hash, ['other', 'a\nb', `${password} `.padEnd(8, '.')])).toEqual({ kind: 'none' });
+  });
+
+  it('that names costs beyond time and memory is left untested', async () => {
+    const limits = { timeMs: 1500, memoryKib: 64 * 1024 };
+    const slow = '$2b$31$abcdefghijklmnopqrstuu1CYDLmnT.tkvJTwsjKPJjYExGDs87N2';
+    const large = '$y$jFT$saltsaltsalt$8Md6L0sdW27sCEX2NH3NwZhGgK1JkWPL2LdTAMsTWT/';
+    expect(await testHash(slow, ['x'], limits)).toEqual({ kind: 'untested' });
+    expect(await testHash(large, ['x'], limits)).toEqual({ kind: 'untested' });
+  });
+
+  it.each(['$zz$salt$hash', '*', 'x', '$6$', "'; exit 0 #"])(
+    'that is none (%s) is left untested or fits nothing',
+    async (hash) => {
+      expect(['untested', 'none']).toContain((await testHash(hash, ['x'])).kind);
+    },
+  );
+});

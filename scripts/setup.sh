@@ -4,7 +4,7 @@
 #   sh scripts/setup.sh [--images] [--package-check] [--first-boot] [--qemu] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
-#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd); installs them when run as root, else prints the command and stops.
+#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd, sshd); installs them when run as root, else prints the command and stops.
 #   --package-check   what `npm run package -- --check` tries packages with; likewise.
 #   --first-boot   what `npm run first-boot` boots a Debian in a container with; likewise.
 #   --qemu     what `npm run qemu` boots emulated boards with; likewise.
@@ -65,6 +65,10 @@ missing_for_images() {
   has python3 || printf ' python3'
   # holdfast image lint tests password hashes with its crypt(3).
   has perl || printf ' perl-base'
+  has sshd || printf ' openssh-server'
+  has ssh && has ssh-keygen || printf ' openssh-client'
+  has openssl || printf ' openssl'
+  has unshare || printf ' util-linux'
 }
 
 missing_for_package_check() {
@@ -112,12 +116,33 @@ install_programs() { # the function that lists what is missing, what it is for
   fi
   say "installing$missing ..."
   log=$(mktemp)
-  if ! DEBIAN_FRONTEND=noninteractive sh -c "$command" >"$log" 2>&1; then
+  forbid_services
+  installed=yes
+  DEBIAN_FRONTEND=noninteractive sh -c "$command" >"$log" 2>&1 || installed=no
+  allow_services
+  if [ $installed = no ]; then
     tail -n 5 "$log" >&2
     rm -f "$log"
     lacks "installing$missing failed" "$command"
   fi
   rm -f "$log"
+  case $missing in
+    # The tests want the program; nobody asked for a machine that can be reached.
+    *openssh-server*) systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+  esac
+}
+
+# Debian starts a service when it is installed, unless this file says no: invoke-rc.d(8). One that is there stays as it is.
+POLICY=/usr/sbin/policy-rc.d
+forbid_services() {
+  made_policy=no
+  [ ! -e $POLICY ] || return 0
+  made_policy=yes
+  printf '#!/bin/sh\nexit 101\n' >$POLICY
+  chmod 755 $POLICY
+}
+allow_services() {
+  [ $made_policy = no ] || rm -f $POLICY
 }
 
 build() {

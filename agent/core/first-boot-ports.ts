@@ -30,8 +30,16 @@ export interface Staging {
   write(name: string, bytes: Uint8Array): Promise<void>;
 }
 
-/** What happened to a check: a value, never an exception; the detail names no secret. */
-export type Check = { readonly ok: true } | { readonly ok: false; readonly code: string; readonly detail: string };
+/**
+ * What happened to a check: a value, never an exception; the detail names no secret. With `ok` it says what was not
+ * asked of the consumer itself, and why.
+ */
+export type Check =
+  | { readonly ok: true; readonly detail?: string }
+  | { readonly ok: false; readonly code: string; readonly detail: string };
+
+/** A check's code: all is in effect, but something that runs since before took up the former; one reboot, then check again. */
+export const REBOOT_NEEDED = 'reboot-needed';
 
 /**
  * One kind of credential on this device. All methods are idempotent and may be cut at any operation: run again, they

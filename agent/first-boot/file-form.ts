@@ -1,0 +1,68 @@
+/**
+ * Owner and mode of a file, which platform/disk.ts does not know, and a file that is durable with both: nobody ever reads
+ * a secret in it through the mode that an older file left behind.
+ */
+import { chmod, chown, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Disk } from '../../platform/disk.ts';
+import { systemErrorCode } from '../../platform/fault.ts';
+
+export interface FileForm {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export const SECRET_FORM: FileForm = { mode: 0o600, uid: 0, gid: 0 };
+
+export interface FileForms {
+  /** Undefined when there is no such file. */
+  read(path: string): Promise<FileForm | undefined>;
+  set(path: string, form: FileForm): Promise<void>;
+}
+
+export const nodeForms: FileForms = {
+  async read(path) {
+    try {
+      const { mode, uid, gid } = await stat(path);
+      return { mode: mode & 0o7777, uid, gid };
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  },
+
+  async set(path, { mode, uid, gid }) {
+    await chown(path, uid, gid);
+    await chmod(path, mode);
+  },
+};
+
+/** For a file system without owners: an emulated device's folder. */
+export const noForms: FileForms = { read: async () => SECRET_FORM, set: async () => {} };
+
+/** platform/durable-file.ts's order, with owner and mode set before there is anything to read. */
+export async function writeFormed(
+  disk: Disk,
+  forms: FileForms,
+  path: string,
+  bytes: Uint8Array,
+  form: FileForm,
+): Promise<void> {
+  const fresh = `${path}.new`;
+  await disk.remove(fresh);
+  const file = await disk.open(fresh, 'create', 0o600);
+  try {
+    await forms.set(fresh, form);
+    await file.write(bytes, 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(fresh, path);
+  await disk.syncDirectory(dirname(path));
+}
+
+export function sameForm(a: FileForm | undefined, b: FileForm): boolean {
+  return a !== undefined && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
+}

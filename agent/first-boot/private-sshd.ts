@@ -1,0 +1,205 @@
+/**
+ * A private sshd, asked by the real ssh client: are these passwords accepted, which host keys are shown, which files of
+ * authorized keys are read. It runs before anything opens, and nothing listens: ssh starts `sshd -i` itself and speaks to
+ * it through a pipe (ProxyCommand), so there is no port, whatever the firewall and the network do.
+ *
+ * It has a configuration of its own, laxer than any: root and empty passwords may try. What it refuses, no sshd of this
+ * device accepts. Host keys and PAM are the system's. A login that succeeds runs `exit 0` and nothing else.
+ * May not: see a secret in an argument or an environment; passwords go in files, 0600, in a folder, 0700, in memory.
+ */
+import { randomBytes } from 'node:crypto';
+import { access, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { askProgram, type ProgramEnd } from '../boards/board-program.ts';
+
+const ATTEMPT_DEADLINE_MS = 30_000;
+/** pam_fail_delay makes each refusal take seconds; this many wait at the same time. */
+const AT_ONCE = 8;
+const HOST = 'holdfast-private';
+/** Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed. */
+const ASKPASS = `const fs = require('node:fs');
+fs.writeSync(1, fs.readFileSync(process.env.HOLDFAST_TRY_FILE));
+process.exit(0);
+`;
+
+export interface LoginTry {
+  readonly user: string;
+  readonly password: string;
+}
+
+export interface TryResult {
+  readonly accepted: readonly LoginTry[];
+  /** What went wrong where sshd neither accepted nor refused. */
+  readonly unclear: string | undefined;
+}
+
+export class PrivateSshd {
+  readonly #sshd: string;
+  readonly #folder: string;
+  /** What is not as the real one, to be told. */
+  readonly detail: string | undefined;
+
+  private constructor(sshd: string, folder: string, detail: string | undefined) {
+    this.#sshd = sshd;
+    this.#folder = folder;
+    this.detail = detail;
+  }
+
+  /** Undefined, with why, where sshd or ssh is not installed or may not be run. The caller closes it. */
+  static async open(scratchDirectory: string): Promise<PrivateSshd | { readonly missing: string }> {
+    if (process.getuid?.() !== 0) return { missing: 'sshd was not asked: this is not root' };
+    const sshd = await programAt('sshd');
+    if (sshd === undefined || (await programAt('ssh')) === undefined) {
+      return { missing: 'sshd was not asked: sshd or ssh is not installed' };
+    }
+    const settings = await askSshdSettings();
+    if (settings === undefined) return { missing: 'sshd was not asked: sshd -T does not read its configuration' };
+    const folder = join(scratchDirectory, `sshd-${randomBytes(8).toString('hex')}`);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const isBooting = (await isThere('/run/nologin')) || (await isThere('/etc/nologin'));
+    const pam = settings.get('usepam')?.[0] === 'yes' && !isBooting;
+    await writeFile(join(folder, 'config'), configOf(settings, pam), { mode: 0o600 });
+    await writeFile(join(folder, 'askpass.cjs'), ASKPASS, { mode: 0o600 });
+    // pam_nologin refuses everybody but root while the system starts: that would prove nothing.
+    const detail =
+      isBooting && settings.get('usepam')?.[0] === 'yes' ? 'sshd was asked without PAM: nologin stands' : undefined;
+    return new PrivateSshd(sshd, folder, detail);
+  }
+
+  /** Tries each once. Bounded: AT_ONCE at a time, each with a deadline. */
+  async tryPasswords(tries: readonly LoginTry[]): Promise<TryResult> {
+    const waiting = [...tries.entries()];
+    const accepted: LoginTry[] = [];
+    let unclear: string | undefined;
+    const work = async (): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined && unclear === undefined; next = waiting.shift()) {
+        const answer = await this.#tryOne(next[0], next[1]);
+        if (answer === 'accepted') accepted.push(next[1]);
+        else if (answer !== 'refused') unclear ??= answer.unclear;
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    return { accepted, unclear };
+  }
+
+  /** Is a key of this algorithm shown, and is it one of these lines (`type base64`)? */
+  async shows(algorithm: string, keys: readonly string[]): Promise<'these' | 'others' | 'none' | { unclear: string }> {
+    const file = join(this.#folder, `known_hosts-${algorithm}`);
+    await writeFile(file, keys.map((key) => `${HOST} ${key}\n`).join(''), { mode: 0o600 });
+    const end = await this.#ssh('root', [
+      '-o',
+      `HostKeyAlgorithms=${algorithm}`,
+      '-o',
+      'PreferredAuthentications=none',
+      '-o',
+      'StrictHostKeyChecking=yes',
+      '-o',
+      `UserKnownHostsFile=${file}`,
+    ]);
+    if (/no matching host key type/i.test(end.said)) return 'none';
+    if (/Host key verification failed|No \S+ host key is known/i.test(end.said)) return 'others';
+    return /Permission denied|Authenticated to/.test(end.said) ? 'these' : { unclear: end.said };
+  }
+
+  async close(): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #tryOne(number: number, { user, password }: LoginTry): Promise<'accepted' | 'refused' | { unclear: string }> {
+    const file = join(this.#folder, `try-${number}`);
+    await writeFile(file, `${password}\n`, { mode: 0o600 });
+    try {
+      // Whose key it shows is another question: this is a pipe to a process that was just started.
+      const words = [
+        '-o',
+        'PreferredAuthentications=password',
+        '-o',
+        'StrictHostKeyChecking=no',
+        '-o',
+        'UserKnownHostsFile=/dev/null',
+      ];
+      const end = await this.#ssh(user, words, file);
+      if (/Authenticated to/.test(end.said)) return 'accepted';
+      return /Permission denied/.test(end.said) ? 'refused' : { unclear: end.said };
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  async #ssh(user: string, words: readonly string[], tryFile?: string): Promise<ProgramEnd> {
+    const proxy = `${this.#sshd} -i -f ${join(this.#folder, 'config')}`;
+    const options = [`ProxyCommand=${proxy}`, 'GlobalKnownHostsFile=/dev/null', 'UpdateHostKeys=no'];
+    options.push('LogLevel=VERBOSE', 'NumberOfPasswordPrompts=1', 'PubkeyAuthentication=no');
+    const all = [
+      '-F',
+      'none',
+      ...options.flatMap((option) => ['-o', option]),
+      ...words,
+      '-T',
+      '-l',
+      user,
+      HOST,
+      'true',
+    ];
+    const environment = {
+      SSH_ASKPASS: process.execPath,
+      SSH_ASKPASS_REQUIRE: 'force',
+      NODE_OPTIONS: `--require=${join(this.#folder, 'askpass.cjs')}`,
+      HOLDFAST_TRY_FILE: tryFile ?? '/dev/null',
+    };
+    const end = await askProgram('ssh', all, { deadlineMs: ATTEMPT_DEADLINE_MS, environment });
+    return end ?? { status: null, stdout: '', said: 'ssh cannot be started' };
+  }
+}
+
+type SshdSettings = ReadonlyMap<string, readonly string[]>;
+
+/** `sshd -T`: what the system's sshd would do, for one user with its Match blocks. Undefined where it cannot be asked. */
+export async function askSshdSettings(user?: string): Promise<SshdSettings | undefined> {
+  const sshd = await programAt('sshd');
+  if (sshd === undefined) return undefined;
+  const words = user === undefined ? ['-T'] : ['-T', '-C', `user=${user},host=localhost,addr=127.0.0.1`];
+  let end = await askProgram(sshd, words);
+  // sshd does not start without its empty folder, which its unit makes; and that has not run yet.
+  const folder = /Missing privilege separation directory: (\/\S+)/.exec(end?.said ?? '')?.[1];
+  if (folder !== undefined) {
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    end = await askProgram(sshd, words);
+  }
+  if (end?.status !== 0) return undefined;
+  const settings = new Map<string, string[]>();
+  for (const line of end.stdout.split('\n')) {
+    const [name = '', ...values] = line.trim().split(' ');
+    settings.set(name, [...(settings.get(name) ?? []), ...values]);
+  }
+  return settings;
+}
+
+function configOf(settings: SshdSettings, pam: boolean): string {
+  const lines = (settings.get('hostkey') ?? []).map((path) => `HostKey ${path}`);
+  lines.push(`UsePAM ${pam ? 'yes' : 'no'}`, 'PasswordAuthentication yes', 'KbdInteractiveAuthentication no');
+  lines.push('PubkeyAuthentication no', 'PermitRootLogin yes', 'PermitEmptyPasswords yes', 'MaxAuthTries 2');
+  lines.push(
+    'ForceCommand exit 0',
+    'DisableForwarding yes',
+    'PermitTTY no',
+    'PermitUserRC no',
+    'PermitUserEnvironment no',
+  );
+  lines.push('LoginGraceTime 25', 'PidFile none', 'UseDNS no', 'PrintMotd no', 'PrintLastLog no', 'LogLevel QUIET');
+  return `${lines.join('\n')}\n`;
+}
+
+async function programAt(name: string): Promise<string | undefined> {
+  for (const folder of ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']) {
+    if (await isThere(join(folder, name))) return join(folder, name);
+  }
+  return undefined;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,81 @@
+/**
+ * Passwords, host keys and authorized_keys against the real sshd of this machine, asked by the real ssh, in a mount
+ * namespace: first boot, an update that brings the factory's back, a rotation, a reset. Both ways in which a device's
+ * files take effect. Needs root and the packages openssh-server and openssh-client (scripts/setup.sh --images).
+ */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { runProgram } from '../../../../agent/boards/board-program.ts';
+
+const missing = ['/usr/sbin/sshd', '/usr/bin/ssh', '/usr/bin/unshare', '/usr/bin/perl'].filter(
+  (path) => !existsSync(path),
+);
+if (process.getuid?.() !== 0) missing.unshift('root');
+if (missing.length > 0) console.warn(`SKIPPED, the real sshd was not asked: this machine lacks ${missing.join(', ')}`);
+
+describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
+  'a first boot with the real sshd, files %s',
+  (way) => {
+    let said: { [step: string]: unknown };
+    beforeAll(async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'holdfast-machine-'));
+      try {
+        const script = join(import.meta.dirname, 'real-machine.ts');
+        const words = ['--mount', '--propagation', 'private', process.execPath, script, way, folder];
+        const end = await runProgram('unshare', words, { deadlineMs: 270_000 });
+        expect(end.status, end.said).toBe(0);
+        said = JSON.parse(end.stdout);
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+
+    it('finds the factory: its passwords are accepted before, and everything of it is named', () => {
+      expect(said.before).toEqual(['guest', 'pi', 'root']);
+      const keys = ['authorized-keys:pi', 'authorized-keys:root', 'ssh-host-key:ed25519', 'ssh-host-key:rsa'];
+      expect(said.inspectedBefore).toEqual(
+        expect.arrayContaining([...keys, 'password:guest', 'password:pi', 'password:root']),
+      );
+    });
+
+    it('accepts afterwards the break-glass password alone, and every check, asked of sshd, says so', () => {
+      expect(said.after).toEqual(['root']);
+      expect(said.verifyNew).toEqual([{ ok: true }, { ok: true }, { ok: true }]);
+      expect(said.verifyOld).toEqual([{ ok: true }, { ok: true }, expect.objectContaining({ ok: true })]);
+      expect(said.inspected).toEqual([
+        'authorized-keys:root owner 1',
+        'password:root own 1',
+        'ssh-host-key:ed25519 own 1',
+      ]);
+    });
+
+    it('leaves no host key of the factory, and its own as sshd wants them', () => {
+      expect(said.rsaLeft).toBe(false);
+      expect(said.hostKeyModes).toEqual(['600', '644']);
+    });
+
+    it("puts the owner's keys in for root, and nobody's for others", () => {
+      expect(said.rootKeys).toBe('owner');
+      expect(said.piKeys).toBe('');
+    });
+
+    it.runIf(way === 'bound')('changes no byte of the slot', () => expect(said.slotUntouched).toBe(true));
+
+    it("takes the factory's away again when a boot brings them back, once, however often it is asked", () => {
+      expect(said.factoryBack).toEqual(expect.arrayContaining(['guest', 'pi', 'root']));
+      expect(said.oldBeforeReconcile).toBe(true);
+      expect(said.reconciled).toEqual(['root']);
+      expect(said.hostKeysAfter).toEqual([{ ok: true }, { ok: true }]);
+      expect(said.mountsOverShadow).toBe(way === 'bound' ? '1' : '0');
+    });
+
+    it('refuses the former break-glass password after a rotation, and lets nobody in after a wipe', () => {
+      expect(said.rotated).toEqual([[], ['root']]);
+      expect(said.rotatedChecks).toEqual([true, true, true, true, true]);
+      expect(said.wiped).toEqual([]);
+    });
+  },
+);

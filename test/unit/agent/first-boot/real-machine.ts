@@ -1,0 +1,198 @@
+/**
+ * A first boot against the real sshd, ssh and crypt of this machine, in a mount namespace of its own: /etc, /root and
+ * /run are copies, so nothing of the machine is changed. Started by real-machine.test.ts as
+ *   unshare --mount --propagation private node real-machine.ts (in-place|bound) FOLDER
+ * Prints one line of JSON: what was accepted and what the checks said, step by step.
+ */
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runProgram } from '../../../../agent/boards/board-program.ts';
+import type { CredentialProvider, SecretSource } from '../../../../agent/core/first-boot-ports.ts';
+import { DeviceFiles } from '../../../../agent/first-boot/device-files.ts';
+import { nodeForms } from '../../../../agent/first-boot/file-form.ts';
+import { SystemMounts } from '../../../../agent/first-boot/mounts.ts';
+import { type LoginTry, PrivateSshd } from '../../../../agent/first-boot/private-sshd.ts';
+import { AuthorizedKeys } from '../../../../agent/first-boot/providers/authorized-keys.ts';
+import { SshHostKeys } from '../../../../agent/first-boot/providers/ssh-host-keys.ts';
+import { UnixPasswords } from '../../../../agent/first-boot/providers/unix-passwords.ts';
+import type { ProviderWorld } from '../../../../agent/first-boot/world.ts';
+import { nodeDisk } from '../../../../platform/disk.ts';
+import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
+
+const [way = 'in-place', folder = ''] = process.argv.slice(2);
+const OWNER_KEY = `ssh-ed25519 ${'A'.repeat(67)}= owner`;
+const FACTORY_TRIES = [
+  { user: 'root', password: 'xc3511' },
+  { user: 'pi', password: 'raspberry' },
+  { user: 'guest', password: '' },
+];
+
+const sh = (command: string): string =>
+  execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+const crypt = (password: string, setting: string): string =>
+  execFileSync('perl', ['-e', 'my ($w, $s) = split /\n/, join("", <STDIN>); print crypt($w, $s)'], {
+    input: `${password}\n${setting}\n`,
+    encoding: 'utf8',
+  });
+
+/** The image: two well-known passwords, an empty one, host keys and a stranger's key for root. */
+function layOut(): void {
+  for (const path of ['etc', 'root/.ssh', 'home/pi/.ssh', 'data']) mkdirSync(join(folder, path), { recursive: true });
+  cpSync('/etc', join(folder, 'etc'), { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  // cpSync keeps no owners.
+  const add = (path: string, lines: string[]): void =>
+    writeFileSync(join(folder, path), `${[readFileSync(join(folder, path), 'utf8').trim(), ...lines].join('\n')}\n`);
+  const home = join(folder, 'home/pi');
+  add('etc/passwd', [`pi:x:4711:4711::${home}:/bin/sh`, `guest:x:4712:4712::/:/bin/sh`]);
+  const shadow = readFileSync(join(folder, 'etc/shadow'), 'utf8')
+    .split('\n')
+    .filter((line) => !line.startsWith('root:'));
+  const yescrypt = crypt('raspberry', '$y$j9T$F5Jx5fExrKuPp53xLKQ..1$');
+  shadow.unshift(`root:${crypt('xc3511', '$6$factory$')}:18000:0:99999:7:::`);
+  writeFileSync(
+    join(folder, 'etc/shadow'),
+    `${shadow.join('\n').trim()}\npi:${yescrypt}:18000:0:99999:7:::\nguest::18000:0:99999:7:::\n`,
+    { mode: 0o640 },
+  );
+  cpSync(join(folder, 'etc/shadow'), join(folder, 'shadow.factory'));
+  for (const name of readdirSync(join(folder, 'etc/ssh')))
+    if (name.startsWith('ssh_host_')) rmSync(join(folder, 'etc/ssh', name));
+  for (const type of ['ed25519', 'rsa']) sh(`ssh-keygen -q -t ${type} -N '' -f ${folder}/etc/ssh/ssh_host_${type}_key`);
+  for (const path of ['root', 'home/pi'])
+    writeFileSync(join(folder, path, '.ssh/authorized_keys'), `ssh-ed25519 ${'B'.repeat(67)}= factory\n`, {
+      mode: 0o600,
+    });
+  sh(`mount --bind ${folder}/root /root`);
+  sh(`mount --bind ${folder}/etc /etc`);
+  sh('mount -t tmpfs -o mode=755,noexec tmpfs /run');
+  if (way === 'bound') sh('mount -o remount,bind,ro /etc && mount -o remount,bind,ro /root');
+}
+
+const random: SecretSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
+const world: ProviderWorld = {
+  disk: nodeDisk,
+  forms: nodeForms,
+  files: new DeviceFiles(
+    nodeDisk,
+    { root: '/', dataDirectory: join(folder, 'data'), way: 'auto' },
+    new SystemMounts('/run/holdfast'),
+  ),
+  run: runProgram,
+  dataDirectory: join(folder, 'data'),
+  scratchDirectory: '/run/holdfast',
+  ownerKeys: [OWNER_KEY],
+  nowUnixMs: () => Date.now(),
+  bootId: async () => 'boot-1',
+};
+
+function stagingOf(epoch: number, provider: CredentialProvider) {
+  const at = join(folder, 'data', `staging-${epoch}-${provider.name}`);
+  return {
+    epoch,
+    read: (name: string, capBytes: number) => nodeDisk.readFile(join(at, name), capBytes),
+    async write(name: string, bytes: Uint8Array) {
+      await makeDirectoryDurably(nodeDisk, at);
+      await writeDurably(nodeDisk, join(at, name), bytes);
+    },
+  };
+}
+
+async function accepted(tries: readonly LoginTry[]): Promise<string[] | string> {
+  const sshd = await PrivateSshd.open('/run/holdfast');
+  if ('missing' in sshd) return sshd.missing;
+  try {
+    const result = await sshd.tryPasswords(tries);
+    return result.unclear ?? result.accepted.map(({ user }) => user).sort();
+  } finally {
+    await sshd.close();
+  }
+}
+
+/** The slot as a reboot finds it: nothing is bound yet; in place, an update has put the factory's files back. */
+function bringFactoryBack(): void {
+  if (way === 'bound')
+    return void sh(
+      "while mount | grep -q ' on /etc/'; do umount -l $(mount | sed -n 's/.* on \\(\\/etc\\/[^ ]*\\) .*/\\1/p'); done",
+    );
+  cpSync(join(folder, 'shadow.factory'), '/etc/shadow');
+  sh("rm -f /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key");
+}
+
+async function main(): Promise<void> {
+  layOut();
+  const said: { [step: string]: unknown } = {};
+  const providers = (): CredentialProvider[] => [
+    new SshHostKeys(world, { types: ['ed25519'] }),
+    new UnixPasswords(world, { breakGlass: 'root' }),
+    new AuthorizedKeys(world, { accounts: ['root'] }),
+  ];
+  const slotDigest = () => sh(`cd ${folder}/etc && sha256sum shadow ssh/ssh_host_* | sha256sum`);
+  const untouched = slotDigest();
+  said.before = await accepted([...FACTORY_TRIES, { user: 'root', password: 'wrong' }]);
+  const first = providers();
+  said.inspectedBefore = (await Promise.all(first.map((one) => one.inspect())))
+    .flat()
+    .filter(({ state }) => state === 'factory')
+    .map(({ name }) => name)
+    .sort();
+  let typed = '';
+  for (const one of first) for (const secret of await one.stage(stagingOf(1, one), random)) typed = secret.text;
+  const apply = async (epoch: number, list: readonly CredentialProvider[]): Promise<void> => {
+    for (const one of list) await one.apply(stagingOf(epoch, one));
+  };
+  await apply(1, first);
+  await apply(1, first);
+  const started = Date.now();
+  said.verifyNew = await Promise.all(first.map((one) => one.verifyNew()));
+  said.verifyOld = await Promise.all(first.map((one) => one.verifyOldRefused()));
+  said.verifySeconds = (Date.now() - started) / 1000;
+  said.after = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
+  said.inspected = (await Promise.all(first.map((one) => one.inspect())))
+    .flat()
+    .map(({ name, state, epoch }) => `${name} ${state} ${epoch}`)
+    .sort();
+  said.hostKeyModes = ['', '.pub'].map((end) =>
+    (statSync(`/etc/ssh/ssh_host_ed25519_key${end}`).mode & 0o777).toString(8),
+  );
+  said.rsaLeft = existsSync('/etc/ssh/ssh_host_rsa_key') && statSync('/etc/ssh/ssh_host_rsa_key').size > 0;
+  said.rootKeys = readFileSync('/root/.ssh/authorized_keys', 'utf8').trim().split(' ').at(-1);
+  const pis = join(folder, 'home/pi/.ssh/authorized_keys');
+  said.piKeys = existsSync(pis) ? readFileSync(pis, 'utf8') : '';
+  if (way === 'bound') said.slotUntouched = slotDigest() === untouched;
+
+  bringFactoryBack();
+  said.factoryBack = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
+  const rebooted = providers();
+  said.oldBeforeReconcile =
+    (await Promise.all(rebooted.map((one) => one.verifyOldRefused()))).filter(({ ok }) => !ok).length > 0;
+  for (const one of rebooted) await one.reconcile();
+  for (const one of rebooted) await one.reconcile();
+  said.mountsOverShadow = sh("grep -c ' /etc/shadow ' /proc/self/mountinfo || true").trim();
+  said.reconciled = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
+  said.hostKeysAfter = [await rebooted[0]?.verifyNew(), await rebooted[0]?.verifyOldRefused()];
+
+  const second = providers();
+  let newer = '';
+  for (const one of second) for (const secret of await one.stage(stagingOf(2, one), random)) newer = secret.text;
+  await apply(2, second);
+  said.rotated = [
+    await accepted([{ user: 'root', password: typed }]),
+    await accepted([{ user: 'root', password: newer }]),
+  ];
+  said.rotatedChecks = [
+    ...(await Promise.all(second.map((one) => one.verifyNew()))),
+    ...(await Promise.all(second.filter(({ name }) => name !== 'unix-passwords').map((one) => one.verifyOldRefused()))),
+  ].map(({ ok }) => ok);
+  for (const one of second) await one.wipe();
+  for (const one of second) await one.wipe();
+  said.wiped = readFileSync('/etc/shadow', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(':')[1])
+    .filter((field) => !/^[*!]+$/.test(field ?? ''));
+  process.stdout.write(`${JSON.stringify(said)}\n`);
+}
+
+await main();

@@ -164,6 +164,15 @@ async function inspect(out: Output, options: CheckOptions, path: string): Promis
 async function reseal(out: Output, options: ResealOptions, path: string): Promise<Outcome> {
   await demandNewFile(options.out);
   const owners = await readOwnerPublicKeys(options.owner);
+  if (owners.length === 0) {
+    throw new Fault({
+      code: 'option-missing',
+      what: 'no further owner is named',
+      where: '--owner',
+      cure: 'Give --owner FILE, the public key of each: `holdfast escrow key new` makes one.',
+      exitStatus: EXIT.usage,
+    });
+  }
   const [file, expected] = [await readBlob(path), await expectationOf(options)];
   const signature = checked(out, file, expected, path);
   const resealed = await withOwnerKey(options, (opener) => resealEscrow(file, opener, owners, expected));

@@ -190,6 +190,8 @@ describe('holdfast escrow inspect and reseal', () => {
 
   it("reseal lets a later owner open it under the device's signature, and says what it does not do", async () => {
     const args = ['--key', 'ann.escrow-key', '--owner', 'eve.escrow-key.pub', '--out', 'resealed'];
+    const nobody = await run('escrow', 'reseal', 'blob', '--key', 'ann.escrow-key', '--out', 'resealed', '--json');
+    expect(documentOf(nobody)).toMatchObject({ ok: false, code: 'option-missing' });
     const resealed = await run('escrow', 'reseal', 'blob', ...args, '--device-key', 'device.pub');
     expect(resealed.status, everything(resealed)).toBe(0);
     expect(resealed.stdout).toContain('takes nothing from anybody');

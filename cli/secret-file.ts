@@ -1,5 +1,5 @@
 /** Files that hold a secret of a person: made new, 0600, outside of every git repository, whole or not at all. */
-import { open, unlink } from 'node:fs/promises';
+import { lstat, open, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { refuseInsideRepository } from '../keys/repository-guard.ts';
 import { faultOfSystemError } from '../platform/command-line.ts';
@@ -14,9 +14,12 @@ export async function demandNewSecretFile(path: string): Promise<void> {
 
 /** The same for what is public. */
 export async function demandNewFile(path: string): Promise<void> {
-  const taken = await nodeDisk.readFile(path, Number.MAX_SAFE_INTEGER).then(
-    (bytes) => bytes !== undefined,
+  const taken = await lstat(path).then(
     () => true,
+    (error: unknown) => {
+      if (systemErrorCode(error) === 'ENOENT') return false;
+      throw faultOfSystemError(error, path) ?? error;
+    },
   );
   if (taken) throw exists(path);
 }

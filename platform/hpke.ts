@@ -14,10 +14,6 @@ import {
   OpenError,
 } from 'hpke';
 
-export const HPKE_ENCAPSULATED_BYTES = 32;
-/** How much longer a ciphertext is than its plaintext. */
-export const HPKE_TAG_BYTES = 16;
-
 export interface HpkeMessage {
   /** The ephemeral public key. */
   readonly encapsulated: Uint8Array;

@@ -84,14 +84,28 @@ function checked(out: Output, file: EscrowFile, expected: EscrowExpectation, pat
   return 'unchecked';
 }
 
-async function openOwnerKey(options: Pick<OpenOptions, 'key' | 'passphraseFile'>): Promise<HpkeKeyPair> {
+/** The key is open for `use` and no longer. */
+async function withOwnerKey<T>(
+  options: Pick<OpenOptions, 'key' | 'passphraseFile'>,
+  use: (owner: HpkeKeyPair) => Promise<T>,
+): Promise<T> {
   const file = await readEscrowKey(options.key);
   const passphrase = await passphraseSource(options.passphraseFile, false)(file.owner);
   try {
-    return await openEscrowKey(file, passphrase);
+    const owner = await openEscrowKey(file, passphrase);
+    try {
+      return await use(owner);
+    } finally {
+      owner.privateKey.fill(0);
+    }
   } finally {
     passphrase.wipe();
   }
+}
+
+/** As it is typed; in quotes where a terminal would hide a part of it (spaces at an end, control characters). */
+function shown(text: string): string {
+  return /^[^\s\p{C}](?:[^\p{C}]*[^\s\p{C}])?$/u.test(text) ? text : JSON.stringify(text);
 }
 
 async function demandPlaceForSecrets(out: Output, options: OpenOptions): Promise<void> {
@@ -110,14 +124,12 @@ async function open(out: Output, options: OpenOptions, path: string): Promise<Ou
   await demandPlaceForSecrets(out, options);
   const [file, expected] = [await readBlob(path), await expectationOf(options)];
   const signature = checked(out, file, expected, path);
-  const owner = await openOwnerKey(options);
-  const opened = await openEscrow(file, owner, expected);
-  owner.privateKey.fill(0);
+  const opened = await withOwnerKey(options, (owner) => openEscrow(file, owner, expected));
   if (!opened.ok) throw refused(opened, path);
   const { deviceId, epoch } = file.blob;
   if (options.out === undefined) {
     out.say(`${deviceId}, epoch ${epoch}:`);
-    out.table(opened.secrets.map(({ name, text }) => [name, text]));
+    out.table(opened.secrets.map(({ name, text }) => [name, shown(text)]));
     out.say();
   } else {
     const document = { device: deviceId, epoch, signature, secrets: opened.secrets };
@@ -152,11 +164,18 @@ async function inspect(out: Output, options: CheckOptions, path: string): Promis
 async function reseal(out: Output, options: ResealOptions, path: string): Promise<Outcome> {
   await demandNewFile(options.out);
   const owners = await readOwnerPublicKeys(options.owner);
+  if (owners.length === 0) {
+    throw new Fault({
+      code: 'option-missing',
+      what: 'no further owner is named',
+      where: '--owner',
+      cure: 'Give --owner FILE, the public key of each: `holdfast escrow key new` makes one.',
+      exitStatus: EXIT.usage,
+    });
+  }
   const [file, expected] = [await readBlob(path), await expectationOf(options)];
   const signature = checked(out, file, expected, path);
-  const opener = await openOwnerKey(options);
-  const resealed = await resealEscrow(file, opener, owners, expected);
-  opener.privateKey.fill(0);
+  const resealed = await withOwnerKey(options, (opener) => resealEscrow(file, opener, owners, expected));
   if (!resealed.ok) throw refused(resealed, path);
   await writeNewFile(options.out, resealed.bytes);
   const ids = owners.map((key) => hex(ownerIdOf(key))).sort();

@@ -1,7 +1,7 @@
 /** `holdfast label`: the QR code on a device, for a person who stands before it. Offline. */
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { readInputFile } from '../../platform/input-file.ts';
@@ -118,7 +118,7 @@ export function addLabelCommand(program: Command, finish: Finish): void {
     ],
   })
     .option('--device <ID>', 'the device')
-    .option('--claim <FILE>', 'draw this claim instead of a new secret')
+    .addOption(new Option('--claim <FILE>', 'draw this claim instead of a new secret').conflicts('out'))
     .option('--out <FILE>', 'the file for the device (default ID.label.json)')
     .option('--svg <FILE>', 'write the picture to this new file (0600) instead of the terminal');
   onRun<LabelOptions>(command, finish, makeLabel);

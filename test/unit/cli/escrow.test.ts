@@ -1,9 +1,11 @@
 /** `holdfast escrow`, as people run it: an owner's keys, blobs that the agent's own code sealed, and where secrets go. */
 import { spawn } from 'node:child_process';
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import 'reflect-metadata';
+import { X509CertificateGenerator } from '@peculiar/x509';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { decodeEscrowKey, openEscrowKey } from '../../../keys/escrow-key.ts';
 import { BINDING, makeDevice, SECRETS, sealBlob } from '../keys/escrow-world.ts';
@@ -16,8 +18,26 @@ let at: (name: string) => string;
 const run = (...args: string[]): Promise<Run> =>
   runHoldfast(args, { home, env: { HOLDFAST_PASSPHRASE_FILE: at('pass') } });
 const open = (...args: string[]): Promise<Run> => run('escrow', 'open', ...args, '--json');
+/** What a terminal would swallow is shown in quotes. */
+const AWKWARD = { name: 'maker:awkward', text: ' tab\there ' };
 const everything = ({ stdout, stderr }: Run): string => stdout + stderr;
 const texts = SECRETS.map(({ text }) => text);
+
+/** As a server would issue it, but for the issuer, which is not judged here. */
+async function certificateOf(key: KeyObject, deviceId: string): Promise<string> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const der = key.export({ format: 'der', type: 'pkcs8' });
+  const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    name: `CN=${deviceId}`,
+    signingAlgorithm: algorithm,
+    keys: {
+      privateKey: await crypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']),
+      publicKey: await crypto.subtle.importKey('spki', spki, algorithm, true, ['verify']),
+    },
+  });
+  return certificate.toString('pem');
+}
 
 beforeAll(async () => {
   home = await workshop();
@@ -30,6 +50,7 @@ beforeAll(async () => {
     pairs.push(await openEscrowKey(decodeEscrowKey(await readFile(at(`${owner}.escrow-key`))), passphrase()));
   }
   const blob = await sealBlob(device, pairs.slice(0, 2));
+  await writeFile(at('awkward'), await sealBlob(device, pairs.slice(0, 2), BINDING, [AWKWARD, ...SECRETS]));
   await writeFile(at('blob'), blob);
   await writeFile(
     at('tampered'),
@@ -40,6 +61,8 @@ beforeAll(async () => {
     createPublicKey(key.key).export({ format: 'pem', type: 'spki' }).toString();
   await writeFile(at('device.pub'), pem(device));
   await writeFile(at('stranger.pub'), pem(makeDevice()));
+  await writeFile(at('device.crt'), await certificateOf(device.key, 'cam-0001'));
+  await writeFile(at('other.crt'), await certificateOf(device.key, 'cam-0002'));
 }, 60_000);
 
 describe('holdfast escrow key', () => {
@@ -89,7 +112,7 @@ describe('holdfast escrow open', () => {
     // script(1) gives the command a terminal of its own, and copies what it shows.
     const node = join(import.meta.dirname, '../../../node_modules/.bin/node');
     const cli = join(import.meta.dirname, '../../../cli/main.ts');
-    const command = `${node} ${cli} escrow open blob --key ann.escrow-key --device-key device.pub`;
+    const command = `${node} ${cli} escrow open awkward --key ann.escrow-key --device-key device.pub`;
     const child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: home,
       env: { ...process.env, HOME: home, HOLDFAST_HOME: home, HOLDFAST_PASSPHRASE_FILE: at('pass') },
@@ -102,6 +125,7 @@ describe('holdfast escrow open', () => {
     const [status] = await once(child, 'close');
     expect(status).toBe(0);
     for (const text of texts) expect(shown).toContain(text);
+    expect(shown).toContain('" tab\\there "');
     expect(shown).toContain(`holdfast credentials rotate ${BINDING.deviceId}`);
   });
 
@@ -123,6 +147,11 @@ describe('holdfast escrow open', () => {
       'escrow-signature-invalid',
     ],
     ['another device', ['other-device', '--key', 'ann.escrow-key', '--device', 'cam-0001'], 'escrow-other-device'],
+    [
+      'the certificate of another device',
+      ['blob', '--key', 'ann.escrow-key', '--device-key', 'other.crt'],
+      'escrow-other-device',
+    ],
     ['another epoch', ['blob', '--key', 'ann.escrow-key', '--epoch', '4'], 'escrow-other-epoch'],
     ['another signer', ['blob', '--key', 'ann.escrow-key', '--device-key', 'stranger.pub'], 'escrow-signature-invalid'],
     ['a file that is no blob', ['pass', '--key', 'ann.escrow-key'], 'escrow-malformed'],
@@ -151,6 +180,8 @@ describe('holdfast escrow inspect and reseal', () => {
       added: [],
     });
     expect(documentOf(looked).owners).toHaveLength(2);
+    const certified = await run('escrow', 'inspect', 'blob', '--device-key', 'device.crt', '--json');
+    expect(documentOf(certified)).toEqual(documentOf(looked));
     for (const { name, text } of SECRETS) {
       expect(everything(looked)).not.toContain(text);
       expect(everything(looked)).not.toContain(name);
@@ -159,6 +190,8 @@ describe('holdfast escrow inspect and reseal', () => {
 
   it("reseal lets a later owner open it under the device's signature, and says what it does not do", async () => {
     const args = ['--key', 'ann.escrow-key', '--owner', 'eve.escrow-key.pub', '--out', 'resealed'];
+    const nobody = await run('escrow', 'reseal', 'blob', '--key', 'ann.escrow-key', '--out', 'resealed', '--json');
+    expect(documentOf(nobody)).toMatchObject({ ok: false, code: 'option-missing' });
     const resealed = await run('escrow', 'reseal', 'blob', ...args, '--device-key', 'device.pub');
     expect(resealed.status, everything(resealed)).toBe(0);
     expect(resealed.stdout).toContain('takes nothing from anybody');

@@ -126,6 +126,11 @@ describe('holdfast label', () => {
       'claim-of-another-device',
     ],
     ['a claim that is none', ['--claim', 'cam-0001.label.json', '--svg', 'x.svg'], 'claim-malformed'],
+    [
+      'a claim and a file for a new secret',
+      ['--claim', 'claim.json', '--out', 'x.svg', '--svg', 'y.svg'],
+      'options-conflict',
+    ],
     ['a picture that exists', ['--device', 'cam-0003', '--svg', 'one.svg'], 'file-exists'],
   ])('refuses %s, and leaves nothing behind', async (_what, args, code) => {
     expect(documentOf(await run(...args, '--json'))).toMatchObject({ ok: false, code });

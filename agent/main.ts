@@ -2,8 +2,6 @@
 import { type ReportOptions, reportFailure } from '../platform/command-line.ts';
 import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
-import { adoptCommand } from './commands/adopt.ts';
-import { doctorCommand } from './commands/doctor.ts';
 import { enrolCommand } from './commands/enrol.ts';
 import { installCommand } from './commands/install.ts';
 import { runCommand } from './commands/run.ts';
@@ -11,21 +9,25 @@ import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { AGENT_VERSION } from './version.ts';
 
-const RUN: Readonly<Record<CommandName, (options: CommandOptions) => Promise<number>>> = {
+/** The others are in agent/setup-main.ts and agent/first-boot-main.ts: bin/holdfast-agent starts the right program. */
+const RUN: Readonly<Partial<Record<CommandName, (options: CommandOptions) => Promise<number>>>> = {
   run: runCommand,
   status: statusCommand,
   verify: verifyCommand,
   install: installCommand,
   enrol: enrolCommand,
-  doctor: doctorCommand,
-  adopt: adoptCommand,
 };
 
 async function main(words: readonly string[]): Promise<number> {
   const report: ReportOptions = { json: words.includes('--json'), debug: words.includes('--debug') };
   try {
     const line = decodeCommandLine(words);
-    if (line.ask === 'command') return await RUN[line.options.command](line.options);
+    if (line.ask === 'command') {
+      const { command } = line.options;
+      const run = RUN[command];
+      if (run === undefined) throw new Error(`bin/holdfast-agent starts another program for ${command}`);
+      return await run(line.options);
+    }
     process.stdout.write(line.ask === 'help' ? USAGE : `${AGENT_VERSION}\n`);
     return EXIT.ok;
   } catch (error) {

@@ -1,10 +1,10 @@
 /**
- * Makes the three commands in dist/, and the server's worker. The agent ships as two files (its first boot is a program of its own,
- * docs/adr/0021-first-boot.md) with every package inside, because an image carries them and no node_modules; server and command line keep their packages outside and run beside node_modules.
+ * Makes the three commands in dist/, and the server's worker. The agent ships as three files (the agent at work, the first boot,
+ * and what a person sets a machine up with: docs/adr/0021-first-boot.md) with every package inside, because an image carries them and no node_modules; server and command line keep their packages outside and run beside node_modules.
  *
  * What went into each bundle stands in build/<name>.meta.json (esbuild's metafile), which `npm run bench -- agent` reads.
  *
- *   node scripts/build.ts [agent] [firstboot] [server] [worker] [cli]
+ *   node scripts/build.ts [agent] [firstboot] [setup] [server] [worker] [cli]
  */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -16,10 +16,12 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 const projectRoot = dirname(dirname(fileURLToPath(import.meta.url)));
 const stub = (name: string): string => join(projectRoot, 'scripts/build', name);
 
-/** What is on every device, root's to run and ours to look after for years: a build of either file that grows beyond it fails. */
+/** What is on every device, root's to run and ours to look after for years: a build of any of the three that grows beyond it fails. */
 export const AGENT_BUNDLE_CAP_BYTES = 300 * 1024;
-/** The files that the cap holds. */
-const ON_DEVICES: readonly string[] = ['agent', 'firstboot'];
+/** What bin/holdfast-agent starts, by its first word; the cap holds each. */
+export const DEVICE_PROGRAMS = ['agent', 'firstboot', 'setup'] as const;
+export type DeviceProgram = (typeof DEVICE_PROGRAMS)[number];
+const ON_DEVICES: readonly string[] = DEVICE_PROGRAMS;
 
 /**
  * Files inside packages that the agent never reaches, or of which it needs one small part. By importer and request. Each
@@ -116,6 +118,7 @@ const onDevices = {
 export const BUNDLES = {
   agent: { ...onDevices, entryPoints: ['agent/main.ts'], outfile: 'dist/holdfast-agent.mjs' },
   firstboot: { ...onDevices, entryPoints: ['agent/first-boot-main.ts'], outfile: 'dist/holdfast-firstboot.mjs' },
+  setup: { ...onDevices, entryPoints: ['agent/setup-main.ts'], outfile: 'dist/holdfast-setup.mjs' },
   server: {
     ...shared,
     entryPoints: ['update-server/main.ts'],

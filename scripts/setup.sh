@@ -147,7 +147,7 @@ allow_services() {
 
 build() {
   # shellcheck disable=SC2086 # a list of paths
-  if [ -f dist/holdfast-agent.mjs ] && [ -f dist/holdfast-firstboot.mjs ] && [ -f dist/holdfast-server.mjs ] && [ -f dist/holdfast.mjs ] &&
+  if [ -f dist/holdfast-agent.mjs ] && [ -f dist/holdfast-firstboot.mjs ] && [ -f dist/holdfast-setup.mjs ] && [ -f dist/holdfast-server.mjs ] && [ -f dist/holdfast.mjs ] &&
     [ -z "$(find $SOURCES -type f -newer dist/holdfast-agent.mjs | head -n 1)" ]; then
     return 0
   fi

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import packageJson from '../../package.json' with { type: 'json' };
-import { BUNDLES, buildBundle } from '../build.ts';
+import { BUNDLES, buildBundle, DEVICE_PROGRAMS, type DeviceProgram } from '../build.ts';
 import { needProgram, runProgram } from '../programs.ts';
 import { type BundledPackage, bundledPackages, bytesByPackage, Metafile } from './bundled-packages.ts';
 import { decodeEpoch, type PackageFacts, packageOf, type Variant } from './contents.ts';
@@ -19,19 +19,19 @@ export interface BuiltPackage extends Wanted, BuiltDeb {}
 
 export type Materials = Omit<PackageFacts, 'variant' | 'architecture' | 'runtime'>;
 
-/** Builds the agent's two bundles, and reads what every package of them has. */
+/** Builds the agent's three bundles, and reads what every package of them has. */
 export async function gather(root: string, maintainer: string, epochText: string | undefined): Promise<Materials> {
-  const agent = await bundleOf(root, 'agent');
-  const firstBoot = await bundleOf(root, 'firstboot');
+  const bundles = new Map<DeviceProgram, Bundle>();
+  for (const name of DEVICE_PROGRAMS) bundles.set(name, await bundleOf(root, name));
+  const all = [...bundles.values()];
   const usage = (await needProgram(process.execPath, [join(root, BUNDLES.agent.outfile), '--help'])).stdout;
   return {
     version: packageJson.version,
     maintainer,
-    bundle: agent.bytes,
-    firstBootBundle: firstBoot.bytes,
+    programs: [...bundles].map(([name, { bytes }]) => ({ name, bytes })),
     usage,
-    ownBytes: agent.ownBytes + firstBoot.ownBytes,
-    packages: inBoth(agent.packages, firstBoot.packages),
+    ownBytes: all.reduce((sum, { ownBytes }) => sum + ownBytes, 0),
+    packages: all.map(({ packages }) => packages).reduce(inBoth),
     sourceDateEpoch: decodeEpoch(epochText ?? (await dateOfCommit(root))),
   };
 }
@@ -42,7 +42,7 @@ interface Bundle {
   readonly packages: readonly BundledPackage[];
 }
 
-async function bundleOf(root: string, name: 'agent' | 'firstboot'): Promise<Bundle> {
+async function bundleOf(root: string, name: DeviceProgram): Promise<Bundle> {
   await buildBundle(name);
   const output = BUNDLES[name].outfile;
   const metafile = v.parse(Metafile, JSON.parse(await readFile(join(root, `build/${name}.meta.json`), 'utf8')));

@@ -1,5 +1,5 @@
 /**
- * What is in a package: the two bundles, their launcher, the units, the gates of the first boot, U-Boot's boot script, the
+ * What is in a package: the three bundles, their launcher, the units, the gates of the first boot, U-Boot's boot script, the
  * bill of materials, the licences, and Node in one of the two variants. No file under /etc: a configuration is a device's
  * own, and adopt or the image's maker writes it.
  */
@@ -7,6 +7,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { EXIT, Fault } from '../../platform/fault.ts';
+import type { DeviceProgram } from '../build.ts';
 import type { BundledPackage } from './bundled-packages.ts';
 import type { DebFacts, PackagedFile } from './deb.ts';
 import { firstBootFiles } from './first-boot-files.ts';
@@ -22,10 +23,9 @@ export interface PackageFacts {
   readonly version: string;
   /** `Name <address>`: who answers for the package; a device maker's own, when it is one that builds it. */
   readonly maintainer: string;
-  readonly bundle: Uint8Array;
-  /** The other program, that of `holdfast-agent firstboot`. */
-  readonly firstBootBundle: Uint8Array;
-  /** What the bundle says to --help. */
+  /** Each is a file of its own; the launcher chooses by its first word. */
+  readonly programs: readonly { readonly name: DeviceProgram; readonly bytes: Uint8Array }[];
+  /** What the agent says to --help. */
   readonly usage: string;
   readonly ownBytes: number;
   readonly packages: readonly BundledPackage[];
@@ -51,8 +51,7 @@ export async function packageOf(root: string, facts: PackageFacts): Promise<DebF
   const unit = (await text('agent/systemd/holdfast-agent.service')).replace('/doc/holdfast-agent/', `/doc/${variant}/`);
   const files = [
     file('/usr/bin/holdfast-agent', await launcher(root), 0o755),
-    file('/usr/lib/holdfast/agent.mjs', facts.bundle, 0o755),
-    file('/usr/lib/holdfast/firstboot.mjs', facts.firstBootBundle, 0o755),
+    ...facts.programs.map(({ name, bytes }) => file(`/usr/lib/holdfast/${name}.mjs`, bytes, 0o755)),
     file('/usr/lib/systemd/system/holdfast-agent.service', unit),
     file('/usr/lib/systemd/system-preset/80-holdfast-agent.preset', 'disable holdfast-agent.service\n'),
     ...(await firstBootFiles(root, variant)),
@@ -158,7 +157,7 @@ function manualPage({ usage, version }: PackageFacts): string {
 }
 
 /** https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/ — the bundle is minified, so its licences lie here. */
-function copyright({ packages, runtime }: PackageFacts): string {
+function copyright({ packages, programs, runtime }: PackageFacts): string {
   const indented = (text: string): string =>
     text
       .trim()
@@ -171,7 +170,7 @@ function copyright({ packages, runtime }: PackageFacts): string {
     'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: holdfast',
     'Files: *\nCopyright: The Holdfast developers\nLicense: Apache-2.0',
     [
-      'Files: usr/lib/holdfast/agent.mjs usr/lib/holdfast/firstboot.mjs',
+      `Files: ${programs.map(({ name }) => `usr/lib/holdfast/${name}.mjs`).join(' ')}`,
       `Copyright: The Holdfast developers\n${packages.map(({ name, version }) => ` the authors of ${name} ${version}`).join('\n')}`,
       `License: ${['Apache-2.0', ...packages.map(short)].join(' and ')}`,
     ].join('\n'),

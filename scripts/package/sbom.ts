@@ -10,8 +10,7 @@ import type { NodeRuntime } from './node-runtime.ts';
 
 export interface SbomFacts {
   readonly version: string;
-  readonly bundle: Uint8Array;
-  readonly firstBootBundle: Uint8Array;
+  readonly programs: readonly { readonly name: string; readonly bytes: Uint8Array }[];
   readonly ownBytes: number;
   readonly packages: readonly BundledPackage[];
   readonly runtime: NodeRuntime | undefined;
@@ -21,7 +20,7 @@ export interface SbomFacts {
 const SPDX_ID = /^[A-Za-z0-9.+-]+$/;
 
 export function sbomOf(facts: SbomFacts): string {
-  const { version, bundle, firstBootBundle, packages, runtime, ownBytes, sourceDateEpoch } = facts;
+  const { version, programs, packages, runtime, ownBytes, sourceDateEpoch } = facts;
   const agent = `pkg:generic/holdfast-agent@${version}`;
   const names = new Map(packages.map((one) => [one.name, purlOf(one)]));
   const direct = packages.filter(({ name }) => !packages.some(({ dependencies }) => dependencies.includes(name)));
@@ -36,11 +35,10 @@ export function sbomOf(facts: SbomFacts): string {
         'bom-ref': agent,
         name: 'holdfast-agent',
         version,
-        hashes: [{ alg: 'SHA-256', content: createHash('sha256').update(bundle).digest('hex') }],
         licenses: [{ license: { id: 'Apache-2.0' } }],
         purl: agent,
         properties: sizes(ownBytes),
-        components: [firstBootFile(firstBootBundle)],
+        components: programs.map(programFile),
       },
     },
     components: [...packages.map(componentOf), ...(runtime === undefined ? [] : [runtimeComponent(runtime)])],
@@ -57,10 +55,10 @@ export function sbomOf(facts: SbomFacts): string {
   return `${JSON.stringify({ bomFormat, specVersion, serialNumber, ...rest }, undefined, 2)}\n`;
 }
 
-/** The second file of the same program: `holdfast-agent firstboot`. */
-function firstBootFile(bytes: Uint8Array): object {
+/** One of the files that the command `holdfast-agent` starts. */
+function programFile({ name, bytes }: SbomFacts['programs'][number]): object {
   const content = createHash('sha256').update(bytes).digest('hex');
-  return { type: 'file', name: 'firstboot.mjs', hashes: [{ alg: 'SHA-256', content }] };
+  return { type: 'file', name: `${name}.mjs`, hashes: [{ alg: 'SHA-256', content }] };
 }
 
 function componentOf(one: BundledPackage): object {

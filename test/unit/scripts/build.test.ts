@@ -1,10 +1,10 @@
 import { isBuiltin } from 'node:module';
 import { type BuildOptions, build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
-import { AGENT_BUNDLE_CAP_BYTES, BUNDLES } from '../../../scripts/build.ts';
+import { AGENT_BUNDLE_CAP_BYTES, BUNDLES, DEVICE_PROGRAMS, type DeviceProgram } from '../../../scripts/build.ts';
 
 /** As it ships, but kept in memory. */
-async function bundled(name: 'agent' | 'firstboot'): Promise<{
+async function bundled(name: DeviceProgram): Promise<{
   readonly text: string;
   readonly inputs: string[];
   readonly imports: string[];
@@ -20,15 +20,12 @@ async function bundled(name: 'agent' | 'firstboot'): Promise<{
 }
 
 describe("the agent's bundles", () => {
-  it.each(['agent', 'firstboot'] as const)(
-    '%s is one file within its cap that needs nothing but Node',
-    async (name) => {
-      const { text, imports } = await bundled(name);
-      expect(Buffer.byteLength(text)).toBeLessThanOrEqual(AGENT_BUNDLE_CAP_BYTES);
-      expect(imports.filter((path) => !isBuiltin(path))).toEqual([]);
-      expect(text).not.toMatch(/\brequire\(/);
-    },
-  );
+  it.each(DEVICE_PROGRAMS)('%s is one file within its cap that needs nothing but Node', async (name) => {
+    const { text, imports } = await bundled(name);
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(AGENT_BUNDLE_CAP_BYTES);
+    expect(imports.filter((path) => !isBuiltin(path))).toEqual([]);
+    expect(text).not.toMatch(/\brequire\(/);
+  });
 
   it('is made of our files and of the packages that were decided on', async () => {
     const { inputs } = await bundled('agent');

@@ -176,7 +176,7 @@ describe.skipIf(!HAS_FW_TOOLS)('the doctor, on a device with U-Boot', () => {
   });
 
   it('ends with 4 when something is missing, and says everything as JSON', async () => {
-    const program = join(import.meta.dirname, '../../../../agent/main.ts');
+    const program = join(import.meta.dirname, '../../../../agent/setup-main.ts');
     const run = () =>
       execFileSync(process.execPath, [program, 'doctor', '--config', configPath, '--json'], { encoding: 'utf8' });
     expect(run).toThrow(expect.objectContaining({ status: 4 }));

@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BUNDLES, DEVICE_PROGRAMS } from '../../../../scripts/build.ts';
 import { buildPackage, gather, type Materials } from '../../../../scripts/package/build-packages.ts';
 import { bundledPackages, bytesByPackage } from '../../../../scripts/package/bundled-packages.ts';
 import { decodeEpoch, packageOf } from '../../../../scripts/package/contents.ts';
@@ -10,7 +11,7 @@ import { sbomOf } from '../../../../scripts/package/sbom.ts';
 import { needProgram, runProgram } from '../../../../scripts/programs.ts';
 
 const ROOT = join(import.meta.dirname, '../../../..');
-const OUTPUTS = { agent: 'dist/holdfast-agent.mjs', firstboot: 'dist/holdfast-firstboot.mjs' } as const;
+const OUTPUTS = Object.fromEntries(DEVICE_PROGRAMS.map((name) => [name, BUNDLES[name].outfile]));
 const WANTED = { variant: 'holdfast-agent', architecture: 'arm64' } as const;
 let folder: string;
 let materials: Materials;
@@ -54,6 +55,7 @@ describe('a package', () => {
       '-rw-r--r-- ./usr/lib/holdfast/first-boot/quiet.units',
       '-rwxr-xr-x ./usr/lib/holdfast/first-boot/start-refused',
       '-rwxr-xr-x ./usr/lib/holdfast/firstboot.mjs',
+      '-rwxr-xr-x ./usr/lib/holdfast/setup.mjs',
       '-rw-r--r-- ./usr/lib/systemd/system/holdfast-agent.service',
       '-rw-r--r-- ./usr/lib/systemd/system/holdfast-firstboot.service',
       '-rw-r--r-- ./usr/lib/systemd/system/holdfast-firstboot.timer',
@@ -86,7 +88,7 @@ describe('a package', () => {
     expect((await runProgram('sh', ['-n'], { input: text })).status).toBe(0);
   });
 
-  it('starts the first boot from its own bundle, as bin/holdfast-agent does', async () => {
+  it('starts each command from its own bundle, as bin/holdfast-agent does', async () => {
     const { files } = await packageOf(ROOT, { ...materials, ...WANTED, runtime: undefined });
     const content = files.find(({ path }) => path === '/usr/bin/holdfast-agent')?.content;
     const text = content !== undefined && 'bytes' in content ? String(content.bytes) : '';
@@ -94,6 +96,7 @@ describe('a package', () => {
     const bundleFor = async (word: string) =>
       (await runProgram('sh', ['-s', word, '--json'], { input: told })).stdout.trim();
     expect(await bundleFor('firstboot')).toBe('/usr/lib/holdfast/firstboot.mjs firstboot');
+    for (const word of ['adopt', 'doctor']) expect(await bundleFor(word)).toBe(`/usr/lib/holdfast/setup.mjs ${word}`);
     expect(await bundleFor('run')).toBe('/usr/lib/holdfast/agent.mjs run');
   });
 
@@ -128,11 +131,18 @@ describe('the bill of materials', () => {
     }
   });
 
-  it('names the bundle by its hash, and refers only to what it lists', () => {
+  it('names each bundle by its hash, and refers only to what it lists', () => {
     const { metadata, components, dependencies } = read();
-    expect(metadata.component.hashes[0].content).toBe(createHash('sha256').update(materials.bundle).digest('hex'));
-    const [second] = metadata.component.components;
-    expect(second.hashes[0].content).toBe(createHash('sha256').update(materials.firstBootBundle).digest('hex'));
+    const named = metadata.component.components.map((one: { name: string; hashes: { content: string }[] }) => [
+      one.name,
+      one.hashes[0]?.content,
+    ]);
+    const built = materials.programs.map(({ name, bytes }) => [
+      `${name}.mjs`,
+      createHash('sha256').update(bytes).digest('hex'),
+    ]);
+    expect(named).toEqual(built);
+    expect(named.length).toBe(3);
     const refs = [metadata.component, ...components].map((one) => one['bom-ref']);
     expect(dependencies.map(({ ref }: { ref: string }) => ref).sort()).toEqual([...refs].sort());
     for (const { dependsOn } of dependencies) for (const ref of dependsOn) expect(refs).toContain(ref);

@@ -54,7 +54,8 @@ export interface FirstBootPorts {
 export interface FirstBootSettings {
   /** `<data>/first-boot`; the folder above exists. */
   readonly directory: string;
-  readonly deviceId: string;
+  /** Stands in the escrow; asked for when something is sealed. Throws a Fault where nothing says it. */
+  readonly deviceId: () => Promise<string>;
   readonly requests: RequestPaths;
 }
 
@@ -74,7 +75,8 @@ interface Done {
 const MADE: readonly FirstBootState[] = ['escrowed', 'applied', 'verified', 'open', 'enrolled', 'reported'];
 /** A check's code: it will hold once the device was rebooted. */
 const REBOOT_NEEDED = 'reboot-needed';
-const TAKES_ROTATE: readonly FirstBootState[] = ['open', 'enrolled', 'reported', 'blocked'];
+const OPEN: readonly FirstBootState[] = ['open', 'enrolled', 'reported'];
+const TAKES_ROTATE: readonly FirstBootState[] = [...OPEN, 'blocked'];
 
 export class FirstBoot {
   readonly #ports: FirstBootPorts;
@@ -129,11 +131,19 @@ export class FirstBoot {
       for (;;) {
         if (event !== undefined) await this.#step(event);
         event = await this.#runOwed();
-        if (event === undefined) return { rest: 'open', record: this.#record };
+        if (event === undefined) return this.#opened();
       }
     } catch (error) {
       return this.#block(troubleOf(error, this.#working));
     }
+  }
+
+  /** The one place that says open. */
+  #opened(): FirstBootRest {
+    const { state, opened } = this.#record;
+    if (!OPEN.includes(state) || opened?.bootId !== this.#ports.boot.bootId)
+      throw new Error(`the first boot came to its end in ${state} and did not open`);
+    return { rest: 'open', record: this.#record };
   }
 
   async #load(): Promise<void> {
@@ -298,7 +308,7 @@ export class FirstBoot {
         'there are secrets that an owner may need, and no owner to seal them to',
       );
     const { epoch } = this.#record;
-    const sealed = await escrow.seal(secrets, { deviceId: this.#settings.deviceId, epoch });
+    const sealed = await escrow.seal(secrets, { deviceId: await this.#settings.deviceId(), epoch });
     if (!sealed.ok) throw new FirstBootTrouble(sealed.code, sealed.detail);
     if (sealed.blob.length > ESCROW_CAP_BYTES)
       throw new FirstBootTrouble('escrow-too-large', `the sealed blob has ${sealed.blob.length} bytes`);
@@ -368,7 +378,7 @@ export class FirstBoot {
     const { boot, release } = this.#ports;
     const hardware = [...mergeHardware(this.#record.hardware, this.#seen)];
     const opened = { bootId: boot.bootId, slot: boot.slot, release };
-    return { change: { opened, hardware, trouble: null } };
+    return { change: { opened, hardware, trouble: null, rebooted: false } };
   }
 
   async #reportBlocked(): Promise<Done> {

@@ -1,7 +1,11 @@
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type CredentialProvider, EntropyMissing, type Escrow } from '../../../../agent/core/first-boot-ports.ts';
-import type { FirstBootPorts } from '../../../../agent/first-boot/first-boot.ts';
+import { FirstBoot, type FirstBootPorts } from '../../../../agent/first-boot/first-boot.ts';
 import { noteFirstBoot } from '../../../../agent/first-boot/note.ts';
+import { nodeDisk } from '../../../../platform/disk.ts';
 import { recordOn } from '../../../sim/first-boot/invariants.ts';
 import {
   APPLICATION,
@@ -167,7 +171,7 @@ describe('the first boot', () => {
     expect(await run({ providers: [good] })).toMatchObject({ rest: 'open', record: { epoch: 2 } });
   });
 
-  it('reboots once in an epoch for what took up the former, and checks again', async () => {
+  it('reboots once for what took up the former, and checks again', async () => {
     let fits = false;
     const machineId = provider('machine-id', {
       verifyNew: async () => (fits ? { ok: true } : { ok: false, code: 'reboot-needed', detail: 'read by PID 1' }),
@@ -246,5 +250,40 @@ describe('the first boot', () => {
     await note('reported');
     expect(recordOn(disk)).toMatchObject({ state: 'reported', epoch: 1 });
     expect(await run()).toMatchObject({ rest: 'open', record: { state: 'reported', epoch: 1 } });
+  });
+});
+
+describe('on a real disk', () => {
+  it('keeps folders 0700 and files 0600, and no secret in its record', async () => {
+    const data = await mkdtemp(join(tmpdir(), 'first-boot-'));
+    try {
+      const secret = 'correct horse battery staple';
+      const holding = provider('holding', {
+        stage: async (staging) => {
+          await staging.write('key', text('staged'));
+          return [{ name: 'password:root', text: secret }];
+        },
+        apply: async () => Promise.reject(new Error('not now')),
+      });
+      const sealed: Escrow = { seal: async () => ({ ok: true, blob: text('sealed'), owners: ['a'.repeat(64)] }) };
+      const { ports, settings } = start({ disk: nodeDisk, providers: [holding], escrow: sealed });
+      const directory = join(data, 'first-boot');
+      const run = () =>
+        new FirstBoot(ports, {
+          ...settings,
+          directory,
+          requests: { own: join(directory, 'request'), reset: null },
+        }).run();
+      expect(await run()).toMatchObject({ rest: 'blocked', record: { resume: 'escrowed' } });
+      const modes = async (path: string) => ((await stat(join(directory, path))).mode & 0o777).toString(8);
+      expect(await readdir(directory)).toEqual(['epoch-1', 'escrow-1', 'record.0', 'record.1']);
+      for (const folder of ['.', 'epoch-1']) expect(await modes(folder), folder).toBe('700');
+      for (const file of ['epoch-1/key', 'escrow-1', 'record.0', 'record.1'])
+        expect(await modes(file), file).toBe('600');
+      for (const file of ['record.0', 'record.1'])
+        expect(await readFile(join(directory, file), 'latin1')).not.toContain(secret);
+    } finally {
+      await rm(data, { recursive: true });
+    }
   });
 });

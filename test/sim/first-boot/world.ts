@@ -7,12 +7,8 @@
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import type { CredentialProvider, Escrow, HardwareTrait, SecretSource } from '../../../agent/core/first-boot-ports.ts';
-import {
-  FirstBoot,
-  type FirstBootPorts,
-  type FirstBootRest,
-  type FirstBootSettings,
-} from '../../../agent/first-boot/first-boot.ts';
+import type { FirstBootPorts } from '../../../agent/first-boot/effects.ts';
+import { FirstBoot, type FirstBootRest, type FirstBootSettings } from '../../../agent/first-boot/first-boot.ts';
 import { retireIdentity } from '../../../agent/first-boot/retire-identity.ts';
 import { writeDurably } from '../../../platform/durable-file.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type CredentialProvider, EntropyMissing, type Escrow } from '../../../../agent/core/first-boot-ports.ts';
-import { FirstBoot, type FirstBootPorts } from '../../../../agent/first-boot/first-boot.ts';
+import type { FirstBootPorts } from '../../../../agent/first-boot/effects.ts';
+import { FirstBoot } from '../../../../agent/first-boot/first-boot.ts';
 import { noteFirstBoot } from '../../../../agent/first-boot/note.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { recordOn } from '../../../sim/first-boot/invariants.ts';
@@ -91,6 +92,25 @@ describe('the first boot', () => {
     expect(await run({ providers: [] })).toMatchObject({ rest: 'blocked', trouble: { code: 'providers-missing' } });
   });
 
+  it('stays closed with two providers of one name, of which one would pass for the other', async () => {
+    const twice = [provider('ssh'), provider('ssh')];
+    expect(await run({ providers: twice })).toMatchObject({
+      rest: 'blocked',
+      trouble: { code: 'providers-ambiguous' },
+    });
+  });
+
+  it('keeps what two providers stage under one name apart', async () => {
+    const applied: string[] = [];
+    const staging = (name: string) =>
+      provider(name, {
+        stage: async (folder) => folder.write('key', text(name)).then(() => []),
+        apply: async (folder) => void applied.push(new TextDecoder().decode(await folder.read('key', 100))),
+      });
+    expect(await run({ providers: [staging('one:a'), staging('two')] })).toMatchObject({ rest: 'open' });
+    expect(applied).toEqual(['one:a', 'two']);
+  });
+
   it('names the provider that fails, does not ask the ones behind it, and goes on with it', async () => {
     const calls: string[] = [];
     const noting = (name: string, fails = false) =>
@@ -167,7 +187,7 @@ describe('the first boot', () => {
       rest: 'blocked',
       record: { resume: 'escrowed' },
     });
-    disk.rot(`${DIRECTORY}/epoch-1/file`, text('y'));
+    disk.rot(`${DIRECTORY}/epoch-1/broken.file`, text('y'));
     expect(await run({ providers: [good] })).toMatchObject({ rest: 'open', record: { epoch: 2 } });
   });
 
@@ -278,7 +298,7 @@ describe('on a real disk', () => {
       const modes = async (path: string) => ((await stat(join(directory, path))).mode & 0o777).toString(8);
       expect(await readdir(directory)).toEqual(['epoch-1', 'escrow-1', 'record.0', 'record.1']);
       for (const folder of ['.', 'epoch-1']) expect(await modes(folder), folder).toBe('700');
-      for (const file of ['epoch-1/key', 'escrow-1', 'record.0', 'record.1'])
+      for (const file of ['epoch-1/holding.key', 'escrow-1', 'record.0', 'record.1'])
         expect(await modes(file), file).toBe('600');
       for (const file of ['record.0', 'record.1'])
         expect(await readFile(join(directory, file), 'latin1')).not.toContain(secret);

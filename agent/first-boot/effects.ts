@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
+import { EXIT, Fault } from '../../platform/fault.ts';
 import { ESCROW_CAP_BYTES, type EscrowNote } from '../../protocol/credentials.ts';
 import type { Installed } from '../../protocol/device-api.ts';
 import type { FirstBootEffect, FirstBootEvent } from '../core/first-boot-machine.ts';
@@ -77,8 +78,8 @@ export class FirstBootEffects {
       'apply-next': () => this.#applyNext(),
       verify: () => this.#verify(),
       'clear-staged': () => this.#clearStaged(),
-      reconcile: () => this.#each((provider) => provider.reconcile()).then(nothing),
-      inspect: () => this.#inspect(),
+      reconcile: () => this.#orRenew(() => this.#each((provider) => provider.reconcile()).then(nothing)),
+      inspect: () => this.#orRenew(() => this.#inspect()),
       open: () => this.#open(),
       'report-blocked': () => this.#reportBlocked(),
       'refuse-trial': () => this.#refuseTrial(),
@@ -193,10 +194,30 @@ export class FirstBootEffects {
     if (!sameImage && !this.#verifiedNow) await this.#verify();
     const factory = await this.#findFactory();
     if (factory === undefined) return { event: 'reconciled' };
-    // What a new image brings, a new epoch covers: once in a boot, else a provider that fails would renew for ever.
-    if (this.#record.begunIn !== boot.bootId) return { event: 'uncovered' };
+    // What a new image brings, a new epoch covers.
+    if (this.#mayRenew()) return { event: 'uncovered' };
     this.#working = factory.provider;
     throw new FirstBootTrouble('still-factory', `${factory.name} is as the factory made it, or its check failed`);
+  }
+
+  /** Once in a boot: a provider that fails would renew for ever. */
+  #mayRenew(): boolean {
+    return this.#record.begunIn !== this.#ports.boot.bootId;
+  }
+
+  /** What a provider keeps of its own is damaged: no cure but to make it anew. */
+  async #orRenew(act: () => Promise<Done>): Promise<Done> {
+    try {
+      return await act();
+    } catch (error) {
+      const isDamaged = error instanceof Fault && error.exitStatus === EXIT.corrupt;
+      if (!isDamaged || !this.#mayRenew()) throw error;
+      this.#ports.log.warn('what a provider keeps is damaged; all is made anew', {
+        code: error.code,
+        where: error.where,
+      });
+      return { event: 'uncovered' };
+    }
   }
 
   async #findFactory(): Promise<{ readonly provider: string; readonly name: string } | undefined> {

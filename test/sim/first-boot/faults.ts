@@ -14,7 +14,7 @@ export interface FaultCounts {
   readonly closed: number;
 }
 
-/** Throws at the first rule that is broken, and says where. `share` of the calls, in turn. */
+/** Throws at the first rule that is broken, and says where. `every`: one of so many is tried, 1 for all. */
 export async function tryFaults(every: number): Promise<FaultCounts> {
   let [faults, closed, turn] = [0, 0, 0];
   let disk = await factoryDisk();

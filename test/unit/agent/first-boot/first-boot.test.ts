@@ -7,6 +7,7 @@ import type { FirstBootPorts } from '../../../../agent/first-boot/effects.ts';
 import { FirstBoot } from '../../../../agent/first-boot/first-boot.ts';
 import { noteFirstBoot } from '../../../../agent/first-boot/note.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
+import { Fault } from '../../../../platform/fault.ts';
 import { recordOn } from '../../../sim/first-boot/invariants.ts';
 import {
   APPLICATION,
@@ -178,6 +179,32 @@ describe('the first boot', () => {
     const running = start({ providers: [passwords] });
     expect(await running.run()).toMatchObject(blocked);
     expect(await running.run()).toMatchObject(blocked);
+  });
+
+  it('makes all anew when what a provider keeps is damaged, once in a boot', async () => {
+    let isDamaged = false;
+    let heals = true;
+    const keeping = provider('keeping', {
+      reconcile: async () => {
+        const facts = {
+          code: 'credential-record-damaged',
+          what: 'it is damaged',
+          cure: 'None.',
+          exitStatus: 7,
+        } as const;
+        if (isDamaged) throw new Fault(facts);
+      },
+      apply: async () => {
+        if (heals) isDamaged = false;
+      },
+    });
+    await run({ providers: [keeping] });
+    isDamaged = true;
+    expect(await run({ providers: [keeping] })).toMatchObject({ rest: 'open', record: { epoch: 2 } });
+    isDamaged = true;
+    heals = false;
+    const blocked = { rest: 'blocked', trouble: { provider: 'keeping', code: 'credential-record-damaged' } };
+    expect(await run({ providers: [keeping] })).toMatchObject({ ...blocked, record: { epoch: 3 } });
   });
 
   it('does not apply what is not what was sealed any more, but makes all new', async () => {

@@ -148,7 +148,7 @@ const CURES: Readonly<Record<string, string>> = {
   hooks: 'Give beforeReboot a folder, inUse a program or a file, times in milliseconds.',
   network: 'Say metered auto, always or never; a budget like { "bytes": 50000000, "per": "month" }.',
   trial: 'Give a watchdogDevice like "/dev/watchdog", or null.',
-  firstBoot: 'Give firstBoot its providers, and escrow.ownersFile where the signed root names no owners.',
+  firstBoot: 'Correct the field; docs/AGENT_CONFIG.md lists every field of firstBoot.',
   factoryInstalled: 'Say which release the factory wrote: { "sequence": 1, "version": "1.0.0" }.',
 };
 

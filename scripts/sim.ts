@@ -46,6 +46,9 @@ const FirstBootResult = v.object({
   cuts: v.number(),
   pairs: v.number(),
   recoveries: v.number(),
+  faults: v.number(),
+  /** Faults that left a boot closed. */
+  closed: v.number(),
   /** Empty when nothing went wrong. */
   failure: v.string(),
 });
@@ -165,14 +168,14 @@ async function firstBoot(seed: string, share: string, json: string | undefined):
     FirstBootResult,
     await runMain(['campaign', '--seed', seed, '--share', share], told, FIRST_BOOT),
   );
-  const { operations, cuts, pairs, recoveries, failure } = result;
+  const { operations, cuts, pairs, recoveries, faults, closed, failure } = result;
   const minutes = ((performance.now() - startMs) / 60_000).toFixed(1);
   print(
-    `${failure === '' ? '  ok ' : 'FAIL '}first boot, seed ${seed}: ${operations} operations, ${cuts} cuts, ${pairs} pairs (${recoveries} different disks); ${minutes} min`,
+    `${failure === '' ? '  ok ' : 'FAIL '}first boot, seed ${seed}: ${operations} operations, ${cuts} cuts, ${pairs} pairs (${recoveries} different disks), ${faults} faults (${closed} left a boot closed); ${minutes} min`,
   );
   if (failure !== '') print(`  ${failure}`);
   const failed = failure === '' ? 0 : 1;
-  const cases = cuts + pairs;
+  const cases = cuts + pairs + faults;
   const campaign = { name: 'first boot', cases, passed: cases - failed, failed, skipped: 0, why: failure, ...result };
   return endWith(seed, [campaign, await runRemovals(seed, FIRST_BOOT)], json);
 }

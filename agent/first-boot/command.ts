@@ -12,6 +12,7 @@ import type { FirstBootRest } from './first-boot.ts';
 import { firstBootConfigOf } from './first-boot-config.ts';
 import { FACTORY_RECORD, type FirstBootRecord, firstBootDirectory, firstBootRecord } from './first-boot-record.ts';
 import { openFirstBoot } from './open-first-boot.ts';
+import { askRotation } from './requests.ts';
 import { cureOf, troubleOf } from './trouble.ts';
 import { wire } from './wiring.ts';
 
@@ -19,6 +20,8 @@ export const FIRST_BOOT_USAGE = `holdfast-agent firstboot: gives this device sec
 
   holdfast-agent firstboot --config FILE [--json]
       Runs at every boot, before anything listens. Ends with 0 when this boot is open, with 4 when it is blocked.
+  holdfast-agent firstboot --rotate --config FILE [--json]
+      The same, and every secret of this device is made anew.
   holdfast-agent firstboot --status --config FILE [--json]
       State, epoch and credentials of this device. Changes nothing.
 
@@ -30,6 +33,7 @@ interface Words {
   readonly config: string;
   readonly json: boolean;
   readonly status: boolean;
+  readonly rotate: boolean;
 }
 
 /** `words`: those behind `firstboot`. */
@@ -42,8 +46,10 @@ export async function firstBootCommand(words: readonly string[]): Promise<number
   return line.status ? status(line) : run(line);
 }
 
-async function run({ config: path, json }: Words): Promise<number> {
-  const { firstBoot, board } = await openFirstBoot(await readConfig(nodeDisk, path), stderrLog);
+async function run({ config: path, json, rotate }: Words): Promise<number> {
+  const config = await readConfig(nodeDisk, path);
+  const { firstBoot, board } = await openFirstBoot(config, stderrLog);
+  if (rotate) await askRotation(nodeDisk, firstBootDirectory(config.dataDirectory));
   const rest = await firstBoot.run();
   const facts = { ok: rest.rest === 'open', rest: rest.rest, ...factsOf(rest.record) };
   process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${describeRest(rest).join('\n')}\n`);
@@ -121,6 +127,7 @@ function decode(words: readonly string[]): Words | 'help' {
   const options = {
     config: { type: 'string' },
     status: { type: 'boolean', default: false },
+    rotate: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     debug: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -128,6 +135,7 @@ function decode(words: readonly string[]): Words | 'help' {
   try {
     const { values } = parseArgs({ args: [...words], options, strict: true });
     if (values.help) return 'help';
+    if (values.status && values.rotate) throw new Error('give --status or --rotate, not both');
     if (values.config !== undefined) return { ...values, config: values.config };
   } catch (error) {
     throw usage(errorText(error).split('. ')[0] ?? '');

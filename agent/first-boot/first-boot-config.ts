@@ -12,9 +12,8 @@ import { ProvidersConfig } from './providers-config.ts';
 const Path = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
 
 export const FirstBootConfig = v.strictObject({
-  /** `bound`: this device's files are laid over the slot's at every boot. `in-place`: /etc is the device's own. */
-  files: v.optional(v.picklist(['bound', 'in-place']), 'bound'),
-  providers: ProvidersConfig,
+  /** Which credentials this device has; what is left out has its safe default. */
+  providers: v.optional(ProvidersConfig, {}),
   escrow: v.optional(
     v.strictObject({
       minimumOwners: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(16)), 2),

@@ -46,7 +46,7 @@ export const FirstBootRecord = v.strictObject({
   movedFrom: v.nullable(Sha256Hex),
   /** Why it was blocked last; null once it opened. */
   trouble: v.nullable(BlockedBecause),
-  /** Was a reboot asked for in this epoch? Once is enough: what still needs one then, needs a person. */
+  /** Was a reboot asked for since it was open last? Once is enough: what still needs one then, needs a person. */
   rebooted: v.boolean(),
   /** Requests that were taken up and whose files are still there (agent/first-boot/requests.ts). */
   answered: v.pipe(v.array(Sha256Hex), v.maxLength(4)),

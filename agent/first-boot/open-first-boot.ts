@@ -43,6 +43,6 @@ export async function openFirstBoot(config: AgentConfig, log: Log): Promise<Open
     log,
   };
   const requests = { own: `${directory}/request`, reset: firstBoot.resetRequest };
-  const deviceId = config.deviceId ?? (await readClaim(nodeDisk, config.claimFile)).claimId;
+  const deviceId = async () => config.deviceId ?? (await readClaim(nodeDisk, config.claimFile)).claimId;
   return { firstBoot: new FirstBoot(ports, { directory, deviceId, requests }), board };
 }

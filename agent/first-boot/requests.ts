@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
-import { removeDurably } from '../../platform/durable-file.ts';
+import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
 import { errorText, systemErrorCode } from '../../platform/fault.ts';
 import type { Log } from '../core/ports.ts';
 
@@ -43,6 +43,12 @@ export async function findRequests(disk: Disk, paths: RequestPaths, log: Log): P
     found.push({ path, wants: word, digest });
   }
   return found;
+}
+
+/** Leaves the request for new secrets, durably; the next run takes it up. */
+export async function askRotation(disk: Disk, directory: string): Promise<void> {
+  await makeDirectoryDurably(disk, directory);
+  await writeDurably(disk, `${directory}/request`, new TextEncoder().encode('rotate\n'));
 }
 
 /** False when the file stays: the partition is read-only, or gone. */

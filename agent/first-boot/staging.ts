@@ -31,13 +31,14 @@ export class EpochFolder {
   }
 
   /** An empty folder for this epoch; `discardStaged` was called before. */
-  async makeStaging(epoch: number): Promise<Staging> {
+  async makeStaging(epoch: number): Promise<void> {
     await makeDirectoryDurably(this.#disk, `${this.#directory}/epoch-${epoch}`);
-    return this.staging(epoch);
   }
 
-  staging(epoch: number): Staging {
-    const path = (name: string): string => `${this.#directory}/epoch-${epoch}/${checked(name)}`;
+  /** Its own names for each provider: two that call something `key` do not meet. */
+  staging(epoch: number, provider: string): Staging {
+    const path = (name: string): string =>
+      `${this.#directory}/epoch-${epoch}/${encodeURIComponent(provider)}.${checked(name)}`;
     return {
       epoch,
       read: (name, capBytes) => this.#disk.readFile(path(name), capBytes),
@@ -82,7 +83,8 @@ export class EpochFolder {
   }
 }
 
+/** With the provider's name before it and `.new` behind, a file's name has at most 255 bytes. */
 function checked(name: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/.test(name) && !name.endsWith('.new')) return name;
+  if (/^[A-Za-z0-9][A-Za-z0-9._@-]{0,54}$/.test(name)) return name;
   throw new RangeError(`not a name for something staged: ${name}`);
 }

@@ -17,7 +17,8 @@ export class FirstBootTrouble extends Error {
 }
 
 export function troubleOf(error: unknown, provider: string | null): BlockedBecause {
-  const detail = errorText(error).slice(0, DETAIL_CAP_CHARACTERS);
+  const cure = error instanceof Fault ? ` (cure: ${error.cure})` : '';
+  const detail = `${errorText(error)}${cure}`.slice(0, DETAIL_CAP_CHARACTERS);
   return { provider: provider?.slice(0, 64) ?? null, code: codeOf(error).slice(0, 64), detail };
 }
 

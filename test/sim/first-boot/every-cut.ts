@@ -63,8 +63,10 @@ function keyOf(disk: SimulatedDisk): string {
 export class EveryCut {
   readonly counts: Counts = { operations: 0, cuts: 0, pairs: 0, recoveries: 0 };
   readonly #campaign: Campaign;
-  /** By boot and key of the disk: how many pairs its recovery had. */
-  readonly #recovered = new Map<string, number>();
+  /** By boot and key of a disk that a first cut left: how many second cuts its recovery had. */
+  readonly #first = new Map<string, number>();
+  /** Boots and keys of disks that were recovered from. */
+  readonly #recovered = new Set<string>();
 
   constructor(campaign: Campaign) {
     this.#campaign = campaign;
@@ -93,20 +95,21 @@ export class EveryCut {
 
   async #recover(cut: Cut, boot: Boot, epochBefore: number): Promise<void> {
     const key = `${boot.name}\n${keyOf(cut.disk)}`;
-    const known = this.#recovered.get(key);
+    const known = this.#first.get(key);
     if (known !== undefined) {
       this.counts.pairs += known;
       return;
     }
     const settings = { times: 1, epochBefore, policies: SECOND, first: cut.number };
     const again = await this.#live(cut.disk, boot, cut.history, settings, cut.what);
-    this.#recovered.set(key, again.length);
+    this.#first.set(key, again.length);
+    this.#recovered.add(key);
     this.counts.recoveries += 1;
     this.counts.pairs += again.length;
     for (const second of again) {
       const secondKey = `${boot.name}\n${keyOf(second.disk)}`;
       if (this.#recovered.has(secondKey)) continue;
-      this.#recovered.set(secondKey, 0);
+      this.#recovered.add(secondKey);
       this.counts.recoveries += 1;
       const last = { times: 2, epochBefore, policies: [], first: 0 };
       await this.#live(second.disk, boot, second.history, last, `${cut.what}; then ${second.what}`);

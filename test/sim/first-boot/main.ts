@@ -8,6 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import { CutFailed, EveryCut } from './every-cut.ts';
+import { tryFaults } from './faults.ts';
 import { tryRemovals } from './removals.ts';
 
 const { values, positionals } = parseArgs({
@@ -24,12 +25,13 @@ if (positionals[0] === 'removals') {
   answer(await tryRemovals(seed, told));
 } else {
   const campaign = new EveryCut({ seed, share: Number(values.share), progress });
-  let failure = '';
+  let [failure, faults, closed] = ['', 0, 0];
   try {
     await campaign.run();
+    ({ faults, closed } = await tryFaults(1));
   } catch (error) {
-    if (!(error instanceof CutFailed)) throw error;
-    failure = error.message;
+    if (!(error instanceof Error)) throw error;
+    failure = error instanceof CutFailed ? error.message : (error.stack ?? error.message);
   }
-  answer({ ...campaign.counts, failure });
+  answer({ ...campaign.counts, faults, closed, failure });
 }

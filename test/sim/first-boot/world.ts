@@ -7,7 +7,8 @@
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import type { CredentialProvider, Escrow, HardwareTrait, SecretSource } from '../../../agent/core/first-boot-ports.ts';
-import { FirstBoot, type FirstBootPorts, type FirstBootRest } from '../../../agent/first-boot/first-boot.ts';
+import type { FirstBootPorts } from '../../../agent/first-boot/effects.ts';
+import { FirstBoot, type FirstBootRest, type FirstBootSettings } from '../../../agent/first-boot/first-boot.ts';
 import { retireIdentity } from '../../../agent/first-boot/retire-identity.ts';
 import { writeDurably } from '../../../platform/durable-file.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
@@ -240,6 +241,8 @@ export interface Running {
   readonly bootId: string;
   /** Every secret that was drawn in this run. */
   readonly drawn: string[];
+  readonly ports: FirstBootPorts;
+  readonly settings: FirstBootSettings;
   run(): Promise<FirstBootRest>;
 }
 
@@ -269,8 +272,8 @@ export function bootDevice(
   };
   const settings = {
     directory: DIRECTORY,
-    deviceId: 'device-1',
+    deviceId: async () => 'device-1',
     requests: { own: `${DIRECTORY}/request`, reset: RESET_REQUEST },
   };
-  return { mounts, bootId, drawn, run: () => new FirstBoot(ports, settings).run() };
+  return { mounts, bootId, drawn, ports, settings, run: () => new FirstBoot(ports, settings).run() };
 }

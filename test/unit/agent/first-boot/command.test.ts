@@ -14,7 +14,7 @@ beforeEach(async () => {
   device = await mkdtemp(join(tmpdir(), 'first-boot-'));
   await mkdir(join(device, 'data'));
   config = join(device, 'agent.json');
-  await configure({ providers: [{ kind: 'none-such' }] });
+  await configure({});
 });
 afterEach(() => rm(device, { recursive: true }));
 
@@ -51,11 +51,11 @@ describe('holdfast-agent firstboot', () => {
   });
 
   it.each([
-    ['firstBoot.files', { providers: [{ kind: 'x' }], files: 'somewhere' }],
-    ['firstBoot.providers', { providers: [] }],
-    ['firstBoot.passwords', { providers: [{ kind: 'x' }], passwords: [] }],
-    ['firstBoot.applicationData.1', { providers: [{ kind: 'x' }], applicationData: ['app', 'data/app'] }],
-    ['firstBoot.applicationData.0', { providers: [{ kind: 'x' }], applicationData: ['.'] }],
+    ['firstBoot.hardware.0.source', { hardware: [{ source: 'mac', path: '/sys' }] }],
+    ['firstBoot.providers.machineId', { providers: { machineId: 'yes' } }],
+    ['firstBoot.passwords', { passwords: [] }],
+    ['firstBoot.applicationData.1', { applicationData: ['app', 'data/app'] }],
+    ['firstBoot.applicationData.0', { applicationData: ['.'] }],
   ])('ends with 3 and names the field %s', async (field, firstBoot) => {
     await configure(firstBoot);
     const { status, stderr } = await command('--config', config);
@@ -77,6 +77,14 @@ describe('holdfast-agent firstboot', () => {
     expect(status).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ ok: true, state: 'blocked', epoch: 3, trouble });
     expect((await command('--status', '--config', config)).stdout).toContain('ssh: pi [old-accepted]');
+  });
+
+  it('leaves the request for new secrets with --rotate, and takes it up', async () => {
+    const { status, stdout } = await command('--rotate', '--config', config, '--json');
+    expect(status).toBe(4);
+    expect(JSON.parse(stdout)).toMatchObject({ rest: 'blocked' });
+    expect(await readdir(join(device, 'data/first-boot'))).toContain('record.0');
+    expect(await command('--rotate', '--status', '--config', config)).toMatchObject({ status: 2 });
   });
 
   it('ends with 2 for words that it does not know, and 0 for --help', async () => {

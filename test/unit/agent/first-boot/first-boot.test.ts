@@ -1,7 +1,13 @@
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type CredentialProvider, EntropyMissing, type Escrow } from '../../../../agent/core/first-boot-ports.ts';
-import type { FirstBootPorts } from '../../../../agent/first-boot/first-boot.ts';
+import type { FirstBootPorts } from '../../../../agent/first-boot/effects.ts';
+import { FirstBoot } from '../../../../agent/first-boot/first-boot.ts';
 import { noteFirstBoot } from '../../../../agent/first-boot/note.ts';
+import { nodeDisk } from '../../../../platform/disk.ts';
+import { Fault } from '../../../../platform/fault.ts';
 import { recordOn } from '../../../sim/first-boot/invariants.ts';
 import {
   APPLICATION,
@@ -87,6 +93,25 @@ describe('the first boot', () => {
     expect(await run({ providers: [] })).toMatchObject({ rest: 'blocked', trouble: { code: 'providers-missing' } });
   });
 
+  it('stays closed with two providers of one name, of which one would pass for the other', async () => {
+    const twice = [provider('ssh'), provider('ssh')];
+    expect(await run({ providers: twice })).toMatchObject({
+      rest: 'blocked',
+      trouble: { code: 'providers-ambiguous' },
+    });
+  });
+
+  it('keeps what two providers stage under one name apart', async () => {
+    const applied: string[] = [];
+    const staging = (name: string) =>
+      provider(name, {
+        stage: async (folder) => folder.write('key', text(name)).then(() => []),
+        apply: async (folder) => void applied.push(new TextDecoder().decode(await folder.read('key', 100))),
+      });
+    expect(await run({ providers: [staging('one:a'), staging('two')] })).toMatchObject({ rest: 'open' });
+    expect(applied).toEqual(['one:a', 'two']);
+  });
+
   it('names the provider that fails, does not ask the ones behind it, and goes on with it', async () => {
     const calls: string[] = [];
     const noting = (name: string, fails = false) =>
@@ -156,6 +181,32 @@ describe('the first boot', () => {
     expect(await running.run()).toMatchObject(blocked);
   });
 
+  it('makes all anew when what a provider keeps is damaged, once in a boot', async () => {
+    let isDamaged = false;
+    let heals = true;
+    const keeping = provider('keeping', {
+      reconcile: async () => {
+        const facts = {
+          code: 'credential-record-damaged',
+          what: 'it is damaged',
+          cure: 'None.',
+          exitStatus: 7,
+        } as const;
+        if (isDamaged) throw new Fault(facts);
+      },
+      apply: async () => {
+        if (heals) isDamaged = false;
+      },
+    });
+    await run({ providers: [keeping] });
+    isDamaged = true;
+    expect(await run({ providers: [keeping] })).toMatchObject({ rest: 'open', record: { epoch: 2 } });
+    isDamaged = true;
+    heals = false;
+    const blocked = { rest: 'blocked', trouble: { provider: 'keeping', code: 'credential-record-damaged' } };
+    expect(await run({ providers: [keeping] })).toMatchObject({ ...blocked, record: { epoch: 3 } });
+  });
+
   it('does not apply what is not what was sealed any more, but makes all new', async () => {
     const broken = provider('broken', { apply: async () => Promise.reject(new Error('not now')) });
     const good = provider('broken', { stage: async (staging) => staging.write('file', text('x')).then(() => []) });
@@ -163,11 +214,11 @@ describe('the first boot', () => {
       rest: 'blocked',
       record: { resume: 'escrowed' },
     });
-    disk.rot(`${DIRECTORY}/epoch-1/file`, text('y'));
+    disk.rot(`${DIRECTORY}/epoch-1/broken.file`, text('y'));
     expect(await run({ providers: [good] })).toMatchObject({ rest: 'open', record: { epoch: 2 } });
   });
 
-  it('reboots once in an epoch for what took up the former, and checks again', async () => {
+  it('reboots once for what took up the former, and checks again', async () => {
     let fits = false;
     const machineId = provider('machine-id', {
       verifyNew: async () => (fits ? { ok: true } : { ok: false, code: 'reboot-needed', detail: 'read by PID 1' }),
@@ -246,5 +297,40 @@ describe('the first boot', () => {
     await note('reported');
     expect(recordOn(disk)).toMatchObject({ state: 'reported', epoch: 1 });
     expect(await run()).toMatchObject({ rest: 'open', record: { state: 'reported', epoch: 1 } });
+  });
+});
+
+describe('on a real disk', () => {
+  it('keeps folders 0700 and files 0600, and no secret in its record', async () => {
+    const data = await mkdtemp(join(tmpdir(), 'first-boot-'));
+    try {
+      const secret = 'correct horse battery staple';
+      const holding = provider('holding', {
+        stage: async (staging) => {
+          await staging.write('key', text('staged'));
+          return [{ name: 'password:root', text: secret }];
+        },
+        apply: async () => Promise.reject(new Error('not now')),
+      });
+      const sealed: Escrow = { seal: async () => ({ ok: true, blob: text('sealed'), owners: ['a'.repeat(64)] }) };
+      const { ports, settings } = start({ disk: nodeDisk, providers: [holding], escrow: sealed });
+      const directory = join(data, 'first-boot');
+      const run = () =>
+        new FirstBoot(ports, {
+          ...settings,
+          directory,
+          requests: { own: join(directory, 'request'), reset: null },
+        }).run();
+      expect(await run()).toMatchObject({ rest: 'blocked', record: { resume: 'escrowed' } });
+      const modes = async (path: string) => ((await stat(join(directory, path))).mode & 0o777).toString(8);
+      expect(await readdir(directory)).toEqual(['epoch-1', 'escrow-1', 'record.0', 'record.1']);
+      for (const folder of ['.', 'epoch-1']) expect(await modes(folder), folder).toBe('700');
+      for (const file of ['epoch-1/holding.key', 'escrow-1', 'record.0', 'record.1'])
+        expect(await modes(file), file).toBe('600');
+      for (const file of ['record.0', 'record.1'])
+        expect(await readFile(join(directory, file), 'latin1')).not.toContain(secret);
+    } finally {
+      await rm(data, { recursive: true });
+    }
   });
 });

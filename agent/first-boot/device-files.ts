@@ -13,7 +13,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { dirname, join, relative } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably } from '../../platform/durable-file.ts';
-import { type FileForm, type FileForms, nodeForms, SECRET_FORM, sameForm, writeFormed } from './file-form.ts';
+import { type FileForm, type FileForms, nodeForms, SECRET_FORM, writeFormed } from './file-form.ts';
 import type { Mounts } from './mounts.ts';
 
 /** No file that a provider handles is larger: account files, keys, configurations. */
@@ -69,7 +69,7 @@ export class DeviceFiles {
   async writeOwn(path: string, bytes: Uint8Array, form: FileForm): Promise<void> {
     const own = this.#ownPath(path);
     const standing = await this.readOwn(path);
-    if (standing !== undefined && sameBytes(standing, bytes) && sameForm(await this.#forms.read(own), form)) return;
+    if (standing !== undefined && sameBytes(standing, bytes) && (await this.#forms.has(own, form))) return;
     await this.#makeFolders(dirname(own));
     await writeFormed(this.#disk, this.#forms, own, bytes, form);
   }
@@ -81,7 +81,7 @@ export class DeviceFiles {
     const target = await this.#target(path);
     const form = (await this.#forms.read(this.#ownPath(path))) ?? SECRET_FORM;
     const inEffect = await this.#disk.readFile(target, DEVICE_FILE_CAP_BYTES);
-    if (inEffect !== undefined && sameBytes(inEffect, bytes) && sameForm(await this.#forms.read(target), form)) return;
+    if (inEffect !== undefined && sameBytes(inEffect, bytes) && (await this.#forms.has(target, form))) return;
     if (this.#mounts !== undefined && (await this.isBesideSlot(path))) return this.#mounts.show(target, bytes, form);
     // A rename cannot replace what something is mounted over (systemd covers an empty machine-id).
     await this.#mounts?.uncover(target);

@@ -13,7 +13,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { dirname, join, relative } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably } from '../../platform/durable-file.ts';
-import { type FileForm, type FileForms, nodeForms, SECRET_FORM, sameForm, writeFormed } from './file-form.ts';
+import { type FileForm, type FileForms, nodeForms, SECRET_FORM, writeFormed } from './file-form.ts';
 import type { Mounts } from './mounts.ts';
 
 /** No file that a provider handles is larger: account files, keys, configurations. */
@@ -69,7 +69,7 @@ export class DeviceFiles {
   async writeOwn(path: string, bytes: Uint8Array, form: FileForm): Promise<void> {
     const own = this.#ownPath(path);
     const standing = await this.readOwn(path);
-    if (standing !== undefined && sameBytes(standing, bytes) && sameForm(await this.#forms.read(own), form)) return;
+    if (standing !== undefined && sameBytes(standing, bytes) && (await this.#forms.has(own, form))) return;
     await this.#makeFolders(dirname(own));
     await writeFormed(this.#disk, this.#forms, own, bytes, form);
   }
@@ -81,8 +81,8 @@ export class DeviceFiles {
     const target = await this.#target(path);
     const form = (await this.#forms.read(this.#ownPath(path))) ?? SECRET_FORM;
     const inEffect = await this.#disk.readFile(target, DEVICE_FILE_CAP_BYTES);
-    if (inEffect !== undefined && sameBytes(inEffect, bytes) && sameForm(await this.#forms.read(target), form)) return;
-    if (this.#mounts !== undefined && (await this.#isBound(path))) return this.#mounts.show(target, bytes, form);
+    if (inEffect !== undefined && sameBytes(inEffect, bytes) && (await this.#forms.has(target, form))) return;
+    if (this.#mounts !== undefined && (await this.isBesideSlot(path))) return this.#mounts.show(target, bytes, form);
     // A rename cannot replace what something is mounted over (systemd covers an empty machine-id).
     await this.#mounts?.uncover(target);
     await writeFormed(this.#disk, this.#forms, target, bytes, form);
@@ -97,7 +97,7 @@ export class DeviceFiles {
   /** Nothing of the image's is to be read there: an empty file is bound over it; in place, it is removed. */
   async cover(path: string): Promise<void> {
     if ((await this.readInEffect(path)) === undefined) return;
-    if (await this.#isBound(path)) return this.put(path, new Uint8Array(), SECRET_FORM);
+    if (await this.isBesideSlot(path)) return this.put(path, new Uint8Array(), SECRET_FORM);
     const target = await this.#target(path);
     await this.#mounts?.uncover(target);
     await removeDurably(this.#disk, target);
@@ -116,6 +116,12 @@ export class DeviceFiles {
     return (await this.#mounts.resolve(this.#literal(path))) === join(root, relative(below, path));
   }
 
+  /** Is the device's copy shown over this path (`bound`), so that what read it before this boot's first boot read the slot's? */
+  async isBesideSlot(path: string): Promise<boolean> {
+    if (this.#mounts === undefined || this.#way === 'in-place') return false;
+    return this.#way === 'bound' || this.#mounts.isReadOnly(await this.#mounts.resolve(this.#literal(path)));
+  }
+
   /** Names in a folder as they are in effect; empty when there is none. */
   list(folder: string): Promise<string[]> {
     return this.#disk.list(this.#literal(folder));
@@ -123,27 +129,21 @@ export class DeviceFiles {
 
   /** A folder that the image lacks. In a read-only slot there is none to be made: `activate` then says what is missing. */
   async makeFolder(folder: string, form: FileForm): Promise<void> {
-    if (await this.#isBound(folder)) return;
+    if (await this.isBesideSlot(folder)) return;
     const target = this.#literal(folder);
     if ((await this.#forms.read(target)) !== undefined) return;
     await makeDirectoryDurably(this.#disk, target, form.mode);
     await this.#forms.set(target, form);
   }
 
-  /** Does a copy beside the slot stand for this path, rather than a file in it? */
-  async #isBound(path: string): Promise<boolean> {
-    if (this.#mounts === undefined || this.#way === 'in-place') return false;
-    return this.#way === 'bound' || this.#mounts.isReadOnly(await this.#mounts.resolve(this.#literal(path)));
-  }
-
   async #imagePath(path: string): Promise<string> {
     const target = await this.#target(path);
-    return this.#mounts !== undefined && (await this.#isBound(path)) ? this.#mounts.beneath(target) : target;
+    return this.#mounts !== undefined && (await this.isBesideSlot(path)) ? this.#mounts.beneath(target) : target;
   }
 
   async #target(path: string): Promise<string> {
     const literal = this.#literal(path);
-    return this.#mounts === undefined ? literal : this.#mounts.resolve(literal, await this.#isBound(path));
+    return this.#mounts === undefined ? literal : this.#mounts.resolve(literal, await this.isBesideSlot(path));
   }
 
   #literal(path: string): string {

@@ -19,6 +19,8 @@ export interface FileForms {
   /** Undefined when there is no such file. */
   read(path: string): Promise<FileForm | undefined>;
   set(path: string, form: FileForm): Promise<void>;
+  /** Nothing would change if it were set. */
+  has(path: string, form: FileForm): Promise<boolean>;
 }
 
 export const nodeForms: FileForms = {
@@ -36,10 +38,19 @@ export const nodeForms: FileForms = {
     await chown(path, uid, gid);
     await chmod(path, mode);
   },
+
+  async has(path, { mode, uid, gid }) {
+    const form = await nodeForms.read(path);
+    return form?.mode === mode && form.uid === uid && form.gid === gid;
+  },
 };
 
-/** For a file system without owners: an emulated device's folder. */
-export const noForms: FileForms = { read: async () => SECRET_FORM, set: async () => {} };
+/** For a device that is a folder, run by anybody: files keep their owner. */
+export const modesAlone: FileForms = {
+  read: nodeForms.read,
+  set: (path, { mode }) => chmod(path, mode),
+  has: async (path, { mode }) => (await nodeForms.read(path))?.mode === mode,
+};
 
 /** platform/durable-file.ts's order, with owner and mode set before there is anything to read. */
 export async function writeFormed(
@@ -61,8 +72,4 @@ export async function writeFormed(
   }
   await disk.rename(fresh, path);
   await disk.syncDirectory(dirname(path));
-}
-
-export function sameForm(a: FileForm | undefined, b: FileForm): boolean {
-  return a !== undefined && a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
 }

@@ -8,17 +8,24 @@
  * May not: see a secret in an argument or an environment; passwords go in files, 0600, in a folder, 0700, in memory.
  */
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { askProgram, type ProgramEnd } from '../boards/board-program.ts';
 
-const ATTEMPT_DEADLINE_MS = 30_000;
-/** pam_fail_delay makes each refusal take seconds; this many wait at the same time. */
+/** pam_fail_delay makes each refusal take seconds: so many connections wait at the same time, ... */
 const AT_ONCE = 8;
+/** ... and each tries so many passwords, for a key exchange is what costs a small processor most. */
+const TRIES_A_CONNECTION = 5;
+const CONNECTION_DEADLINE_MS = 100_000;
 const HOST = 'holdfast-private';
-/** Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed. */
+/**
+ * Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed.
+ * It says the first line of a file, and takes it out.
+ */
 const ASKPASS = `const fs = require('node:fs');
-fs.writeSync(1, fs.readFileSync(process.env.HOLDFAST_TRY_FILE));
+const [line, ...rest] = fs.readFileSync(process.env.HOLDFAST_TRY_FILE, 'utf8').split('\\n');
+fs.writeFileSync(process.env.HOLDFAST_TRY_FILE, rest.join('\\n'));
+fs.writeSync(1, line + '\\n');
 process.exit(0);
 `;
 
@@ -66,16 +73,20 @@ export class PrivateSshd {
     return new PrivateSshd(sshd, folder, detail);
   }
 
-  /** Tries each once. Bounded: AT_ONCE at a time, each with a deadline. */
+  /**
+   * Tries each, in order and for one user one after the other, up to the first that is accepted. Bounded: by AT_ONCE, and
+   * by a deadline for each connection.
+   */
   async tryPasswords(tries: readonly LoginTry[]): Promise<TryResult> {
-    const waiting = [...tries.entries()];
+    const waiting = [...batchesOf(tries).entries()];
     const accepted: LoginTry[] = [];
     let unclear: string | undefined;
     const work = async (): Promise<void> => {
       for (let next = waiting.shift(); next !== undefined && unclear === undefined; next = waiting.shift()) {
-        const answer = await this.#tryOne(next[0], next[1]);
-        if (answer === 'accepted') accepted.push(next[1]);
-        else if (answer !== 'refused') unclear ??= answer.unclear;
+        const answer = await this.#tryBatch(...next);
+        if (answer === 'refused') continue;
+        if ('unclear' in answer) unclear ??= answer.unclear;
+        else accepted.push(answer);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
@@ -86,16 +97,8 @@ export class PrivateSshd {
   async shows(algorithm: string, keys: readonly string[]): Promise<'these' | 'others' | 'none' | { unclear: string }> {
     const file = join(this.#folder, `known_hosts-${algorithm}`);
     await writeFile(file, keys.map((key) => `${HOST} ${key}\n`).join(''), { mode: 0o600 });
-    const end = await this.#ssh('root', [
-      '-o',
-      `HostKeyAlgorithms=${algorithm}`,
-      '-o',
-      'PreferredAuthentications=none',
-      '-o',
-      'StrictHostKeyChecking=yes',
-      '-o',
-      `UserKnownHostsFile=${file}`,
-    ]);
+    const options = [`HostKeyAlgorithms=${algorithm}`, `UserKnownHostsFile=${file}`, 'StrictHostKeyChecking=yes'];
+    const end = await this.#ssh('root', [...options, 'PreferredAuthentications=none']);
     if (/no matching host key type/i.test(end.said)) return 'none';
     if (/Host key verification failed|No \S+ host key is known/i.test(end.said)) return 'others';
     return /Permission denied|Authenticated to/.test(end.said) ? 'these' : { unclear: end.said };
@@ -105,51 +108,50 @@ export class PrivateSshd {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  async #tryOne(number: number, { user, password }: LoginTry): Promise<'accepted' | 'refused' | { unclear: string }> {
+  /** One connection: the passwords of one user, one after the other. */
+  async #tryBatch(number: number, batch: readonly LoginTry[]): Promise<LoginTry | 'refused' | { unclear: string }> {
     const file = join(this.#folder, `try-${number}`);
-    await writeFile(file, `${password}\n`, { mode: 0o600 });
+    await writeFile(file, batch.map(({ password }) => `${password}\n`).join(''), { mode: 0o600 });
     try {
       // Whose key it shows is another question: this is a pipe to a process that was just started.
-      const words = [
-        '-o',
-        'PreferredAuthentications=password',
-        '-o',
-        'StrictHostKeyChecking=no',
-        '-o',
-        'UserKnownHostsFile=/dev/null',
-      ];
-      const end = await this.#ssh(user, words, file);
-      if (/Authenticated to/.test(end.said)) return 'accepted';
-      return /Permission denied/.test(end.said) ? 'refused' : { unclear: end.said };
+      const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'PreferredAuthentications=password'];
+      options.push(`NumberOfPasswordPrompts=${batch.length}`);
+      const user = batch[0]?.user ?? '';
+      const { said } = await this.#ssh(user, options, file);
+      const taken = batch.length - (await readFile(file, 'utf8')).split('\n').length + 1;
+      // Let in before any was asked for: the account has an empty password.
+      if (/Authenticated to/.test(said)) return batch[taken - 1] ?? { user, password: '' };
+      return /Permission denied \(/.test(said) && taken === batch.length ? 'refused' : { unclear: said };
     } finally {
       await rm(file, { force: true });
     }
   }
 
-  async #ssh(user: string, words: readonly string[], tryFile?: string): Promise<ProgramEnd> {
+  async #ssh(user: string, more: readonly string[], tryFile?: string): Promise<ProgramEnd> {
     const proxy = `${this.#sshd} -i -f ${join(this.#folder, 'config')}`;
-    const options = [`ProxyCommand=${proxy}`, 'GlobalKnownHostsFile=/dev/null', 'UpdateHostKeys=no'];
-    options.push('LogLevel=VERBOSE', 'NumberOfPasswordPrompts=1', 'PubkeyAuthentication=no');
-    const all = [
-      '-F',
-      'none',
-      ...options.flatMap((option) => ['-o', option]),
-      ...words,
-      '-T',
-      '-l',
-      user,
-      HOST,
-      'true',
-    ];
+    const options = [...more, `ProxyCommand=${proxy}`, 'GlobalKnownHostsFile=/dev/null', 'UpdateHostKeys=no'];
+    options.push('LogLevel=VERBOSE', 'PubkeyAuthentication=no');
+    const words = ['-F', 'none', ...options.flatMap((option) => ['-o', option]), '-T', '-l', user, HOST, 'true'];
     const environment = {
       SSH_ASKPASS: process.execPath,
       SSH_ASKPASS_REQUIRE: 'force',
       NODE_OPTIONS: `--require=${join(this.#folder, 'askpass.cjs')}`,
       HOLDFAST_TRY_FILE: tryFile ?? '/dev/null',
     };
-    const end = await askProgram('ssh', all, { deadlineMs: ATTEMPT_DEADLINE_MS, environment });
+    const end = await askProgram('ssh', words, { deadlineMs: CONNECTION_DEADLINE_MS, environment });
     return end ?? { status: null, stdout: '', said: 'ssh cannot be started' };
   }
+}
+
+/** So many of one user in a row. */
+function batchesOf(tries: readonly LoginTry[]): LoginTry[][] {
+  const batches: LoginTry[][] = [];
+  for (const one of tries) {
+    const last = batches.at(-1);
+    if (last === undefined || last[0]?.user !== one.user || last.length >= TRIES_A_CONNECTION) batches.push([one]);
+    else last.push(one);
+  }
+  return batches;
 }
 
 type SshdSettings = ReadonlyMap<string, readonly string[]>;
@@ -178,7 +180,12 @@ export async function askSshdSettings(user?: string): Promise<SshdSettings | und
 function configOf(settings: SshdSettings, pam: boolean): string {
   const lines = (settings.get('hostkey') ?? []).map((path) => `HostKey ${path}`);
   lines.push(`UsePAM ${pam ? 'yes' : 'no'}`, 'PasswordAuthentication yes', 'KbdInteractiveAuthentication no');
-  lines.push('PubkeyAuthentication no', 'PermitRootLogin yes', 'PermitEmptyPasswords yes', 'MaxAuthTries 2');
+  lines.push(
+    'PubkeyAuthentication no',
+    'PermitRootLogin yes',
+    'PermitEmptyPasswords yes',
+    `MaxAuthTries ${2 * TRIES_A_CONNECTION}`,
+  );
   lines.push(
     'ForceCommand exit 0',
     'DisableForwarding yes',
@@ -186,7 +193,14 @@ function configOf(settings: SshdSettings, pam: boolean): string {
     'PermitUserRC no',
     'PermitUserEnvironment no',
   );
-  lines.push('LoginGraceTime 25', 'PidFile none', 'UseDNS no', 'PrintMotd no', 'PrintLastLog no', 'LogLevel QUIET');
+  lines.push(
+    `LoginGraceTime ${CONNECTION_DEADLINE_MS / 1000}`,
+    'PidFile none',
+    'UseDNS no',
+    'PrintMotd no',
+    'PrintLastLog no',
+    'LogLevel QUIET',
+  );
   return `${lines.join('\n')}\n`;
 }
 

@@ -2,14 +2,16 @@
  * What providers need of a device: its files, programs, clock and owner. One object, so that a test or an emulated device
  * gives them another world, and each provider takes from it what it uses.
  */
-import type { Disk } from '../../platform/disk.ts';
-import type { RunProgram } from '../boards/board-program.ts';
-import type { DeviceFiles } from './device-files.ts';
-import type { FileForms } from './file-form.ts';
+import { join } from 'node:path';
+import { type Disk, nodeDisk } from '../../platform/disk.ts';
+import { type RunProgram, runProgram } from '../boards/board-program.ts';
+import { readBootId } from '../boards/machine.ts';
+import { DeviceFiles, type DeviceFilesSettings } from './device-files.ts';
+import { modesAlone, nodeForms } from './file-form.ts';
+import { SystemMounts } from './mounts.ts';
 
 export interface ProviderWorld {
   readonly disk: Disk;
-  readonly forms: FileForms;
   readonly files: DeviceFiles;
   readonly run: RunProgram;
   readonly dataDirectory: string;
@@ -21,4 +23,24 @@ export interface ProviderWorld {
   readonly nowUnixMs: () => number | null;
   /** The kernel's id of this boot. */
   readonly bootId: () => Promise<string>;
+}
+
+/** The device that this program runs on (root `/`), or one that is a folder: no mounts, no owners, no sshd. */
+export function openWorld(
+  settings: DeviceFilesSettings & Pick<ProviderWorld, 'scratchDirectory' | 'ownerKeys' | 'nowUnixMs'>,
+): ProviderWorld {
+  const { dataDirectory, scratchDirectory, ownerKeys, nowUnixMs } = settings;
+  const isMachine = settings.root === '/';
+  const forms = isMachine ? nodeForms : modesAlone;
+  const mounts = isMachine ? new SystemMounts(join(scratchDirectory, 'files')) : undefined;
+  return {
+    disk: nodeDisk,
+    files: new DeviceFiles(nodeDisk, settings, mounts, forms),
+    run: runProgram,
+    dataDirectory,
+    scratchDirectory,
+    ownerKeys,
+    nowUnixMs,
+    bootId: () => readBootId(nodeDisk, '/proc'),
+  };
 }

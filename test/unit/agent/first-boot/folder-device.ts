@@ -30,6 +30,10 @@ export function rememberedForms(): FileForms {
   return {
     read: async (path) => forms.get(named(path)),
     set: async (path, form) => void forms.set(named(path), form),
+    has: async (path, { mode, uid, gid }) => {
+      const form = forms.get(named(path));
+      return form?.mode === mode && form.uid === uid && form.gid === gid;
+    },
   };
 }
 
@@ -48,7 +52,6 @@ export function diskStaging(disk: Disk, epoch: number, folder = `/data/staging/$
 export function folderWorld(disk: Disk, forms: FileForms, changes: Partial<ProviderWorld> = {}): ProviderWorld {
   return {
     disk,
-    forms,
     files: new DeviceFiles(disk, { root: '/image', dataDirectory: '/data', way: 'in-place' }, undefined, forms),
     run: runProgram,
     dataDirectory: '/data',

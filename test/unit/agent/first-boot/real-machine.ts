@@ -8,16 +8,12 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runProgram } from '../../../../agent/boards/board-program.ts';
 import type { CredentialProvider, SecretSource } from '../../../../agent/core/first-boot-ports.ts';
-import { DeviceFiles } from '../../../../agent/first-boot/device-files.ts';
-import { nodeForms } from '../../../../agent/first-boot/file-form.ts';
-import { SystemMounts } from '../../../../agent/first-boot/mounts.ts';
 import { type LoginTry, PrivateSshd } from '../../../../agent/first-boot/private-sshd.ts';
 import { AuthorizedKeys } from '../../../../agent/first-boot/providers/authorized-keys.ts';
 import { SshHostKeys } from '../../../../agent/first-boot/providers/ssh-host-keys.ts';
 import { UnixPasswords } from '../../../../agent/first-boot/providers/unix-passwords.ts';
-import type { ProviderWorld } from '../../../../agent/first-boot/world.ts';
+import { openWorld } from '../../../../agent/first-boot/world.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
 
@@ -71,21 +67,14 @@ function layOut(): void {
 }
 
 const random: SecretSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
-const world: ProviderWorld = {
-  disk: nodeDisk,
-  forms: nodeForms,
-  files: new DeviceFiles(
-    nodeDisk,
-    { root: '/', dataDirectory: join(folder, 'data'), way: 'auto' },
-    new SystemMounts('/run/holdfast'),
-  ),
-  run: runProgram,
+const world = openWorld({
+  root: '/',
   dataDirectory: join(folder, 'data'),
+  way: 'auto',
   scratchDirectory: '/run/holdfast',
   ownerKeys: [OWNER_KEY],
   nowUnixMs: () => Date.now(),
-  bootId: async () => 'boot-1',
-};
+});
 
 function stagingOf(epoch: number, provider: CredentialProvider) {
   const at = join(folder, 'data', `staging-${epoch}-${provider.name}`);

@@ -6,6 +6,7 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container } from './container.ts';
 import { dropIn, type FirstBootEnd, mask, setFirstBootEnd, setRootPassword } from './device-files.ts';
+import { followGuide } from './guide.ts';
 import type { Seen, Way } from './looks.ts';
 
 export interface FaultRow {
@@ -107,6 +108,8 @@ export const FAULTS: readonly FaultRow[] = [
   row('open masked', '0', { plant: (root) => mask(root, OPEN) }),
   row('open killed at its start', '0', { plant: slowStart(OPEN), act: kill(OPEN) }),
   row('open: condition false', '0', { plant: conditionFalse(OPEN) }),
+  // The package itself, its agent included, which has no configuration here and so nothing to open with.
+  row('docs/FIRST_BOOT_GATES.md, word for word', '4', { bare: true, plant: followGuide }),
   // Time goes on.
   row('BLOCKED at boot, OPEN at a later try', '4', {
     ...EVERYTHING_OPEN,

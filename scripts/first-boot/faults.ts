@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Container } from './container.ts';
 import { dropIn, type FirstBootEnd, mask, setFirstBootEnd, setRootPassword } from './device-files.ts';
 import { followGuide } from './guide.ts';
-import type { Seen, Way } from './looks.ts';
+import type { Expected, Seen } from './looks.ts';
 
 export interface FaultRow {
   readonly name: string;
@@ -20,7 +20,7 @@ export interface FaultRow {
   readonly act?: (container: Container) => Promise<unknown>;
   /** Again and again, while the stranger tries. */
   readonly meanwhile?: (container: Container) => Promise<unknown>;
-  readonly expected: Readonly<Record<Way, Seen>>;
+  readonly expected: Expected;
   /** Whether any door may answer, a refusal as well. */
   readonly answers: boolean;
   /** Whether the device reaches its server. */
@@ -33,7 +33,7 @@ const QUIET = 'holdfast-quiet.service';
 const GUARD = 'holdfast-quiet-guard.service';
 const FIRST_BOOT = 'holdfast-firstboot.service';
 const OPEN = 'holdfast-open.service';
-const LATE_LIMIT_MS = 30_000;
+const LATE_LIMIT_MS = 90_000;
 
 const logins = (seen: Seen) => ({ sshd: seen, 'ssh.socket': seen, getty: seen, emergency: seen }) as const;
 /** Nobody gets in, and the device's own way out stands. */

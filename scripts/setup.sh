@@ -100,6 +100,7 @@ missing_for_qemu() {
   has veritysetup || printf ' cryptsetup-bin'
   has dtc || printf ' device-tree-compiler'
   has openssl || printf ' openssl'
+  has ssh-keygen || printf ' openssh-client'
   [ -f /usr/share/keyrings/debian-archive-keyring.gpg ] || printf ' debian-archive-keyring'
 }
 

@@ -35,7 +35,7 @@ const PACKAGES = [
     'iproute2',
     'ca-certificates',
   ],
-  // For the first boot: neither starts by itself.
+  // The first gate's firewall, and a login for the second one to hold. Neither starts by itself.
   ...['openssh-server', 'nftables'],
   // What the agent's Node needs, and fw_setenv.
   ...['libstdc++6', 'libubootenv-tool'],
@@ -55,6 +55,7 @@ const LEFT_OUT_ELSEWHERE = [
 const LEFT_OUT_LIBRARIES = ['usr/lib/udev/hwdb.d', 'usr/lib/aarch64-linux-gnu/gconv'];
 /** Where the slots' file systems and the data are mounted; what systemd mounts. */
 const FOLDERS = ['boot/common', 'data', 'mnt', 'var', 'dev', 'proc', 'sys', 'run', 'tmp', 'root', 'etc/holdfast'];
+const GATES = 'usr/lib/holdfast/first-boot/holdfast-gates';
 const LINKS: Readonly<Record<string, string>> = {
   'etc/mtab': '../proc/self/mounts',
   'etc/resolv.conf': '../run/systemd/resolve/stub-resolv.conf',
@@ -104,6 +105,8 @@ async function fill({ tree, packages, agentPackage, kernelTree, ownersFile }: Ma
   await makeUsers(tree);
   await gatherCertificates(tree);
   await copyModules(kernelTree, tree);
+  // Nobody reaches or enters the device before its first boot is done (docs/FIRST_BOOT_GATES.md).
+  await needProgram('sh', [join(tree, GATES), 'enable', '--root', tree], { env: IMAGE_TOOL_ENV });
   for (const words of [['preset-all'], ['set-default', 'multi-user.target']]) {
     await needProgram('systemctl', ['--quiet', '--root', tree, ...words], { env: IMAGE_TOOL_ENV });
   }

@@ -21,14 +21,16 @@ export interface RootRequest {
   readonly fault?: string;
   /** agent.json, root.json, server-ca.pem: into /etc/holdfast. */
   readonly factory: readonly string[];
-  /** Other files of this release, by their path in the image; none that the tree has. Programs stay programs. */
+  /** Other files of this release, by their path in the image; none that the tree has. Programs stay programs, and secrets secret. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Paths of the tree that this release has not, or has in `files`. */
+  readonly without?: readonly string[];
   readonly outFile: string;
 }
 
 /** A root file system; its length is a multiple of 4096. */
 export async function makeRootImage(request: RootRequest): Promise<void> {
-  const { base, outFile, version, fault, factory, files = {} } = request;
+  const { base, outFile, version, fault, factory, files = {}, without = [] } = request;
   const work = `${outFile}.work`;
   await rm(work, { recursive: true, force: true });
   await rm(outFile, { force: true });
@@ -48,10 +50,9 @@ export async function makeRootImage(request: RootRequest): Promise<void> {
   // Of a pseudo file mksquashfs takes the text that a command prints.
   const lines: string[] = newFolders(base.tree, Object.keys(placed)).map((path) => `${quoted(path)} d 755 0 0`);
   for (const [path, source] of Object.entries(placed)) {
-    const mode = ((await stat(source)).mode & 0o100) === 0 ? '644' : '755';
-    lines.push(`${quoted(path)} f ${mode} 0 0 cat '${source}'`);
+    lines.push(`${quoted(path)} f ${modeOf((await stat(source)).mode)} 0 0 cat '${source}'`);
   }
-  if (hasOwners) lines.push(await readFile(base.ownersFile, 'utf8'));
+  if (hasOwners) lines.push(ownersBut(await readFile(base.ownersFile, 'utf8'), without));
   await writeFile(join(work, 'pseudo'), `${lines.join('\n')}\n`);
   const owners = hasOwners ? ['-root-uid', '0', '-root-gid', '0', '-root-mode', '755'] : ['-all-root'];
   const same = [
@@ -65,10 +66,22 @@ export async function makeRootImage(request: RootRequest): Promise<void> {
   const how = ['-comp', 'zstd', '-Xcompression-level', '5', '-noappend', '-no-progress', '-quiet', '-reproducible'];
   // mksquashfs refuses a time that is given in two ways.
   const words = ['-u', 'SOURCE_DATE_EPOCH', 'mksquashfs', base.tree, outFile, ...how, ...same];
-  await needProgram('env', [...words, '-pf', join(work, 'pseudo')]);
+  const left = without.length === 0 ? [] : ['-e', ...without];
+  await needProgram('env', [...words, '-pf', join(work, 'pseudo'), ...left]);
   const { size } = await stat(outFile);
   await truncate(outFile, Math.ceil(size / PAGE_BYTES) * PAGE_BYTES);
   await rm(work, { recursive: true });
+}
+
+function modeOf(mode: number): string {
+  if ((mode & 0o077) === 0) return '600';
+  return (mode & 0o100) === 0 ? '644' : '755';
+}
+
+function ownersBut(owners: string, without: readonly string[]): string {
+  const gone = new Set(without.map((path) => `${quoted(path)} m`));
+  const isThere = (line: string): boolean => !gone.has(line.slice(0, line.indexOf(' m ') + 2));
+  return owners.split('\n').filter(isThere).join('\n');
 }
 
 /** Folders that the tree lacks for these paths, each before what lies in it. */

@@ -6,7 +6,8 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container } from './container.ts';
 import { dropIn, type FirstBootEnd, mask, setFirstBootEnd, setRootPassword } from './device-files.ts';
-import type { Seen, Way } from './looks.ts';
+import { followGuide } from './guide.ts';
+import type { Expected, Seen } from './looks.ts';
 
 export interface FaultRow {
   readonly name: string;
@@ -19,7 +20,7 @@ export interface FaultRow {
   readonly act?: (container: Container) => Promise<unknown>;
   /** Again and again, while the stranger tries. */
   readonly meanwhile?: (container: Container) => Promise<unknown>;
-  readonly expected: Readonly<Record<Way, Seen>>;
+  readonly expected: Expected;
   /** Whether any door may answer, a refusal as well. */
   readonly answers: boolean;
   /** Whether the device reaches its server. */
@@ -32,7 +33,7 @@ const QUIET = 'holdfast-quiet.service';
 const GUARD = 'holdfast-quiet-guard.service';
 const FIRST_BOOT = 'holdfast-firstboot.service';
 const OPEN = 'holdfast-open.service';
-const LATE_LIMIT_MS = 30_000;
+const LATE_LIMIT_MS = 90_000;
 
 const logins = (seen: Seen) => ({ sshd: seen, 'ssh.socket': seen, getty: seen, emergency: seen }) as const;
 /** Nobody gets in, and the device's own way out stands. */
@@ -107,6 +108,8 @@ export const FAULTS: readonly FaultRow[] = [
   row('open masked', '0', { plant: (root) => mask(root, OPEN) }),
   row('open killed at its start', '0', { plant: slowStart(OPEN), act: kill(OPEN) }),
   row('open: condition false', '0', { plant: conditionFalse(OPEN) }),
+  // The package itself, its agent included, which has no configuration here and so nothing to open with.
+  row('docs/FIRST_BOOT_GATES.md, word for word', '4', { bare: true, plant: followGuide }),
   // Time goes on.
   row('BLOCKED at boot, OPEN at a later try', '4', {
     ...EVERYTHING_OPEN,

@@ -81,7 +81,7 @@ export class Guest {
   }
 
   async powerOn(
-    more: Partial<Pick<MachineRequest, 'disk' | 'from' | 'clock' | 'stick' | 'offline' | 'writeLog'>> = {},
+    more: Partial<Pick<MachineRequest, 'disk' | 'from' | 'clock' | 'stick' | 'offline' | 'writeLog' | 'wire'>> = {},
   ): Promise<void> {
     this.note(more.from === undefined ? 'power on' : `goes on from ${more.from}`);
     const onLine = ({ text }: SerialLine): void => this.#hear(text);

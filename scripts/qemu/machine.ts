@@ -42,6 +42,17 @@ export interface MachineRequest {
   readonly firmware?: BoardFirmware | undefined;
   /** No network card at all. */
   readonly offline?: boolean;
+  /** A second card, whose other end is somebody at a socket (wire/knocker.ts); what either card carries is recorded. */
+  readonly wire?: WirePlug;
+}
+
+export interface WirePlug {
+  /** Of whoever is at the other end, and listens there before power on. */
+  readonly socket: string;
+  readonly mac: string;
+  /** pcap files: made anew at power on. */
+  readonly wireRecording: string;
+  readonly serverRecording: string;
 }
 
 /** A disk that begins as `base` and keeps what is written for itself. */
@@ -140,7 +151,7 @@ export class Machine {
 }
 
 function wordsOf(
-  { disk, accelerator, from, clock, stick, offline, writeLog, firmware }: MachineRequest,
+  { disk, accelerator, from, clock, stick, offline, writeLog, firmware, wire }: MachineRequest,
   socket: string,
 ): string[] {
   return [
@@ -151,11 +162,22 @@ function wordsOf(
     ...diskWords(disk, writeLog),
     // This machine's loopback is 10.0.2.2 there. The device has no other route.
     ...(offline === true ? [] : ['-netdev', 'user,id=net,ipv6=off', '-device', 'virtio-net-pci,netdev=net,romfile=']),
+    ...(wire === undefined ? [] : wireWords(wire)),
     ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
     ...(from === undefined ? [] : ['-loadvm', from]),
     ...(stick === undefined ? [] : ['-drive', `file=${stick},if=none,id=stick,format=raw`, '-device', 'qemu-xhci']),
     ...(stick === undefined ? [] : ['-device', 'usb-storage,drive=stick']),
+  ];
+}
+
+/** Recorded from the moment that there is a machine: before it has run its first instruction. */
+function wireWords({ socket, mac, wireRecording, serverRecording }: WirePlug): string[] {
+  return [
+    ...['-netdev', `stream,id=wire,server=off,addr.type=unix,addr.path=${socket}`],
+    ...['-device', `virtio-net-pci,netdev=wire,mac=${mac},romfile=`],
+    ...['-object', `filter-dump,id=wire-recording,netdev=wire,file=${wireRecording}`],
+    ...['-object', `filter-dump,id=server-recording,netdev=net,file=${serverRecording}`],
   ];
 }
 

@@ -48,6 +48,14 @@ export interface DeviceOptions {
   readonly brokenSensor?: boolean;
   /** Its data partition is full at its second start, and emptied at its third. */
   readonly fills?: boolean;
+  /** In slot a, in place of the factory's (makeVariant). */
+  readonly rootImage?: string;
+}
+
+/** What an image has beside, or instead of, what every image of the lab has. Paths are those of the image. */
+export interface ImageVariant {
+  readonly files: Readonly<Record<string, string>>;
+  readonly without: readonly string[];
 }
 
 export interface LabRelease {
@@ -260,7 +268,7 @@ export class World {
   }
 
   /** A disk with the factory's release in slot a, and a claim of its own; answers its path. */
-  async makeDevice(deviceId: string, { brokenSensor = false, fills = false }: DeviceOptions): Promise<string> {
+  async makeDevice(deviceId: string, options: DeviceOptions): Promise<string> {
     await this.words.claims(this.product.hardwareClass, [deviceId], this.path('claims'), { quiet: true });
     const outFile = this.path('devices', `${deviceId}.raw`);
     const claim = claimPath(this.path('claims'), deviceId);
@@ -269,10 +277,11 @@ export class World {
       return outFile;
     }
     const { images } = this.factory;
+    const { brokenSensor = false, fills = false, rootImage = imageOf(images, 'rootfs') } = options;
     await makeDeviceDisk({
       outFile,
       bootImage: imageOf(images, 'boot'),
-      rootImage: imageOf(images, 'rootfs'),
+      rootImage,
       claim,
       data: {
         ...(brokenSensor ? { '/factory/sensor-broken': '' } : {}),
@@ -280,6 +289,29 @@ export class World {
       },
     });
     return outFile;
+  }
+
+  /** A root file system of the factory's version, with other files; answers its path. Nobody signed it. */
+  async makeVariant(name: string, { files, without }: ImageVariant): Promise<string> {
+    const outFile = this.path('images', `${name}.squashfs`);
+    const { version } = this.factory;
+    const agent = this.#agentFile === undefined ? {} : { [AGENT_BUNDLE]: this.#agentFile };
+    const all = { ...agent, ...files };
+    await makeRootImage({
+      base: this.#labBase,
+      version,
+      fault: '',
+      factory: this.#factoryFiles,
+      files: all,
+      without,
+      outFile,
+    });
+    return outFile;
+  }
+
+  /** The files that every image of the lab has, as a folder. */
+  get tree(): string {
+    return this.#labBase.tree;
   }
 
   /** Flips one bit in the server's copy of an image, and takes every packed form of it away. The server must be stopped. */
@@ -400,9 +432,12 @@ export class World {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
-    const factory = ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
-    await makeRootImage({ base: this.#labBase, version, fault, factory, files, outFile });
+    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, outFile });
     return outFile;
+  }
+
+  get #factoryFiles(): string[] {
+    return ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
   }
 }
 

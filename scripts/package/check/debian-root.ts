@@ -45,6 +45,11 @@ export class Chroot {
     this.path = path;
   }
 
+  /** One that somebody else made, and removes. */
+  static at(path: string): Chroot {
+    return new Chroot(path);
+  }
+
   static async copyOf(kept: string, folder: string): Promise<Chroot> {
     await rm(folder, { recursive: true, force: true });
     await needProgram('cp', ['-a', '--reflink=auto', kept, folder]);

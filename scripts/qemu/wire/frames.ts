@@ -125,7 +125,7 @@ export class FrameWriter {
   }
 
   /** `to`: whoever asked; without it everybody on the wire. */
-  arp(operation: 'request' | 'reply', to = BROADCAST): Uint8Array {
+  arp(operation: 'request' | 'reply', to: Uint8Array = BROADCAST): Uint8Array {
     const { mac, ipv4 } = this.#self;
     const target = operation === 'request' ? new Uint8Array(6) : to;
     const words = [

@@ -25,8 +25,8 @@ const UDP_PORTS = [53, 67, 68, 69, 111, 123, 137, 161, 500, 514, 546, 1434, 1900
 const QUESTION = Uint8Array.of(0x48, 0x46, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1);
 const LAST_PORT = 65_535;
 const TURN_MS = 50;
-/** An emulated processor has each frame to look at; some 2000 a second leave it time to boot. */
-const SWEPT_PER_TURN = 100;
+/** Of the sweep, in both families: 1000 frames a second. An emulated processor looks at each, and has to boot besides. */
+const PORTS_PER_TURN = 25;
 const TURNS_PER_WELL_KNOWN = 10;
 const LENGTH_BYTES = 4;
 /** More is no frame. */
@@ -50,21 +50,24 @@ export class Knocker {
   readonly #server: Server;
   readonly #writer = new FrameWriter(SELF, DEVICE);
   readonly #answers: HeardAnswer[] = [];
+  readonly #portsPerTurn: number;
+  #isThere = false;
   #socket: Socket | undefined;
-  #rest: Uint8Array = new Uint8Array();
+  #rest = new Uint8Array();
   #next = 1;
   #turn = 0;
   #knocks = { passes: 0, tcp: 0, udp: 0 };
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor(server: Server) {
+  private constructor(server: Server, portsPerTurn: number) {
     this.#server = server;
+    this.#portsPerTurn = portsPerTurn;
   }
 
   /** Waits at a socket for the device's card; knocks from the moment that it is there. */
-  static async at(path: string): Promise<Knocker> {
+  static async at(path: string, portsPerTurn = PORTS_PER_TURN): Promise<Knocker> {
     const server = createServer();
-    const knocker = new Knocker(server);
+    const knocker = new Knocker(server, portsPerTurn);
     server.on('connection', (socket) => knocker.#meet(socket));
     server.listen(path);
     await once(server, 'listening');
@@ -73,6 +76,11 @@ export class Knocker {
 
   get knocks(): Knocks {
     return { ...this.#knocks };
+  }
+
+  /** Whether the device has said anything at all on this wire: its link is up. */
+  get isThere(): boolean {
+    return this.#isThere;
   }
 
   get answers(): readonly HeardAnswer[] {
@@ -110,7 +118,7 @@ export class Knocker {
   }
 
   #take(chunk: Uint8Array): void {
-    let bytes = this.#rest.length === 0 ? chunk : Uint8Array.from([...this.#rest, ...chunk]);
+    let bytes = Buffer.concat([this.#rest, chunk]);
     while (bytes.length >= LENGTH_BYTES) {
       const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
       if (length > FRAME_CAP_BYTES) throw new Error(`a frame of ${length} bytes`);
@@ -122,6 +130,7 @@ export class Knocker {
   }
 
   #hear(frame: Uint8Array): void {
+    this.#isThere = true;
     const heard = hear(frame);
     if (heard.kind === 'asks-ipv4') this.#say(this.#writer.arp('reply', DEVICE.mac));
     else if (heard.kind === 'asks-ipv6') this.#say(this.#writer.neighbour('advertisement'));
@@ -135,7 +144,7 @@ export class Knocker {
     if ((this.#socket?.writableLength ?? 0) > 0) return;
     if (this.#turn % TURNS_PER_WELL_KNOWN === 0) this.#knockWellKnown();
     this.#turn += 1;
-    for (let count = 0; count < SWEPT_PER_TURN; count += 1) {
+    for (let count = 0; count < this.#portsPerTurn; count += 1) {
       for (const family of [4, 6] as const) this.#say(this.#writer.syn(family, KNOCKS_FROM, this.#next));
       this.#knocks.tcp += 2;
       this.#next += 1;

@@ -76,6 +76,20 @@ describe('a root file system', () => {
     expect(lines).toContainEqual(expect.stringMatching(/^-rw-r--r-- 0\/0 .*system-a\\x2db\.slice$/));
   });
 
+  it('lacks what a variant is without, has its own in that place, and keeps secret files secret', async () => {
+    const base = await baseIn('variant', 1);
+    const secret = join(folder, 'variant/secret');
+    await writeFile(secret, 'another\n', { mode: 0o600 });
+    const outFile = join(folder, 'variant/root.img');
+    const [gone, replaced] = ['usr/lib/holdfast/node', 'etc/passwd'];
+    const without = [gone, replaced];
+    await makeRootImage({ base, version: '1.0.0', factory: [], files: { [replaced]: secret }, without, outFile });
+    const lines = await listing(outFile);
+    expect(lines).not.toContain(gone);
+    expect(lines).toMatch(/^-rw------- 0\/0 .* squashfs-root\/etc\/passwd$/m);
+    expect((await needProgram('unsquashfs', ['-cat', outFile, replaced])).stdout).toBe('another\n');
+  });
+
   it('has what the lab needs in the lab only', async () => {
     const [device, lab] = [await imageIn('device', 1), await imageIn('lab', 1, 'hang')];
     expect(await listing(device)).not.toMatch(/etc\/fault|lib\/lab/);

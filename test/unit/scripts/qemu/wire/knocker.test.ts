@@ -19,7 +19,7 @@ let device: ChildProcess | undefined;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wire-'));
-  knocker = await Knocker.at(join(folder, 'socket'));
+  knocker = await Knocker.at(join(folder, 'socket'), 100);
 });
 afterEach(async () => {
   await knocker.end();

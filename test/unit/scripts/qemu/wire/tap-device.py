@@ -37,12 +37,18 @@ while True:
         if source == tap:
             frame = os.read(tap, 65536)
             record(frame)
-            wire.sendall(struct.pack('>I', len(frame)) + frame)
+            try:
+                wire.sendall(struct.pack('>I', len(frame)) + frame)
+            except BrokenPipeError:
+                sys.exit(0)
         elif source is names:
             words, peer = names.recvfrom(2048)
             names.sendto(words, peer)
         else:
-            chunk = wire.recv(65536)
+            try:
+                chunk = wire.recv(65536)
+            except ConnectionResetError:
+                chunk = b''
             if not chunk:
                 sys.exit(0)
             rest += chunk

@@ -1,0 +1,84 @@
+/**
+ * The image that a careless factory ships: a password of the classic list, host keys and authorized_keys that every device
+ * has, a machine-id, an open sshd, a panel. With the gates of the first boot, or without: the lab's twin.
+ */
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { filesIn } from '../device-image/files-in.ts';
+import { needProgram } from '../programs.ts';
+import type { ImageVariant, World } from './world.ts';
+
+const FACTORY = join(import.meta.dirname, '../device-image/debian/factory');
+/** First of every list that scanners carry. */
+export const FACTORY_PASSWORD = 'root';
+const FACTORY_MACHINE_ID = 'f0'.repeat(16);
+const HOST_KEYS = ['ed25519', 'rsa', 'ecdsa'] as const;
+const DROP_IN = '10-holdfast-gate.conf';
+
+/**
+ * What runs as the first boot: the agent's own program, or a stand-in that ends with this status; `none`: an image without
+ * Holdfast's gates.
+ */
+export type FirstBootProgram = 'agent' | 'none' | 0 | 4;
+
+/** Makes the root file system of it; answers its path. */
+export async function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
+  const secrets = world.path('factory-secrets');
+  const variant = await withSecrets(world, secrets);
+  const files = { ...variant.files, ...(await standIn(secrets, program)) };
+  const without = [...variant.without, ...(program === 'none' ? await gatesOf(world.tree) : [])];
+  return world.makeVariant(`factory-${program}`, { files, without });
+}
+
+async function withSecrets(world: World, folder: string): Promise<ImageVariant> {
+  const files: Record<string, string> = {};
+  for (const path of await filesIn(FACTORY)) files[path.slice(FACTORY.length + 1)] = path;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const kind of HOST_KEYS) {
+    const path = await keyPair(join(folder, `ssh_host_${kind}_key`), kind);
+    files[`etc/ssh/ssh_host_${kind}_key`] = path;
+    files[`etc/ssh/ssh_host_${kind}_key.pub`] = `${path}.pub`;
+  }
+  files['root/.ssh/authorized_keys'] = `${await keyPair(join(folder, 'support'), 'ed25519')}.pub`;
+  const hash = await needProgram('openssl', ['passwd', '-6', '-stdin'], { input: `${FACTORY_PASSWORD}\n` });
+  const shadow = await readFile(join(world.tree, 'etc/shadow'), 'utf8');
+  const own = shadow.replace(/^root:[^:]*/m, () => `root:${hash.stdout.trim()}`);
+  files['etc/shadow'] = await put(join(folder, 'shadow'), own, 0o600);
+  files['etc/machine-id'] = await put(join(folder, 'machine-id'), `${FACTORY_MACHINE_ID}\n`, 0o644);
+  return { files, without: ['etc/shadow', 'etc/machine-id'] };
+}
+
+/** The same in every image of a run, as of a factory. */
+async function keyPair(path: string, kind: string): Promise<string> {
+  const there = await readFile(path).catch(() => undefined);
+  if (there === undefined) {
+    await needProgram('ssh-keygen', ['-q', '-t', kind, '-N', '', '-C', 'factory', '-f', path]);
+  }
+  return path;
+}
+
+/** In place of the agent's program; it says on the console that it is none. */
+async function standIn(folder: string, program: FirstBootProgram): Promise<Record<string, string>> {
+  if (typeof program === 'string') return {};
+  const text = `#!/bin/sh\necho "lab: STAND-IN for the first boot ends with ${program}" >/dev/console\nexit ${program}\n`;
+  const unit = '[Service]\nExecStart=\nExecStart=/usr/lib/lab/first-boot\n';
+  return {
+    'usr/lib/lab/first-boot': await put(join(folder, `first-boot-${program}`), text, 0o755),
+    'usr/lib/systemd/system/holdfast-firstboot.service.d/stand-in.conf': await put(
+      join(folder, `stand-in-${program}.conf`),
+      unit,
+      0o644,
+    ),
+  };
+}
+
+async function gatesOf(tree: string): Promise<string[]> {
+  const files = await filesIn(join(tree, 'etc/systemd/system'));
+  return files.filter((path) => path.endsWith(`/${DROP_IN}`)).map((path) => path.slice(tree.length + 1));
+}
+
+async function put(path: string, text: string, mode: number): Promise<string> {
+  await writeFile(path, text);
+  await chmod(path, mode);
+  return path;
+}

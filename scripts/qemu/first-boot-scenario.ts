@@ -1,0 +1,164 @@
+/**
+ * The first boot as the network sees it: somebody knocks at every door of the device from the moment that it has power, and
+ * all that its cards carry is recorded.
+ */
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { askUntil } from '../demo/patience.ts';
+import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
+import { needProgram } from '../programs.ts';
+import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
+import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
+import type { WirePlug } from './machine.ts';
+import type { Scenario, ScenarioLab } from './scenario.ts';
+import { type Counted, readCapture } from './wire/capture.ts';
+import { DEVICE, KNOCKS_FROM, Knocker } from './wire/knocker.ts';
+import { FACTORY_RELEASE } from './world.ts';
+
+const OPENS = /^lab: opens$/;
+/** A whole sweep, as the device takes it. */
+const SWEEP_LIMIT_MS = 900_000;
+const ANSWER_LIMIT_MS = 300_000;
+const SSH_PORT = 22;
+const OPEN = 'open';
+/** QEMU's own for the first card. */
+const SERVER_CARD = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
+
+interface Knocked {
+  readonly guest: Guest;
+  readonly knocker: Knocker;
+  readonly plug: WirePlug;
+}
+
+export const FIRST_BOOT_SCENARIO: Scenario = {
+  name: 'first-boot',
+  title: 'Nobody reaches a device while it still has its factory secrets',
+  short: true,
+  onlyOn: 'debian',
+  async run(lab) {
+    const program = await firstBootProgram();
+    if (program !== 'agent')
+      lab.check(true, 'STAND-IN: this agent has no first boot, and its place is taken by `exit 0`');
+    await answersWithoutHoldfast(lab);
+    await answersOnlyWhenOpen(lab, program);
+    await staysShutWhenBlocked(lab);
+  },
+};
+
+/** The agent's own, once it has one. */
+async function firstBootProgram(): Promise<FirstBootProgram> {
+  const bundle = join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs');
+  const { stdout } = await needProgram(process.execPath, [bundle, '--help']);
+  return /\bfirstboot\b/.test(stdout) ? 'agent' : 0;
+}
+
+/** Somebody knocks before there is power. */
+async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
+  const guest = await lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
+  const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
+  const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
+  const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server') };
+  const knocker = await Knocker.at(socket);
+  await guest.powerOn({ wire: plug });
+  return { guest, knocker, plug };
+}
+
+async function switchOff({ guest, knocker, plug }: Knocked): Promise<void> {
+  // QEMU ends by itself, so that the recordings are whole.
+  if (guest.isOn) await guest.shutDown();
+  await knocker.end();
+  await rm(plug.socket, { force: true });
+}
+
+async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
+  const knocked = await switchOn(lab, 'none');
+  try {
+    const accepted = await hearsAccepted(knocked.knocker);
+    lab.check(
+      accepted,
+      'without Holdfast the same image lets a stranger connect to its sshd, with the factory secrets',
+    );
+  } finally {
+    await switchOff(knocked);
+  }
+  const recorded = await recordedOf(knocked);
+  lab.check(acceptedIn(recorded.get('')) > 0, `… as the recording shows: ${counted(recorded.get(''))}`);
+}
+
+async function answersOnlyWhenOpen(lab: ScenarioLab, program: FirstBootProgram): Promise<void> {
+  const knocked = await switchOn(lab, program);
+  const { guest, knocker } = knocked;
+  try {
+    await guest.hears(OPENS, BOOT_LIMIT_MS);
+    knocker.mark(OPEN);
+    lab.check(knocker.answers.length === 0, `until it is OPEN it answers nothing, ${knocks(knocker)} so far`);
+    lab.check(await hearsAccepted(knocker), 'once it is OPEN its sshd can be reached');
+  } finally {
+    await switchOff(knocked);
+  }
+  const recorded = await recordedOf(knocked);
+  lab.check(nothingIn(recorded.get('')), `recorded from power on until OPEN: ${counted(recorded.get(''))}`);
+  lab.check(acceptedIn(recorded.get(OPEN)) > 0, `recorded from then on: ${counted(recorded.get(OPEN))}`);
+  await checkServerCard(lab, knocked);
+}
+
+async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
+  const knocked = await switchOn(lab, 4);
+  const { guest, knocker } = knocked;
+  try {
+    const isThere = await askUntil(BOOT_LIMIT_MS, 500, () => (knocker.isThere ? true : undefined));
+    lab.check(isThere === true, 'BLOCKED: its links come up');
+    await guest.settlesOn(FACTORY_RELEASE.version);
+    lab.check(true, 'BLOCKED: its agent has enrolled, and the server hears that it is idle');
+    const from = knocker.knocks.passes;
+    await askUntil(SWEEP_LIMIT_MS, 1000, () => (knocker.knocks.passes > from + 1 ? true : undefined));
+    lab.check(
+      knocker.knocks.passes > from + 1,
+      `BLOCKED: all TCP ports were tried over IPv4 and IPv6, ${knocks(knocker)}`,
+    );
+  } finally {
+    await switchOff(knocked);
+  }
+  const recorded = await recordedOf(knocked);
+  lab.check(nothingIn(recorded.get('')), `BLOCKED: recorded from power on: ${counted(recorded.get(''))}`);
+  await checkServerCard(lab, knocked);
+}
+
+async function hearsAccepted(knocker: Knocker): Promise<boolean> {
+  const families = (): number =>
+    new Set(
+      knocker.answers.filter(({ kind, port }) => kind === 'accepted' && port === SSH_PORT).map(({ family }) => family),
+    ).size;
+  return (await askUntil(ANSWER_LIMIT_MS, 250, () => (families() === 2 ? true : undefined))) === true;
+}
+
+function recordedOf({ plug }: Knocked): Promise<ReadonlyMap<string, Counted>> {
+  return readCapture(plug.wireRecording, { mac: DEVICE.mac, knockedFrom: [KNOCKS_FROM] });
+}
+
+/** Nobody can knock at the card that leads to the server; it is looked at all the same. */
+async function checkServerCard(lab: ScenarioLab, { plug }: Knocked): Promise<void> {
+  const all = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] });
+  const accepted = [...all.values()].reduce((sum, part) => sum + acceptedIn(part), 0);
+  lab.check(accepted === 0, `its card to the server accepted ${accepted} connections`);
+}
+
+const acceptedIn = (part: Counted | undefined): number =>
+  part?.answers.filter(({ kind }) => kind === 'accepted').length ?? 0;
+
+/** Something was knocked at, and nothing answered. */
+const nothingIn = (part: Counted | undefined): boolean =>
+  part !== undefined && part.received > 0 && part.answers.length === 0;
+
+function counted(part: Counted | undefined): string {
+  if (part === undefined) return 'nothing';
+  const { received, sent, answers } = part;
+  return `${received} frames to it, ${sent} from it, ${acceptedIn(part)} connections accepted, ${answers.length} answers of any kind`;
+}
+
+function knocks({ knocks: { tcp, udp } }: Knocker): string {
+  return `${tcp} TCP and ${udp} UDP knocks`;
+}

@@ -5,9 +5,11 @@
 import { Command, CommanderError } from 'commander';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, systemErrorCode } from '../platform/fault.ts';
-import { type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
+import { addGroup, type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
+import { addCredentialCommands } from './commands/credentials.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
+import { addEscrowServerCommands } from './commands/escrow-server.ts';
 import { addKeysCommands } from './commands/keys.ts';
 import { addLoginCommands } from './commands/login.ts';
 import { addPeopleCommands } from './commands/people.ts';
@@ -55,6 +57,8 @@ function createProgram(finish: Finish): Command {
   addReleaseCommands(program, finish);
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
+  addCredentialCommands(program, finish);
+  addEscrowServerCommands(addGroup(program, 'escrow', 'sealed secrets of devices, for their owners'), finish);
   addReplayCommand(program, finish);
   addPeopleCommands(program, finish);
   addDevCommands(program, finish);

@@ -80,6 +80,11 @@ const flagsInWords = (flags: readonly RaisedFlag[]): string =>
 
 /** It waits, its wave is open or not, and it would not be offered the release if it polled. */
 function explainGate({ part, purpose, version, sequence }: Candidate, facts: ExplainFacts): Finding | undefined {
+  const working = facts.device.actionId === part.actionId;
+  if (facts.service === 'work' && part.state === 'waiting' && !serves('work', purpose, working)) {
+    const detail = `${version} (sequence ${sequence}), rollout ${part.rolloutId}`;
+    return { reason: 'rotation-owed', detail, sinceUnixMs: part.stateSinceUnixMs };
+  }
   if (facts.service !== 'repairs' || part.state !== 'waiting' || serves(facts.service, purpose, false))
     return undefined;
   const { credentials, firstBoot } = facts.device;

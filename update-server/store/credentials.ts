@@ -21,6 +21,10 @@ import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
+import { escrowDigest, newestEscrow } from './escrow-blobs.ts';
+import { isRotationOwed, settleRotation } from './rotation-parts.ts';
+import { advanceRotation } from './rotations.ts';
+import { approveKey, waitingKeyOf } from './waiting-keys.ts';
 
 /** A device keeps this many of its statements; older ones make room. */
 const STATEMENTS_PER_DEVICE = 16;
@@ -67,7 +71,10 @@ export function recordStatement(db: Sqlite, given: GivenStatement, nowUnixMs: nu
   if (!judged.flags.some(({ code }) => code === 'hardware-moved')) keepHardware(db, row, statement.hardwareId);
   tellOfChange(db, given.deviceId, before, judged, statement.epoch, nowUnixMs);
   for (const other of flagTwins(db, given, nowUnixMs)) touched.add(other);
-  return { outcome: 'judged', verdict: judged.verdict, flags: judged.flags, touched: [...touched] };
+  const hints = new Set<string>();
+  const settled = settleRotation(db, given.deviceId, { ...statement, ...judged }, nowUnixMs);
+  for (const rotation of settled) advanceRotation(db, rotation, hints, nowUnixMs);
+  return { outcome: 'judged', verdict: judged.verdict, flags: judged.flags, touched: [...touched], hints: [...hints] };
 }
 
 type Judged = Exclude<ReturnType<typeof judgeStatement>, { verdict: 'refused' }>;
@@ -114,7 +121,7 @@ function factsOf(db: Sqlite, row: DeviceRow, given: GivenStatement): StatementFa
   return {
     ...{ deviceId, statement, nonceFresh, signatureValid, known },
     approvedHardware: row.approved_hardware,
-    keptEscrow: null,
+    keptEscrow: escrowDigest(db, row, statement.epoch),
     ...twinsOf(db, given),
   };
 }
@@ -249,6 +256,8 @@ export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials |
     hardwareId: row.stated_hardware,
     flags: (record?.flags ?? []).map(({ code, detail }): { code: Flag; detail: string } => ({ code, detail })),
     inventory: inventoryOf(db, row.device_id),
+    escrow: newestEscrow(db, row.device_id),
+    waitingKey: waitingKeyOf(db, row.device_id),
   };
 }
 
@@ -266,19 +275,34 @@ export function serviceOf(db: Sqlite, deviceId: string, policy: CredentialPolicy
   const row = findDeviceRow(db, deviceId);
   if (row === undefined) return 'all';
   const { credentials, firstBoot } = deviceOf(row);
-  return serviceFor(standingOf(credentials, firstBoot), policy.gate, false);
+  return serviceFor(standingOf(credentials, firstBoot), policy.gate, isRotationOwed(db, deviceId, firstBoot));
+}
+
+type ApproveOutcome = Awaited<ReturnType<Store['approveDevice']>>;
+
+export function approveDevice(
+  db: Sqlite,
+  approval: Parameters<Store['approveDevice']>[0],
+  actor: Actor,
+  nowUnixMs: number,
+): ApproveOutcome {
+  const row = findDeviceRow(db, approval.deviceId);
+  if (row === undefined) return 'device-unknown';
+  return approval.what === 'key'
+    ? approveKey(db, approval, actor, nowUnixMs)
+    : approveHardware(db, row, approval, actor, nowUnixMs);
 }
 
 /** The board that the device states becomes the one that it is measured by; its word is judged again without that flag. */
-export function approveHardware(
+function approveHardware(
   db: Sqlite,
-  approval: Parameters<Store['approveHardware']>[0],
+  row: DeviceRow,
+  approval: { readonly value: string | null; readonly why: string },
   actor: Actor,
   nowUnixMs: number,
-): Awaited<ReturnType<Store['approveHardware']>> {
-  const { deviceId, hardwareId, why } = approval;
-  const row = findDeviceRow(db, deviceId);
-  if (row === undefined) return 'device-unknown';
+): ApproveOutcome {
+  const { value: hardwareId, why } = approval;
+  const deviceId = row.device_id;
   const record = deviceOf(row).credentials;
   if (record?.flags.some(({ code }) => code === 'hardware-moved') !== true) return 'nothing-to-approve';
   if (row.stated_hardware !== hardwareId) return 'says-otherwise';

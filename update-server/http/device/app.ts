@@ -28,7 +28,7 @@ import { tlsForDevices } from '../../pki/tls-options.ts';
 import type { Preparation } from '../../transport/preparation.ts';
 import { decodeBody } from './body.ts';
 import { ClientCertificates } from './client-certificate.ts';
-import { renewCertificates, takeCredentials } from './credential-routes.ts';
+import { renewCertificates, takeCredentials, takeEscrow } from './credential-routes.ts';
 import { answerError, DeviceApiError, notFound } from './errors.ts';
 import { type RepositoryFiles, serveRepository } from './repository-routes.ts';
 import { serveTransport } from './transport-routes.ts';
@@ -43,6 +43,7 @@ export interface DeviceApiPorts {
     | 'keepNonce'
     | 'takeNonce'
     | 'recordStatement'
+    | 'keepEscrow'
     | 'serviceOf'
     | 'renewCertificate'
     | 'markCertificateUsed'
@@ -102,6 +103,7 @@ export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts):
   });
   serveTransport(app, ports);
   takeCredentials(app, ports);
+  takeEscrow(app, ports);
   renewCertificates(app, ports);
   return app;
 }

@@ -77,7 +77,11 @@ describe('under report', () => {
     expect(await device.poll()).toBeNull();
     expect(await lab.store.serviceOf('cam-0001')).toBe('none');
     const approve = (board: string) =>
-      lab.store.approveHardware({ deviceId: 'cam-0001', hardwareId: board, why: 'moved' }, 'anna', lab.nowUnixMs);
+      lab.store.approveDevice(
+        { deviceId: 'cam-0001', what: 'hardware', value: board, why: 'moved' },
+        'anna',
+        lab.nowUnixMs,
+      );
     expect(await approve(fingerprint('a third one'))).toBe('says-otherwise');
     expect(await approve(hardwareId)).toBe('approved');
     expect(await approve(hardwareId)).toBe('nothing-to-approve');

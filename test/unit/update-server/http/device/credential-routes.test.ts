@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEVICE_PATHS } from '../../../../../protocol/device-api.ts';
 import { base64url } from '../../../../../trust/bytes.ts';
+import { sha256Hex } from '../../../../../trust/crypto.ts';
 import { fingerprint, hostKey, rotated, sendStatement, state, statementNonce } from '../../statements.ts';
 import { type Answer, type DeviceKey, makeDeviceKey, poll, Testbed, type TestDevice } from '../../testbed.ts';
 
@@ -167,6 +168,71 @@ describe('a poll', () => {
       standings.push((await detailOf('cam-0022')).device.credentials);
     }
     expect(standings).toEqual(['proven', 'factory', 'factory', 'factory', 'proven']);
+  });
+});
+
+describe('a sealed blob', () => {
+  const send = (device: TestDevice, words: string, epoch = 1, digestOf = words) => {
+    const note = { sha256: sha256Hex(Buffer.from(digestOf)), owners: [fingerprint('owner')] };
+    const body = { protocol: 3, epoch, note, blob: base64url(new Uint8Array(Buffer.from(words))) };
+    return device.send('POST', DEVICE_PATHS.credentialsEscrow, body);
+  };
+
+  test('is kept once, taken again, and never replaced', async () => {
+    const device = await bed.enrolled('cam-0060');
+    const sha256 = sha256Hex(Buffer.from('one'));
+    expect((await send(device, 'one')).body).toEqual({ epoch: 1, sha256 });
+    expect((await send(device, 'one')).body).toEqual({ epoch: 1, sha256 });
+    expect(codeOf(await send(device, 'other'))).toBe('409 escrow-other-bytes');
+    expect(codeOf(await send(device, 'x', 2, 'y'))).toBe('400 escrow-digest-wrong');
+    expect((await send(device, 'three', 3)).status).toBe(200);
+    expect(codeOf(await send(device, 'two', 2))).toBe('409 escrow-epoch-went-back');
+    expect((await detailOf('cam-0060')).credentials?.escrow).toMatchObject({ epoch: 3 });
+  });
+
+  test('has at most 32 KiB', async () => {
+    const device = await bed.enrolled('cam-0061');
+    expect((await send(device, 'x'.repeat(32 * 1024))).status).toBe(200);
+    expect(codeOf(await send(device, 'x'.repeat(32 * 1024 + 1), 2))).toBe('400 body-invalid');
+  });
+});
+
+describe('a key that comes with a claim which another has used', () => {
+  test('waits for a person, and takes the place of the former once that one is approved', async () => {
+    const [claim, first, second] = [await bed.claim('cam-0070'), await makeDeviceKey(), await makeDeviceKey()];
+    const enrolled = await bed.device(first).enrol(claim);
+    const device = bed.device(first, String(enrolled.body.certificateChain));
+    await state(device, rotated('cam-0070', { epoch: 4 }));
+    expect(codeOf(await bed.device(second).enrol(claim))).toBe('409 claim-used-by-another-key');
+    expect(codeOf(await bed.device(second).enrol(claim))).toBe('409 claim-used-by-another-key');
+    const alarms = (await bed.store.listAudit({ limit: 50 })).filter(
+      ({ action, subject }) => action === 'enrol.alarm' && subject === 'cam-0070',
+    );
+    expect(alarms).toHaveLength(1);
+    const waiting = (await detailOf('cam-0070')).credentials?.waitingKey?.keySha256 ?? '';
+    const approve = (value: string) =>
+      bed.store.approveDevice(
+        { deviceId: 'cam-0070', what: 'key', value, why: 'board replaced' },
+        'anna',
+        bed.clock.now,
+      );
+    expect(await approve(fingerprint('another key'))).toBe('says-otherwise');
+    expect(await approve(waiting)).toBe('approved');
+    expect((await device.send('POST', DEVICE_PATHS.poll, poll)).status).toBe(200);
+    const anew = await bed.device(second).enrol(claim);
+    expect(anew.status).toBe(200);
+    expect(codeOf(await device.send('POST', DEVICE_PATHS.poll, poll))).toBe('403 device-revoked');
+    const moved = bed.device(second, String(anew.body.certificateChain));
+    const statement = rotated('cam-0070', {
+      hardwareId: fingerprint('new board'),
+      movedFrom: fingerprint('old board'),
+    });
+    expect((await state(moved, statement)).body).toEqual(PROVEN);
+    expect(
+      (await bed.store.listDevices({ nowUnixMs: 0, onlineWindowMs: 1 })).filter(
+        ({ device: { deviceId } }) => deviceId === 'cam-0070',
+      ),
+    ).toHaveLength(1);
   });
 });
 

@@ -43,6 +43,8 @@ export interface StatementFacts {
   readonly known: KnownCredentials | null;
   /** A person said that this hardware is right, or the device was admitted anew and its first word counts. */
   readonly approvedHardware: string | 'next' | null;
+  /** It was seen on another board, and no person has decided since. */
+  readonly waitsForApproval: boolean;
   /** Of other devices that are not revoked. */
   readonly sharedWith: readonly { readonly name: string; readonly deviceId: string }[];
   readonly sameHardware: readonly string[];
@@ -103,9 +105,9 @@ function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
   if (now !== -1 && now < OPEN && PROGRESS.indexOf(known.state) >= OPEN) {
     flags.push({ code: 'state-went-back', detail: `${statement.state} after ${known.state}, epoch ${known.epoch}` });
   }
-  const before = new Map(known.credentials.filter(isOwn).map(({ name, fingerprint }) => [name, fingerprint]));
+  const before = new Map(known.credentials.filter(isOfEpoch).map(({ name, fingerprint }) => [name, fingerprint]));
   const changed = statement.credentials
-    .filter(isOwn)
+    .filter(isOfEpoch)
     .filter(({ name, fingerprint }) => (before.get(name) ?? fingerprint) !== fingerprint)
     .map(({ name }) => name);
   if (changed.length > 0) {
@@ -117,6 +119,9 @@ function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
 /** Made on this device: it must be nobody else's. What the owner gave may be the same in the whole fleet. */
 export const isOwn = ({ kind, state }: Pick<CredentialEntry, 'kind' | 'state'>): boolean =>
   state === 'own' && kind !== 'authorized-keys' && kind !== 'device-certificate';
+
+/** Never twice different in one epoch. The device key may change with its certificate, and the server has seen that. */
+const isOfEpoch = (entry: CredentialEntry): boolean => isOwn(entry) && entry.kind !== 'device-key';
 
 function copies({ sharedWith, sameHardware }: StatementFacts): RaisedFlag[] {
   const flags: RaisedFlag[] = [];
@@ -130,8 +135,17 @@ function copies({ sharedWith, sameHardware }: StatementFacts): RaisedFlag[] {
   return flags;
 }
 
-function moved({ statement, known, approvedHardware }: StatementFacts): RaisedFlag[] {
+function moved({ statement, known, approvedHardware, waitsForApproval }: StatementFacts): RaisedFlag[] {
   const { hardwareId, movedFrom } = statement;
+  // One of the two may be a copy: that the other speaks again decides nothing.
+  if (waitsForApproval && approvedHardware !== 'next') {
+    return [
+      {
+        code: 'hardware-moved',
+        detail: `two boards have spoken, now ${hardwareId?.slice(0, 12) ?? 'one without a name'}`,
+      },
+    ];
+  }
   if (approvedHardware === 'next' || (hardwareId !== null && hardwareId === approvedHardware)) return [];
   const before = movedFrom ?? known?.hardwareId ?? null;
   if (before === null || before === hardwareId) return [];
@@ -242,9 +256,10 @@ export function decideRequests(facts: RequestFacts): PollAnswer['requests'] {
 }
 
 function wantsStatement(said: FirstBootWord, record: CredentialRecord | null, nowUnixMs: number): boolean {
-  if (record === null || record.epoch !== said.epoch) return true;
+  if (record === null || said.epoch > record.epoch) return true;
   const ageMs = nowUnixMs - record.statedUnixMs;
   if (record.flags.length > 0) return ageMs >= FLAGGED_FRESH_MS;
+  if (said.epoch < record.epoch) return true;
   const opened = isRotated({ ...said, credentials: [] }) !== isRotated({ ...record, credentials: [] });
   return opened || ageMs >= STATEMENT_FRESH_MS;
 }

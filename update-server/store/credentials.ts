@@ -121,6 +121,7 @@ function factsOf(db: Sqlite, row: DeviceRow, given: GivenStatement): StatementFa
   return {
     ...{ deviceId, statement, nonceFresh, signatureValid, known },
     approvedHardware: row.approved_hardware,
+    waitsForApproval: record?.flags.some(({ code }) => code === 'hardware-moved') === true,
     keptEscrow: escrowDigest(db, row, statement.epoch),
     ...twinsOf(db, given),
   };
@@ -195,17 +196,14 @@ function tellOfChange(
   epoch: number,
   nowUnixMs: number,
 ): void {
-  const was = `${before?.verdict ?? ''} ${before?.epoch ?? ''} ${codesOf(before?.flags ?? [])}`;
-  const codes = codesOf(judged.flags);
-  if (was === `${judged.verdict} ${epoch} ${codes}`) return;
   if (judged.flags.length === 0) {
+    if (before?.verdict === judged.verdict && before.epoch === epoch) return;
     addDeviceEvent(db, deviceId, nowUnixMs, 'credentials', `states epoch ${epoch}: ${judged.verdict}`);
     return;
   }
-  raiseAlarm(db, deviceId, judged.flags, nowUnixMs);
+  // The same again is no news, and must not fill the audit.
+  if (flagsText(before?.flags ?? []) !== flagsText(judged.flags)) raiseAlarm(db, deviceId, judged.flags, nowUnixMs);
 }
-
-const codesOf = (flags: readonly RaisedFlag[]): string => flags.map(({ code }) => code).join();
 
 function raiseAlarm(db: Sqlite, deviceId: string, flags: readonly RaisedFlag[], nowUnixMs: number): void {
   const detail = flags.map((flag) => `${flag.code}: ${flag.detail}`).join('; ');

@@ -28,6 +28,7 @@ const facts = (statement: Partial<RotationStatement> = {}, more: Partial<Stateme
   signatureValid: true,
   known: null,
   approvedHardware: null,
+  waitsForApproval: false,
   sharedWith: [],
   sameHardware: [],
   keptEscrow: null,
@@ -91,6 +92,20 @@ describe('a statement', () => {
     expect(codesOf(facts(moved, { approvedHardware: fingerprint('third') }))).toEqual(['hardware-moved']);
     expect(codesOf(facts(moved, { known: known(), approvedHardware: 'next' }))).toEqual([]);
     expect(codesOf(facts({ hardwareId: null }, { known: known() }))).toEqual(['hardware-moved']);
+  });
+
+  it('of the former board decides nothing while another waits for approval', () => {
+    const waiting = { known: known(), waitsForApproval: true };
+    expect(codesOf(facts({}, waiting))).toEqual(['hardware-moved']);
+    expect(codesOf(facts({}, { ...waiting, approvedHardware: BOARD }))).toEqual(['hardware-moved']);
+    expect(codesOf(facts({}, { ...waiting, approvedHardware: 'next' }))).toEqual([]);
+  });
+
+  it('may have another device key in the same epoch, as renewal makes one', () => {
+    const key = (words: string) =>
+      hostKey(ID, 1, { name: 'device-key', kind: 'device-key', fingerprint: fingerprint(words) });
+    const before = known({ credentials: [key('first')] });
+    expect(codesOf(facts({ credentials: [key('second')] }, { known: before }))).toEqual([]);
   });
 
   it('may say blocked after it was open: that is trouble, not the past', () => {
@@ -171,6 +186,15 @@ describe('a standing', () => {
       const flags = [{ code: 'fingerprint-shared', detail: '' }] as const;
       const of = (nowUnixMs: number) => asked({ record: record({ verdict: 'flagged', flags }), nowUnixMs });
       expect([of(3_599_999), of(3_600_000)]).toEqual([[], ['report-credentials']]);
+    });
+    it('a statement at once when its epoch is another, and hourly when it went back and was flagged', () => {
+      const back = { said: { state: 'open', epoch: 1 }, record: record({ epoch: 2 }) } as const;
+      const flags = [{ code: 'epoch-went-back', detail: '' }] as const;
+      const flagged = record({ epoch: 2, verdict: 'flagged', flags });
+      expect(asked(back)).toEqual(['report-credentials']);
+      expect(asked({ ...back, record: flagged })).toEqual([]);
+      expect(asked({ ...back, record: flagged, nowUnixMs: 3_600_000 })).toEqual(['report-credentials']);
+      expect(asked({ said: { state: 'open', epoch: 3 }, record: flagged })).toEqual(['report-credentials']);
     });
     it('rotation, until it speaks of a later epoch', () => {
       expect(asked({ rotateFromEpoch: 1 })).toEqual(['rotate-credentials']);

@@ -93,6 +93,32 @@ describe('under report', () => {
     expect((await lab.store.listAudit({ limit: 5 }))[0]).toMatchObject({ action: 'device.approve', actor: 'anna' });
   });
 
+  it('a card and its copy that take turns stay on hold, and fill the audit with one alarm for each board', async () => {
+    await device.testify(rotated('cam-0001'));
+    const copy = rotated('cam-0001', { hardwareId: fingerprint('the copy') });
+    for (const _turn of [1, 2, 3]) {
+      await device.testify(copy);
+      await device.testify(copy);
+      expect(await lab.store.serviceOf('cam-0001')).toBe('none');
+      await device.testify(rotated('cam-0001'));
+      expect(await lab.store.serviceOf('cam-0001')).toBe('none');
+    }
+    await lab.store.approveDevice(
+      { deviceId: 'cam-0001', what: 'hardware', value: fingerprint('board of', 'cam-0001'), why: 'the original' },
+      'anna',
+      lab.nowUnixMs,
+    );
+    expect(await lab.store.serviceOf('cam-0001')).toBe('all');
+    expect(await device.testify(copy)).toMatchObject({ flags: [{ code: 'hardware-moved' }] });
+  });
+
+  it('an epoch that goes back again and again is one alarm', async () => {
+    await device.testify(rotated('cam-0001', { epoch: 3 }));
+    for (const _again of [1, 2, 3]) await device.testify(rotated('cam-0001', { epoch: 2 }));
+    const alarms = (await lab.store.listAudit({ limit: 20 })).filter(({ action }) => action === 'credentials.alarm');
+    expect(alarms).toHaveLength(1);
+  });
+
   it('a board that was flashed anew goes on under its id, with new epochs, after a new claim', async () => {
     await device.testify(rotated('cam-0001', { epoch: 7 }));
     await lab.store.revokeDevice('cam-0001', 'anna', 'flashed anew', lab.nowUnixMs);

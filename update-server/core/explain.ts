@@ -8,7 +8,8 @@
 import type { Explanation } from '../../protocol/operator-api.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { isOpen } from './action.ts';
-import { type RaisedFlag, type Service, serves } from './credentials.ts';
+import { type Service, serves } from './credential-standing.ts';
+import type { RaisedFlag } from './credentials.ts';
 import type { Candidate } from './offer.ts';
 import type { DeviceRecord, PartState } from './ports.ts';
 

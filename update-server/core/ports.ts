@@ -36,7 +36,8 @@ import type {
   RotationView,
   TokenView,
 } from '../../protocol/operator-api.ts';
-import type { CredentialRecord, FirstBootWord, RaisedFlag, Service, StatementRefusal } from './credentials.ts';
+import type { CredentialRecord, FirstBootWord, Service } from './credential-standing.ts';
+import type { RaisedFlag, StatementRefusal } from './credentials.ts';
 import type { TransportFacts } from './transport-plan.ts';
 
 /** Who did it, for the audit: a token's name, `server`, or `device:<id>`. */
@@ -362,7 +363,7 @@ export interface Store {
   acceptReports(deviceId: string, reports: readonly Report[], nowUnixMs: number): Promise<ReportOutcome>;
   /** Judges a statement of credentials (core/credentials.ts) and keeps it, in one step. Flags are audited. */
   recordStatement(given: GivenStatement, nowUnixMs: number): Promise<StatementOutcome>;
-  /** What a device may be given (core/credentials.ts). `all` for one that is not there. */
+  /** What a device may be given (core/credential-standing.ts). `all` for one that is not there. */
   serviceOf(deviceId: string): Promise<Service>;
   /** A person says that the board which the device states, or the key that came with its claim, is right. Audited. */
   approveDevice(

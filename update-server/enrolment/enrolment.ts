@@ -9,7 +9,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { EnrolRequest, NonceAnswer } from '../../protocol/device-api.ts';
 import { CLAIM_SECRET_BYTES, claimProofMessage, EXPORTER_BYTES, NONCE_BYTES } from '../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../trust/bytes.ts';
-import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../core/credentials.ts';
+import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../core/credential-standing.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { ClaimRecord, EnrolOutcome, ServerClock, ServerRandom, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';

@@ -2,29 +2,22 @@
  * What devices state of their credentials: judged, kept, and shown. Runs within the caller's transaction, so that two
  * statements that speak against each other cannot both pass. Never a secret: statements have none.
  */
-import { type CredentialEntry, isRotated } from '../../protocol/credentials.ts';
-import type { DeviceCredentials } from '../../protocol/operator-api.ts';
-import type { Flag } from '../../protocol/reasons.ts';
+import type { CredentialEntry } from '../../protocol/credentials.ts';
 import {
-  type CredentialPolicy,
   isOwn,
   judgeStatement,
   type KnownCredentials,
   type RaisedFlag,
-  type Service,
   type StatementFacts,
-  serviceFor,
-  standingOf,
 } from '../core/credentials.ts';
-import type { Actor, DeviceRecord, GivenStatement, StatementOutcome, Store } from '../core/ports.ts';
+import type { DeviceRecord, GivenStatement, StatementOutcome } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
-import { escrowDigest, newestEscrow } from './escrow-blobs.ts';
-import { isRotationOwed, settleRotation } from './rotation-parts.ts';
+import { escrowDigest } from './escrow-blobs.ts';
+import { settleRotation } from './rotation-parts.ts';
 import { advanceRotation } from './rotations.ts';
-import { approveKey, waitingKeyOf } from './waiting-keys.ts';
 
 /** A device keeps this many of its statements; older ones make room. */
 const STATEMENTS_PER_DEVICE = 16;
@@ -41,7 +34,7 @@ interface EntryRow {
 
 const INVENTORY = 'SELECT * FROM credentials WHERE device_id = ? ORDER BY name';
 
-function inventoryOf(db: Sqlite, deviceId: string): CredentialEntry[] {
+export function inventoryOf(db: Sqlite, deviceId: string): CredentialEntry[] {
   return db
     .prepare<EntryRow>(INVENTORY)
     .all(deviceId)
@@ -152,7 +145,7 @@ function writeRecord(
   db.prepare(WRITE_RECORD).run(deviceId, verdict, state, epoch, flagsText(flags), nowUnixMs);
 }
 
-const flagsText = (flags: readonly RaisedFlag[]): string =>
+export const flagsText = (flags: readonly RaisedFlag[]): string =>
   JSON.stringify(flags.map(({ code, detail }) => ({ code, detail: detail.slice(0, FLAG_DETAIL_CAP_CHARACTERS) })));
 
 function keepStatement(db: Sqlite, given: GivenStatement, { verdict, flags }: Judged, nowUnixMs: number): void {
@@ -241,24 +234,6 @@ export function addFlag(db: Sqlite, deviceId: string, flag: RaisedFlag, nowUnixM
   return true;
 }
 
-/** For a person's look at one device. */
-export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials | null {
-  const device = deviceOf(row);
-  if (device.enrolment !== 'enrolled') return null;
-  const record = device.credentials;
-  return {
-    standing: standingOf(record, device.firstBoot),
-    state: record?.state ?? null,
-    epoch: record?.epoch ?? 0,
-    statedUnixMs: record?.statedUnixMs ?? null,
-    hardwareId: row.stated_hardware,
-    flags: (record?.flags ?? []).map(({ code, detail }): { code: Flag; detail: string } => ({ code, detail })),
-    inventory: inventoryOf(db, row.device_id),
-    escrow: newestEscrow(db, row.device_id),
-    waitingKey: waitingKeyOf(db, row.device_id),
-  };
-}
-
 /** A device that was admitted with a new key begins anew: its epochs, its inventory, and the board that it is on. */
 export function beginCredentialLife(db: Sqlite, deviceId: string): void {
   db.prepare('DELETE FROM credential_records WHERE device_id = ?').run(deviceId);
@@ -267,59 +242,4 @@ export function beginCredentialLife(db: Sqlite, deviceId: string): void {
     UPDATE devices SET credential_life = credential_life + 1, first_boot_state = NULL, first_boot_epoch = NULL,
       approved_hardware = CASE WHEN hardware_id IS NULL THEN NULL ELSE 'next' END
     WHERE device_id = ?`).run(deviceId);
-}
-
-export function serviceOf(db: Sqlite, deviceId: string, policy: CredentialPolicy): Service {
-  const row = findDeviceRow(db, deviceId);
-  if (row === undefined) return 'all';
-  const { credentials, firstBoot } = deviceOf(row);
-  return serviceFor(standingOf(credentials, firstBoot), policy.gate, isRotationOwed(db, deviceId, firstBoot));
-}
-
-type ApproveOutcome = Awaited<ReturnType<Store['approveDevice']>>;
-
-export function approveDevice(
-  db: Sqlite,
-  approval: Parameters<Store['approveDevice']>[0],
-  actor: Actor,
-  nowUnixMs: number,
-): ApproveOutcome {
-  const row = findDeviceRow(db, approval.deviceId);
-  if (row === undefined) return 'device-unknown';
-  return approval.what === 'key'
-    ? approveKey(db, approval, actor, nowUnixMs)
-    : approveHardware(db, row, approval, actor, nowUnixMs);
-}
-
-/** The board that the device states becomes the one that it is measured by; its word is judged again without that flag. */
-function approveHardware(
-  db: Sqlite,
-  row: DeviceRow,
-  approval: { readonly value: string | null; readonly why: string },
-  actor: Actor,
-  nowUnixMs: number,
-): ApproveOutcome {
-  const { value: hardwareId, why } = approval;
-  const deviceId = row.device_id;
-  const record = deviceOf(row).credentials;
-  if (record?.flags.some(({ code }) => code === 'hardware-moved') !== true) return 'nothing-to-approve';
-  if (row.stated_hardware !== hardwareId) return 'says-otherwise';
-  const flags = record.flags.filter(({ code }) => code !== 'hardware-moved');
-  const { state, epoch } = record;
-  const credentials = inventoryOf(db, deviceId);
-  const proven = isRotated({ state, epoch, credentials }) ? 'proven' : 'factory';
-  db.prepare('UPDATE credential_records SET verdict = ?, flags = ? WHERE device_id = ?').run(
-    flags.length > 0 ? 'flagged' : proven,
-    flagsText(flags),
-    deviceId,
-  );
-  db.prepare('UPDATE devices SET hardware_id = ?, approved_hardware = ? WHERE device_id = ?').run(
-    hardwareId,
-    hardwareId,
-    deviceId,
-  );
-  const detail = `board ${hardwareId?.slice(0, 12) ?? 'unknown'} after ${row.hardware_id?.slice(0, 12) ?? 'none'}: ${why}`;
-  appendAudit(db, { actor, action: 'device.approve', subject: deviceId, detail }, nowUnixMs);
-  addDeviceEvent(db, deviceId, nowUnixMs, 'approved', detail);
-  return 'approved';
 }

@@ -105,7 +105,7 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
   const ofKey = db.first(
     db.build
       .selectFrom('certificates')
-      .select(['device_id', 'chain_pem', 'revoked_unix_ms', 'not_after_unix_ms'])
+      .select(['device_id', 'chain_pem', 'revoked_unix_ms', 'not_after_unix_ms', 'superseded_unix_ms'])
       .where('key_sha256', '=', certificate.keySha256)
       .orderBy('issued_unix_ms', 'desc'),
   );
@@ -126,8 +126,9 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
   }
   // Only a key that was revoked together with its device, and comes again with the new claim, gets here with a dead one.
   if (ofKey !== undefined && ofKey.revoked_unix_ms !== null) return { outcome: 'revoked' };
-  if (ofKey !== undefined && ofKey.not_after_unix_ms <= nowUnixMs) {
-    // It was away for longer than its certificate was good: the claim and the key are the same, and it knows both.
+  if (ofKey !== undefined && Math.min(ofKey.not_after_unix_ms, ofKey.superseded_unix_ms ?? Infinity) <= nowUnixMs) {
+    // It was away for longer than its certificate was good, or the answer with a new one got lost: claim and key are the
+    // same as before, and it knows both.
     insertCertificate(db, claimId, certificate, nowUnixMs);
     addDeviceEvent(
       db,

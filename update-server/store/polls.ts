@@ -8,7 +8,7 @@ import {
   type RequestFacts,
   serviceFor,
   standingOf,
-} from '../core/credentials.ts';
+} from '../core/credential-standing.ts';
 import { decideOffer } from '../core/offer.ts';
 import type { PollOutcome } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
@@ -69,7 +69,8 @@ export function recordPoll(
 }
 
 const CERTIFICATE = `
-  SELECT issued_unix_ms AS issuedUnixMs, not_after_unix_ms AS notAfterUnixMs FROM certificates
+  SELECT issued_unix_ms AS issuedUnixMs, not_after_unix_ms AS notAfterUnixMs, first_used_unix_ms IS NULL AS unused
+  FROM certificates
   WHERE device_id = ? AND revoked_unix_ms IS NULL AND superseded_unix_ms IS NULL ORDER BY issued_unix_ms DESC, rowid DESC LIMIT 1`;
 
 function requestsFor(
@@ -78,11 +79,13 @@ function requestsFor(
   { deviceId, ...known }: Pick<RequestFacts, 'record' | 'standing' | 'rotateFromEpoch'> & { readonly deviceId: string },
   nowUnixMs: number,
 ): PollOutcome['requests'] {
-  type Certificate = NonNullable<RequestFacts['certificate']>;
+  if (poll.protocol < 3) return [];
+  type Certificate = Omit<NonNullable<RequestFacts['certificate']>, 'unused'> & { readonly unused: number };
+  const certificate = db.prepare<Certificate>(CERTIFICATE).get(deviceId);
   return decideRequests({
     protocol: poll.protocol,
     said: poll.firstBoot ?? null,
-    certificate: db.prepare<Certificate>(CERTIFICATE).get(deviceId) ?? null,
+    certificate: certificate === undefined ? null : { ...certificate, unused: certificate.unused === 1 },
     ...known,
     nowUnixMs,
   });

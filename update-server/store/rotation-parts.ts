@@ -3,7 +3,8 @@
  * long as it takes, and are asked before they get anything else. Runs within the caller's transaction.
  */
 import { isRotated } from '../../protocol/credentials.ts';
-import type { FirstBootWord, RaisedFlag } from '../core/credentials.ts';
+import type { FirstBootWord } from '../core/credential-standing.ts';
+import type { RaisedFlag } from '../core/credentials.ts';
 import type { Sqlite } from './database.ts';
 
 interface OpenRow {

@@ -2,11 +2,12 @@
  * The embedded store: SQLite in the server's own process. Each method is one transaction; the functions that do the work
  * are synchronous, because an `await` inside a transaction would let another request into it.
  */
-import { type CredentialPolicy, USUAL_POLICY } from '../core/credentials.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../core/credential-standing.ts';
 import type { Store } from '../core/ports.ts';
 import { appendAudit, listAudit, verifyAudit } from './audit-log.ts';
-import { approveDevice, recordStatement, serviceOf } from './credentials.ts';
+import { recordStatement } from './credentials.ts';
 import { type Durability, Sqlite } from './database.ts';
+import { approveDevice, serviceOf } from './device-approval.ts';
 import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
 import * as escrow from './escrow.ts';

@@ -1,12 +1,12 @@
 /** What people see: devices with their one reason, rollouts with their waves. Reads only, within the caller's transaction. */
 import type { DeviceDetail, DeviceView, RolloutView, Wave, WaveView } from '../../protocol/operator-api.ts';
-import { type CredentialPolicy, serviceFor, standingOf } from '../core/credentials.ts';
+import { type CredentialPolicy, serviceFor, standingOf } from '../core/credential-standing.ts';
 import { type Exclusion, explain } from '../core/explain.ts';
 import { EMPTY_TALLY } from '../core/gate.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { DeviceRecord, ViewSettings } from '../core/ports.ts';
-import { credentialsView } from './credentials.ts';
 import type { Sqlite } from './database.ts';
+import { credentialsView } from './device-approval.ts';
 import { listDeviceEvents } from './device-events.ts';
 import { deviceOf, findDeviceRow, isOnline, listDeviceRows } from './device-rows.ts';
 import { candidatesByDevice, candidatesOf, rolloutName, rolloutNumber } from './parts.ts';

@@ -18,7 +18,7 @@ import {
 } from '../../../protocol/device-api.ts';
 import { EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
 import { REASONS } from '../../../protocol/reasons.ts';
-import type { CredentialPolicy } from '../../core/credentials.ts';
+import type { CredentialPolicy } from '../../core/credential-standing.ts';
 import type { ServerEvents } from '../../core/events.ts';
 import type { ServerClock, ServerRandom, Store, Touched } from '../../core/ports.ts';
 import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../../enrolment/enrolment.ts';
@@ -143,7 +143,7 @@ function addCertificateCheck(app: FastifyInstance, ports: DeviceApiPorts): void 
   app.addHook('onClose', async () => end());
 }
 
-/** A device on a board that nobody approved gets metadata and no more (core/credentials.ts). */
+/** A device on a board that nobody approved gets metadata and no more (core/credential-standing.ts). */
 async function refuseUnapproved({ store }: DeviceApiPorts, request: FastifyRequest): Promise<void> {
   const path = pathOf(request);
   if (!GIVEN_PATHS.some((given) => path.startsWith(given))) return;

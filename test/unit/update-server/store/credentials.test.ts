@@ -1,6 +1,6 @@
 /** The fleet gate over the store: who is offered what, as it stands with its credentials. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { USUAL_POLICY } from '../../../../update-server/core/credential-standing.ts';
 import { fingerprint, rotated } from '../statements.ts';
 import {
   type Device,

@@ -1,7 +1,7 @@
 /** Every code of the closed list, reached the way a fleet reaches it: over the store, from polls and reports. */
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { REASON_CODES, REASONS, type Reason } from '../../../../protocol/reasons.ts';
-import { USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { USUAL_POLICY } from '../../../../update-server/core/credential-standing.ts';
 import { rotated } from '../statements.ts';
 import {
   claim,

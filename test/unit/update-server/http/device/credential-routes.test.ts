@@ -276,6 +276,32 @@ describe('a renewed certificate', () => {
     bed.clock.now = before;
   });
 
+  test('is asked for until it arrives, and a device that never got it enrols again with claim and key', async () => {
+    const [claim, key] = [await bed.claim('cam-0046'), await makeDeviceKey()];
+    const enrolled = await bed.device(key).enrol(claim);
+    const device = bed.device(key, String(enrolled.body.certificateChain));
+    await renew(device, await makeDeviceKey());
+    const answer = await device.send('POST', DEVICE_PATHS.poll, { ...poll, protocol: 3 });
+    expect(answer.body.requests).toEqual(['renew-certificate']);
+    const before = bed.clock.now;
+    bed.clock.now += 8 * 24 * 60 * MINUTE_MS;
+    const again = await bed.device(key).enrol(claim);
+    const back = bed.device(key, String(again.body.certificateChain));
+    expect((await back.send('POST', DEVICE_PATHS.poll, poll)).status).toBe(200);
+    bed.clock.now = before;
+  });
+
+  test('with a new key takes the claim along: the former key has no way back', async () => {
+    const [claim, former, next] = [await bed.claim('cam-0047'), await makeDeviceKey(), await makeDeviceKey()];
+    const enrolled = await bed.device(former).enrol(claim);
+    const device = bed.device(former, String(enrolled.body.certificateChain));
+    await device.send('POST', DEVICE_PATHS.poll, poll);
+    const renewed = await renew(device, next);
+    await bed.device(next, String(renewed.body.certificateChain)).send('POST', DEVICE_PATHS.poll, poll);
+    expect(codeOf(await bed.device(former).enrol(claim))).toBe('409 claim-used-by-another-key');
+    expect((await bed.device(next).enrol(claim)).body.certificateChain).toBe(renewed.body.certificateChain);
+  });
+
   test('is not given for the key of another device', async () => {
     const [device, other] = [await bed.enrolled('cam-0043'), await bed.enrolled('cam-0044')];
     if (other.key === undefined) throw new Error('no key');

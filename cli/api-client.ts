@@ -17,6 +17,10 @@ import {
   DeviceDetail,
   DevicesAnswer,
   Done,
+  EscrowBlobAnswer,
+  EscrowOutstandingAnswer,
+  EscrowReleasesAnswer,
+  EscrowReleaseView,
   LabPushAnswer,
   type LabPushRequest,
   LoginAnswer,
@@ -28,6 +32,9 @@ import {
   RolloutsAnswer,
   type RolloutVerb,
   RolloutView,
+  RotationDetail,
+  type RotationRequest,
+  RotationsAnswer,
   type TokenRequest,
   TokensAnswer,
   Whoami,
@@ -145,6 +152,28 @@ export class ApiClient {
   startRollout = (body: RolloutRequest) => this.#json(RolloutView, 'POST', OPERATOR_PATHS.rollouts, { body });
   changeRollout = (rolloutId: string, verb: RolloutVerb) =>
     this.#json(RolloutView, 'POST', `${below(OPERATOR_PATHS.rollouts, rolloutId)}/${verb}`, { body: {} });
+
+  rotations = () => this.#json(RotationsAnswer, 'GET', OPERATOR_PATHS.rotations);
+  rotation = (rotationId: string) => this.#json(RotationDetail, 'GET', below(OPERATOR_PATHS.rotations, rotationId));
+  startRotation = (body: RotationRequest) => this.#json(RotationDetail, 'POST', OPERATOR_PATHS.rotations, { body });
+  changeRotation = (rotationId: string, verb: RolloutVerb) =>
+    this.#json(RotationDetail, 'POST', `${below(OPERATOR_PATHS.rotations, rotationId)}/${verb}`, { body: {} });
+
+  requestEscrow = (deviceId: string, reason: string) =>
+    this.#json(EscrowReleaseView, 'POST', `${below(OPERATOR_PATHS.devices, deviceId)}/escrow/requests`, {
+      body: { reason },
+    });
+  escrowRequests = () => this.#json(EscrowReleasesAnswer, 'GET', `${OPERATOR_PATHS.escrow}/requests`);
+  approveEscrow = (requestId: string) =>
+    this.#json(EscrowReleaseView, 'POST', `${OPERATOR_PATHS.escrow}${below('/requests', requestId)}/approve`, {
+      body: {},
+    });
+  fetchEscrow = (requestId: string) =>
+    this.#json(EscrowBlobAnswer, 'POST', `${OPERATOR_PATHS.escrow}${below('/requests', requestId)}/fetch`, {
+      body: {},
+    });
+  escrowOutstanding = (owner: string) =>
+    this.#json(EscrowOutstandingAnswer, 'GET', `${OPERATOR_PATHS.escrow}/outstanding`, { query: { owner } });
 
   audit = (query: { limit: number; before?: number }) =>
     this.#json(AuditAnswer, 'GET', OPERATOR_PATHS.audit, { query });

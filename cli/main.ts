@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { reportFailure } from '../platform/command-line.ts';
 import { EXIT, systemErrorCode } from '../platform/fault.ts';
 import { type Finish, faultOfCommander, nameOf, takeOutputOptions } from './command.ts';
+import { addCredentialCommands } from './commands/credentials.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
 import { addEscrowCommands } from './commands/escrow.ts';
@@ -60,6 +61,7 @@ function createProgram(finish: Finish): Command {
   addReleaseCommands(program, finish);
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
+  addCredentialCommands(program, finish);
   addReplayCommand(program, finish);
   addEscrowCommands(program, finish);
   addLabelCommand(program, finish);

@@ -51,3 +51,10 @@ export const ClaimFile = v.strictObject({
   expiresUnixMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
 });
 export type ClaimFile = v.InferOutput<typeof ClaimFile>;
+
+/** The claims of a production batch in one file (0600); each device gets its own and no other. */
+export const ClaimBatch = v.strictObject({
+  format: v.literal('holdfast-claims-1'),
+  claims: v.pipe(v.array(ClaimFile), v.maxLength(1000)),
+});
+export type ClaimBatch = v.InferOutput<typeof ClaimBatch>;

@@ -28,6 +28,9 @@ export const OPERATOR_PATHS = {
   publish: '/api/v1/publish',
   releases: '/api/v1/releases',
   rollouts: '/api/v1/rollouts',
+  rotations: '/api/v1/rotations',
+  /** + `/requests` and `/outstanding`. */
+  escrow: '/api/v1/escrow',
   audit: '/api/v1/audit',
   /** Server-sent events: `event: change`, `data: {"kind":"device|rollout|release|transport|audit","id":"…"}`. */
   events: '/api/v1/events',
@@ -126,6 +129,8 @@ export const DeviceView = v.strictObject({
   reasonSinceUnixMs: v.nullable(Moment),
   /** Null while it is not enrolled, and on servers whose gate is off. */
   credentials: v.nullable(Standing),
+  /** End of the newest certificate that is not refused; null where there is none. */
+  certificateEndsUnixMs: v.nullable(Moment),
 });
 export type DeviceView = v.InferOutput<typeof DeviceView>;
 
@@ -147,6 +152,12 @@ export const DeviceCredentials = v.strictObject({
   hardwareId: v.nullable(Sha256Hex),
   flags: v.array(v.strictObject({ code: v.picklist(FLAG_CODES), detail: Text(1024) })),
   inventory: v.array(CredentialEntry),
+  /** The newest sealed blob. */
+  escrow: v.nullable(
+    v.strictObject({ epoch: Count, sha256: Sha256Hex, owners: v.array(Sha256Hex), storedUnixMs: Moment }),
+  ),
+  /** A key that came with its claim after another had used it: a card that was moved, a board that was flashed anew, or a thief. */
+  waitingKey: v.nullable(v.strictObject({ keySha256: Sha256Hex, sinceUnixMs: Moment })),
 });
 export type DeviceCredentials = v.InferOutput<typeof DeviceCredentials>;
 
@@ -246,6 +257,88 @@ export type RolloutView = v.InferOutput<typeof RolloutView>;
 export const ROLLOUT_VERBS = ['pause', 'resume', 'cancel'] as const;
 export type RolloutVerb = (typeof ROLLOUT_VERBS)[number];
 
+// --- rotation and escrow ---------------------------------------------------------------------------------------------
+
+export const RotationRequest = v.strictObject({
+  /** Only these … */
+  deviceIds: v.optional(v.pipe(v.array(Name), v.minLength(1), v.maxLength(10_000))),
+  /** … or those of this class; every enrolled device when both are absent. */
+  hardwareClass: v.optional(Name),
+  waves: v.pipe(v.array(Wave), v.minLength(1), v.maxLength(32)),
+  maxFailedPercent: v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
+  minSample: v.pipe(Count, v.minValue(1)),
+  /** A device that was asked and has stated no later epoch by then counts as failed. */
+  timeoutMs: v.pipe(Count, v.minValue(1000)),
+  why: v.pipe(Text(256), v.minLength(1)),
+});
+export type RotationRequest = v.InferOutput<typeof RotationRequest>;
+
+export const RotationPart = v.strictObject({
+  deviceId: Name,
+  wave: Count,
+  /** `waiting`: its wave is closed, or it has not polled since. `asked`: until it states a later epoch. */
+  state: v.picklist(['waiting', 'asked', 'rotated', 'failed', 'called-off']),
+  sinceUnixMs: Moment,
+  detail: Text(1024),
+});
+export type RotationPart = v.InferOutput<typeof RotationPart>;
+
+/** In waves as a rollout is: `confirmed` stated a later epoch and proved it. */
+export const RotationView = v.strictObject({
+  rotationId: Name,
+  state: RolloutState,
+  reason: Text(1024),
+  why: Text(256),
+  waves: v.array(WaveView),
+  devices: Count,
+  rotated: Count,
+  failed: Count,
+  maxFailedPercent: v.number(),
+  minSample: Count,
+  timeoutMs: Count,
+  createdUnixMs: Moment,
+  createdBy: Text(64),
+});
+export type RotationView = v.InferOutput<typeof RotationView>;
+/** GET rotations, newest first. */
+export const RotationsAnswer = v.strictObject({ rotations: v.array(RotationView) });
+/** POST rotations, GET `rotations/:id`, POST `rotations/:id/${verb}` (ROLLOUT_VERBS). */
+export const RotationDetail = v.strictObject({ rotation: RotationView, parts: v.array(RotationPart) });
+export type RotationDetail = v.InferOutput<typeof RotationDetail>;
+
+/** POST `devices/:id/escrow/requests`. */
+export const EscrowReleaseRequest = v.strictObject({ reason: v.pipe(Text(256), v.minLength(1)) });
+export const EscrowReleaseView = v.strictObject({
+  requestId: Name,
+  deviceId: Name,
+  epoch: Count,
+  reason: Text(256),
+  requestedBy: Text(64),
+  requestedUnixMs: Moment,
+  approvedBy: v.nullable(Text(64)),
+  /** Until when the blob may be fetched; null while it is not approved. */
+  goodUntilUnixMs: v.nullable(Moment),
+  fetchedUnixMs: v.nullable(Moment),
+});
+export type EscrowReleaseView = v.InferOutput<typeof EscrowReleaseView>;
+/** GET `escrow/requests`, newest first. */
+export const EscrowReleasesAnswer = v.strictObject({ requests: v.array(EscrowReleaseView) });
+/** POST `escrow/requests/:id/fetch`: the sealed blob, base64url. Audited each time; the device is rotated afterwards. */
+export const EscrowBlobAnswer = v.strictObject({
+  deviceId: Name,
+  epoch: Count,
+  sha256: Sha256Hex,
+  owners: v.array(Sha256Hex),
+  blob: Text(64 * 1024),
+});
+export type EscrowBlobAnswer = v.InferOutput<typeof EscrowBlobAnswer>;
+/** GET `escrow/outstanding?owner=SHA256`: devices whose newest blob this owner's key opens. */
+export const EscrowOutstandingAnswer = v.strictObject({
+  owner: Sha256Hex,
+  devices: v.array(v.strictObject({ deviceId: Name, epoch: Count, sha256: Sha256Hex, storedUnixMs: Moment })),
+});
+export type EscrowOutstandingAnswer = v.InferOutput<typeof EscrowOutstandingAnswer>;
+
 export const AuditEntry = v.strictObject({
   index: Count,
   atUnixMs: Moment,
@@ -265,10 +358,12 @@ export type AuditEntry = v.InferOutput<typeof AuditEntry>;
 export const TokensAnswer = v.strictObject({ tokens: v.array(TokenView) });
 /** GET devices. GET `devices/:id` answers a `DeviceDetail`. */
 export const DevicesAnswer = v.strictObject({ devices: v.array(DeviceView) });
-/** POST `devices/:id/approve`: the board that it is on now is right. Answers a `DeviceDetail`. */
+/** POST `devices/:id/approve`: a person decides that what waits is right. Answers a `DeviceDetail`. */
 export const ApproveRequest = v.strictObject({
-  /** What the person saw: refused when the device says something else by now. */
-  hardwareId: v.nullable(Sha256Hex),
+  /** The board that it states, or the key that came with its claim after another had used it. */
+  what: v.picklist(['hardware', 'key']),
+  /** What the person saw: refused when the device says something else by now. Null: a board without an identity. */
+  value: v.nullable(Sha256Hex),
   why: v.pipe(Text(256), v.minLength(1)),
 });
 export type ApproveRequest = v.InferOutput<typeof ApproveRequest>;

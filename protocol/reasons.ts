@@ -118,6 +118,11 @@ export const REASONS = {
     next: 'It is offered rollouts of purpose repair or security only, and the others once it has proven it.',
     cure: 'Read what speaks against it (holdfast credentials list DEVICE); an agent too old to prove it needs a repair release.',
   },
+  'rotation-owed': {
+    meaning: 'The device was asked to rotate its credentials, and has not proven yet that it did.',
+    next: 'It rotates, states it, and is offered the release then; repairs come before.',
+    cure: 'Wait; holdfast credentials status shows how far the rotation is.',
+  },
   'awaiting-approval': {
     meaning: 'The device shows other hardware than before: its card was moved, or copied.',
     next: 'It gets metadata and nothing else until a person has decided.',

@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { Name } from '../protocol/device-api.ts';
 import { CREDENTIALS_GATES, CredentialsGate } from '../protocol/operator-api.ts';
-import type { CredentialPolicy } from './core/credentials.ts';
+import type { CredentialPolicy } from './core/credential-standing.ts';
 import type { PreparationSettings } from './transport/preparation.ts';
 
 export interface ServerConfig {

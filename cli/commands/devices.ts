@@ -1,18 +1,25 @@
 /** `holdfast devices` and `holdfast explain`: who is out there, how it is, and why it is not on its target. */
-import { join, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import * as v from 'valibot';
 import { refuseInsideRepository } from '../../keys/repository-guard.ts';
 import { faultOfSystemError } from '../../platform/command-line.ts';
 import { nodeDisk } from '../../platform/disk.ts';
 import { writeDurably } from '../../platform/durable-file.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import type { DeviceDetail, DeviceView } from '../../protocol/operator-api.ts';
+import { ClaimBatch } from '../../protocol/enrolment.ts';
+import type { ClaimsRequest, DeviceDetail, DeviceView } from '../../protocol/operator-api.ts';
 import { REASONS } from '../../protocol/reasons.ts';
+import { decodeJson } from '../../trust/json.ts';
 import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
 import { formatMoment } from '../duration.ts';
 import type { Output } from '../output.ts';
 import { withServer } from '../session.ts';
 import { parseWholeNumber } from '../waves.ts';
+
+/** 1000 claims take about 200 KB. */
+const BATCH_CAP_BYTES = 4 * 1024 ** 2;
 
 function deviceRow(device: DeviceView): string[] {
   const installed = device.installed === null ? '-' : `${device.installed.version} (${device.installed.sequence})`;
@@ -126,7 +133,8 @@ interface ClaimsOptions {
   readonly prefix?: string;
   readonly count?: string;
   readonly expiresDays: string;
-  readonly out: string;
+  readonly out?: string;
+  readonly file?: string;
 }
 
 function idsOf(options: ClaimsOptions): string[] {
@@ -151,7 +159,21 @@ function idsOf(options: ClaimsOptions): string[] {
 async function claims(out: Output, options: ClaimsOptions): Promise<Outcome> {
   const ids = idsOf(options);
   const expiresInDays = parseWholeNumber(options.expiresDays, '--expires-days', 1, 3650);
-  const folder = resolve(options.out);
+  const order = { hardwareClass: options.class, ids, expiresInDays };
+  if (options.file !== undefined && options.out === undefined) return writeBatch(out, order, resolve(options.file));
+  if (options.out === undefined || options.file !== undefined) {
+    throw new Fault({
+      code: 'option-missing',
+      what: options.out === undefined ? 'no place for the claims is given' : 'two places for the claims are given',
+      cure: 'Give --out FOLDER for a file a device, or --file FILE for the whole batch in one.',
+      exitStatus: EXIT.usage,
+    });
+  }
+  return writeEach(out, order, resolve(options.out));
+}
+
+async function writeEach(out: Output, order: ClaimsRequest, folder: string): Promise<Outcome> {
+  const { ids } = order;
   await refuseInsideRepository(folder, 'claims');
   // Before the server makes secrets that are shown once: is there a place to put them?
   await nodeDisk.makeDirectory(folder, 0o700).catch((error: unknown) => {
@@ -169,7 +191,7 @@ async function claims(out: Output, options: ClaimsOptions): Promise<Outcome> {
     });
   }
   return withServer(out, async ({ api }) => {
-    const answer = await api.createClaims({ hardwareClass: options.class, ids, expiresInDays });
+    const answer = await api.createClaims(order);
     const files: { deviceId: string; path: string; expiresUnixMs: number }[] = [];
     for (const claim of answer.claims) {
       const path = join(folder, `${claim.claimId}.claim.json`);
@@ -185,12 +207,76 @@ async function claims(out: Output, options: ClaimsOptions): Promise<Outcome> {
   });
 }
 
+function refuseTaken(path: string): void {
+  if (!existsSync(path)) return;
+  throw new Fault({
+    code: 'claim-exists',
+    what: 'a file of this name exists already',
+    where: path,
+    cure: 'Choose another name, or remove the old file.',
+    exitStatus: EXIT.refused,
+  });
+}
+
+/** For a production line: every secret of the batch in one file, taken apart there device by device. */
+async function writeBatch(out: Output, order: ClaimsRequest, path: string): Promise<Outcome> {
+  await refuseInsideRepository(path, 'claims');
+  refuseTaken(path);
+  // Before the server makes secrets that are shown once: is there a place to put them?
+  const folder = dirname(path);
+  await nodeDisk.makeDirectory(folder, 0o700).catch((error: unknown) => {
+    throw faultOfSystemError(error, folder) ?? error;
+  });
+  return withServer(out, async ({ api }) => {
+    const batch: ClaimBatch = { format: 'holdfast-claims-1', claims: (await api.createClaims(order)).claims };
+    await writeDurably(nodeDisk, path, Buffer.from(`${JSON.stringify(batch, null, 2)}\n`, 'utf8'), 0o600);
+    out.say(`${batch.claims.length} claims written to ${path}. Keep it on the production line, and nowhere else.`);
+    out.next(`holdfast devices extract-claim ${path} DEVICE --out claim.json   (for each device; needs no server)`);
+    return { document: { file: path, devices: batch.claims.map(({ claimId }) => claimId) } };
+  });
+}
+
+async function extractClaim(out: Output, file: string, deviceId: string, target: string): Promise<Outcome> {
+  const source = resolve(file);
+  const bytes = await nodeDisk.readFile(source, BATCH_CAP_BYTES).catch((error: unknown) => {
+    throw faultOfSystemError(error, source) ?? error;
+  });
+  const json = decodeJson(bytes ?? new Uint8Array(), { capBytes: BATCH_CAP_BYTES, maxDepth: 4 });
+  const batch = v.safeParse(ClaimBatch, json.ok ? json.value : undefined);
+  const claim = batch.success ? batch.output.claims.find(({ claimId }) => claimId === deviceId) : undefined;
+  if (claim === undefined) {
+    throw new Fault({
+      code: batch.success ? 'claim-unknown' : 'claims-malformed',
+      what: batch.success ? `there is no claim of ${deviceId} in this file` : 'this is not a file of claims',
+      where: source,
+      cure: 'Give the file that holdfast devices claims --file wrote, and an id that was claimed with it.',
+      exitStatus: EXIT.input,
+    });
+  }
+  const path = resolve(target);
+  await refuseInsideRepository(path, 'claims');
+  refuseTaken(path);
+  await writeDurably(nodeDisk, path, Buffer.from(`${JSON.stringify(claim, null, 2)}\n`, 'utf8'), 0o600);
+  out.say(
+    `The claim of ${deviceId} is in ${path}. It goes to the factory or boot partition of that device, as claim.json.`,
+  );
+  return { document: { deviceId, path, expiresUnixMs: claim.expiresUnixMs } };
+}
+
 /** Shows what waits, and approves just that: a device that says something else by then is refused. */
 function approve(out: Output, deviceId: string, why: string): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
     const { credentials } = await api.device(deviceId);
+    const key = credentials?.waitingKey ?? null;
+    if (key !== null) {
+      out.say(`A key (${key.keySha256.slice(0, 12)}) came with its claim, which another key had used before.`);
+      const { device } = await api.approveDevice(deviceId, { what: 'key', value: key.keySha256, why });
+      out.say('It is approved: it enrols by itself within a week, and the former key is refused from then on.');
+      return { document: { device } };
+    }
     for (const { code, detail } of credentials?.flags ?? []) out.say(`${code}: ${detail}`);
-    const { device } = await api.approveDevice(deviceId, { hardwareId: credentials?.hardwareId ?? null, why });
+    const board = credentials?.hardwareId ?? null;
+    const { device } = await api.approveDevice(deviceId, { what: 'hardware', value: board, why });
     out.say(`${device.deviceId} is approved on the board that it is on now; its credentials: ${device.credentials}.`);
     return { document: { device } };
   });
@@ -231,10 +317,13 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
   const claimsCommand = addCommand(group, {
     usage: 'claims',
     summary: 'make claims: the secrets by which new devices enrol',
-    details: 'Writes one file for each device, 0600. The server shows the secrets this once.',
+    details:
+      'Writes one file for each device, or the whole batch into one, 0600. The server shows the secrets this once.\n' +
+      'A file on the device is named claim.json, on its factory or boot partition (docs/CREDENTIALS.md).',
     examples: [
       'holdfast devices claims --class acme-cam --ids cam-0001,cam-0002 --out ~/claims',
       'holdfast devices claims --class acme-cam --prefix cam- --count 8 --out ~/claims',
+      'holdfast devices claims --class acme-cam --prefix cam- --count 500 --file ~/batch-7.claims.json',
     ],
   })
     .requiredOption('--class <NAME>', 'hardware class of the devices')
@@ -242,8 +331,17 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
     .option('--prefix <TEXT>', 'instead of --ids: number devices from 0001 behind this prefix')
     .option('--count <N>', 'with --prefix: how many')
     .option('--expires-days <N>', 'how long the claims are good', '30')
-    .requiredOption('--out <FOLDER>', 'where the claim files go; outside of every git repository');
+    .option('--out <FOLDER>', 'where the claim files go; outside of every git repository')
+    .option('--file <FILE>', 'instead of --out: one file with the claims of the whole batch');
   onRun<ClaimsOptions>(claimsCommand, finish, claims);
+  const extractCommand = addCommand(group, {
+    usage: 'extract-claim FILE DEVICE',
+    summary: "take one device's claim out of a batch; needs no server",
+    examples: ['holdfast devices extract-claim ~/batch-7.claims.json cam-0001 --out /media/boot/claim.json'],
+  }).requiredOption('--out <FILE>', 'where it goes, 0600');
+  onRun<{ out: string }>(extractCommand, finish, (out, options, file = '', deviceId = '') =>
+    extractClaim(out, file, deviceId, options.out),
+  );
   const approveCommand = addCommand(group, {
     usage: 'approve DEVICE',
     summary: 'say that a device is right on the board that it is on now: its card was moved',

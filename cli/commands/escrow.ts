@@ -21,6 +21,7 @@ import { passphraseSource } from '../passphrase-source.ts';
 import { demandNewFile, demandNewSecretFile, writeNewFile } from '../secret-file.ts';
 import { parseWholeNumber } from '../waves.ts';
 import { addEscrowKeyCommands } from './escrow-key.ts';
+import { addEscrowServerCommands } from './escrow-server.ts';
 
 interface CheckOptions {
   readonly device?: string;
@@ -198,8 +199,9 @@ function takeChecks(command: Command): Command {
 }
 
 export function addEscrowCommands(program: Command, finish: Finish): void {
-  const group = addGroup(program, 'escrow', 'open what devices sealed for their owners (offline)');
+  const group = addGroup(program, 'escrow', 'what devices sealed for their owners: get it, open it (offline)');
   addEscrowKeyCommands(group, finish);
+  addEscrowServerCommands(group, finish);
   const openCommand = takeChecks(
     addCommand(group, {
       usage: 'open BLOB',

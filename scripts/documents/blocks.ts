@@ -130,6 +130,8 @@ const BODIES: readonly (readonly [name: string, schema: GenericSchema])[] = [
   ['StatementRequest', credentialsApi.StatementRequest],
   ['RotationStatement', credentials.RotationStatement],
   ['StatementAnswer', credentialsApi.StatementAnswer],
+  ['EscrowRequest', credentialsApi.EscrowRequest],
+  ['EscrowAnswer', credentialsApi.EscrowAnswer],
   ['RenewRequest', credentialsApi.RenewRequest],
   ['RenewAnswer', credentialsApi.RenewAnswer],
   ['ClaimFile', enrolment.ClaimFile],

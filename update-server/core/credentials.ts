@@ -1,6 +1,6 @@
 /**
- * What the server concludes from what a device says of its credentials: whether a statement proves rotation, how the
- * device stands, what it may be given, and what it is asked for. Pure; the store brings the facts in one transaction.
+ * Does a statement prove rotation, and what speaks against it? Pure; the store brings the facts in one transaction. How a
+ * device stands in between, and what it may be given, is decided in credential-standing.ts.
  *
  * It is not attestation: a device in a stranger's hands can say what it likes. What this finds is the device that was
  * forgotten, and the image that was copied.
@@ -12,8 +12,6 @@ import {
   type RotationStatement,
 } from '../../protocol/credentials.ts';
 import type { StatementVerdict } from '../../protocol/credentials-api.ts';
-import type { PollAnswer } from '../../protocol/device-api.ts';
-import type { CredentialsGate, RolloutPurpose, Standing } from '../../protocol/operator-api.ts';
 import type { Flag } from '../../protocol/reasons.ts';
 
 /** What speaks against a device, in which words. */
@@ -43,6 +41,8 @@ export interface StatementFacts {
   readonly known: KnownCredentials | null;
   /** A person said that this hardware is right, or the device was admitted anew and its first word counts. */
   readonly approvedHardware: string | 'next' | null;
+  /** It was seen on another board, and no person has decided since. */
+  readonly waitsForApproval: boolean;
   /** Of other devices that are not revoked. */
   readonly sharedWith: readonly { readonly name: string; readonly deviceId: string }[];
   readonly sameHardware: readonly string[];
@@ -103,9 +103,9 @@ function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
   if (now !== -1 && now < OPEN && PROGRESS.indexOf(known.state) >= OPEN) {
     flags.push({ code: 'state-went-back', detail: `${statement.state} after ${known.state}, epoch ${known.epoch}` });
   }
-  const before = new Map(known.credentials.filter(isOwn).map(({ name, fingerprint }) => [name, fingerprint]));
+  const before = new Map(known.credentials.filter(isOfEpoch).map(({ name, fingerprint }) => [name, fingerprint]));
   const changed = statement.credentials
-    .filter(isOwn)
+    .filter(isOfEpoch)
     .filter(({ name, fingerprint }) => (before.get(name) ?? fingerprint) !== fingerprint)
     .map(({ name }) => name);
   if (changed.length > 0) {
@@ -117,6 +117,9 @@ function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
 /** Made on this device: it must be nobody else's. What the owner gave may be the same in the whole fleet. */
 export const isOwn = ({ kind, state }: Pick<CredentialEntry, 'kind' | 'state'>): boolean =>
   state === 'own' && kind !== 'authorized-keys' && kind !== 'device-certificate';
+
+/** Never twice different in one epoch. The device key may change with its certificate, and the server has seen that. */
+const isOfEpoch = (entry: CredentialEntry): boolean => isOwn(entry) && entry.kind !== 'device-key';
 
 function copies({ sharedWith, sameHardware }: StatementFacts): RaisedFlag[] {
   const flags: RaisedFlag[] = [];
@@ -130,8 +133,17 @@ function copies({ sharedWith, sameHardware }: StatementFacts): RaisedFlag[] {
   return flags;
 }
 
-function moved({ statement, known, approvedHardware }: StatementFacts): RaisedFlag[] {
+function moved({ statement, known, approvedHardware, waitsForApproval }: StatementFacts): RaisedFlag[] {
   const { hardwareId, movedFrom } = statement;
+  // One of the two may be a copy: that the other speaks again decides nothing.
+  if (waitsForApproval && approvedHardware !== 'next') {
+    return [
+      {
+        code: 'hardware-moved',
+        detail: `two boards have spoken, now ${hardwareId?.slice(0, 12) ?? 'one without a name'}`,
+      },
+    ];
+  }
   if (approvedHardware === 'next' || (hardwareId !== null && hardwareId === approvedHardware)) return [];
   const before = movedFrom ?? known?.hardwareId ?? null;
   if (before === null || before === hardwareId) return [];
@@ -147,112 +159,4 @@ function escrow({ statement, keptEscrow }: StatementFacts): RaisedFlag[] {
       detail: `it states ${statement.escrow.sha256.slice(0, 12)} for epoch ${statement.epoch}`,
     },
   ];
-}
-
-// --- how a device stands, and what it may be given -------------------------------------------------------------------
-
-/** What the store keeps of a device between its statements. */
-export interface CredentialRecord {
-  readonly verdict: StatementVerdict;
-  readonly epoch: number;
-  readonly state: FirstBootState;
-  readonly statedUnixMs: number;
-  readonly flags: readonly RaisedFlag[];
-}
-
-export type FirstBootWord = { readonly state: FirstBootState; readonly epoch: number };
-
-/**
- * `said`: of its last poll; null for agents without a first boot. A proof holds for its epoch, and while the agent that
- * keeps it speaks: an image that went back to an agent without a first boot may have brought factory secrets with it.
- */
-export function standingOf(record: CredentialRecord | null, said: FirstBootWord | null): Standing {
-  if (record?.flags.some(({ code }) => code === 'hardware-moved') === true) return 'awaiting-approval';
-  if (record?.verdict === 'flagged') return 'flagged';
-  const holds =
-    record?.verdict === 'proven' &&
-    said !== null &&
-    said.epoch === record.epoch &&
-    isRotated({ ...said, credentials: [] });
-  return holds ? 'proven' : 'factory';
-}
-
-/** What the server's options say. */
-export interface CredentialPolicy {
-  readonly gate: CredentialsGate;
-  /** What a certificate is good for while the gate is enforced and the device has not proven rotation. */
-  readonly factoryCertificateMs: number;
-}
-
-export const USUAL_POLICY: CredentialPolicy = { gate: 'report', factoryCertificateMs: 7 * 24 * 3600 * 1000 };
-
-/**
- * What a device may be given: everything; what it works on and repairs; repairs only (rollouts of purpose repair and
- * security); or nothing but metadata.
- */
-export type Service = 'all' | 'work' | 'repairs' | 'none';
-
-export function serviceFor(standing: Standing, gate: CredentialsGate, rotationOwed: boolean): Service {
-  if (gate !== 'off' && standing === 'awaiting-approval') return 'none';
-  if (gate === 'enforce' && standing !== 'proven') return 'repairs';
-  return rotationOwed ? 'work' : 'all';
-}
-
-/** `working`: the device is at it already. */
-export function serves(service: Service, purpose: RolloutPurpose, working: boolean): boolean {
-  if (service === 'all') return true;
-  if (service === 'none') return false;
-  return purpose !== 'update' || (service === 'work' && working);
-}
-
-export const certificateLifeMs = (policy: CredentialPolicy, standing: Standing): number =>
-  policy.gate === 'enforce' && standing !== 'proven' ? policy.factoryCertificateMs : FULL_CERTIFICATE_MS;
-
-// --- what a device is asked for --------------------------------------------------------------------------------------
-
-const HOUR_MS = 3600 * 1000;
-/** What a certificate of a device is good for, if the device has proven rotation or nobody enforces that. */
-export const FULL_CERTIFICATE_MS = 365 * 24 * HOUR_MS;
-/** A proof older than this is asked for again. */
-export const STATEMENT_FRESH_MS = 7 * 24 * HOUR_MS;
-/** What speaks against a device may have been mended meanwhile. */
-const FLAGGED_FRESH_MS = HOUR_MS;
-
-export interface RequestFacts {
-  readonly protocol: number;
-  readonly said: FirstBootWord | null;
-  readonly record: CredentialRecord | null;
-  /** A rotation waits for this device: the epoch that it has to leave behind. */
-  readonly rotateFromEpoch: number | null;
-  /** Of the newest certificate that is not refused. */
-  readonly certificate: { readonly issuedUnixMs: number; readonly notAfterUnixMs: number } | null;
-  readonly standing: Standing;
-  readonly nowUnixMs: number;
-}
-
-/** Agents before protocol 3 know none of these words. */
-export function decideRequests(facts: RequestFacts): PollAnswer['requests'] {
-  if (facts.protocol < 3) return [];
-  const requests: PollAnswer['requests'] = [];
-  const { said, rotateFromEpoch } = facts;
-  if (said !== null && rotateFromEpoch !== null && said.epoch <= rotateFromEpoch) requests.push('rotate-credentials');
-  if (said !== null && wantsStatement(said, facts.record, facts.nowUnixMs)) requests.push('report-credentials');
-  if (wantsCertificate(facts)) requests.push('renew-certificate');
-  return requests;
-}
-
-function wantsStatement(said: FirstBootWord, record: CredentialRecord | null, nowUnixMs: number): boolean {
-  if (record === null || record.epoch !== said.epoch) return true;
-  const ageMs = nowUnixMs - record.statedUnixMs;
-  if (record.flags.length > 0) return ageMs >= FLAGGED_FRESH_MS;
-  const opened = isRotated({ ...said, credentials: [] }) !== isRotated({ ...record, credentials: [] });
-  return opened || ageMs >= STATEMENT_FRESH_MS;
-}
-
-/** After two thirds of its life; or when the life was short and the device has proven itself since. */
-function wantsCertificate({ certificate, standing, nowUnixMs }: RequestFacts): boolean {
-  if (certificate === null || standing === 'awaiting-approval') return false;
-  const lifeMs = certificate.notAfterUnixMs - certificate.issuedUnixMs;
-  const due = nowUnixMs - certificate.issuedUnixMs >= (lifeMs * 2) / 3;
-  return due || (standing === 'proven' && lifeMs * 2 < FULL_CERTIFICATE_MS);
 }

@@ -8,7 +8,8 @@
 import type { Explanation } from '../../protocol/operator-api.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { isOpen } from './action.ts';
-import { type RaisedFlag, type Service, serves } from './credentials.ts';
+import { type Service, serves } from './credential-standing.ts';
+import type { RaisedFlag } from './credentials.ts';
 import type { Candidate } from './offer.ts';
 import type { DeviceRecord, PartState } from './ports.ts';
 
@@ -80,6 +81,11 @@ const flagsInWords = (flags: readonly RaisedFlag[]): string =>
 
 /** It waits, its wave is open or not, and it would not be offered the release if it polled. */
 function explainGate({ part, purpose, version, sequence }: Candidate, facts: ExplainFacts): Finding | undefined {
+  const working = facts.device.actionId === part.actionId;
+  if (facts.service === 'work' && part.state === 'waiting' && !serves('work', purpose, working)) {
+    const detail = `${version} (sequence ${sequence}), rollout ${part.rolloutId}`;
+    return { reason: 'rotation-owed', detail, sinceUnixMs: part.stateSinceUnixMs };
+  }
   if (facts.service !== 'repairs' || part.state !== 'waiting' || serves(facts.service, purpose, false))
     return undefined;
   const { credentials, firstBoot } = facts.device;

@@ -8,7 +8,6 @@
  * - A device out of reach holds no place: the next of the cohort takes it (`replace`), so that a wave of one is proven by one
  *   device that confirmed. Where no device is left to take it, the wave goes on without, and the count says never started.
  */
-import type { PartState } from './ports.ts';
 
 export interface WaveTally {
   /** Devices that this wave added, without those of earlier waves. */
@@ -28,7 +27,7 @@ export interface WaveTally {
   /** When the last device of the wave settled; null while none has. */
   readonly lastSettledUnixMs: number | null;
   /** A few of the failures, for the reason. */
-  readonly failures: readonly { readonly deviceId: string; readonly state: PartState; readonly detail: string }[];
+  readonly failures: readonly { readonly deviceId: string; readonly state: string; readonly detail: string }[];
 }
 
 /** Of a wave in which nothing has happened. */
@@ -58,11 +57,12 @@ export type GateDecision =
   | { readonly decision: 'pass'; readonly reason: string }
   | { readonly decision: 'halt'; readonly reason: string };
 
-const STATE_WORDS: Partial<Record<PartState, string>> = {
+const STATE_WORDS: Readonly<Record<string, string>> = {
   'rolled-back': 'rolled back',
   refused: 'refused it',
   'install-failed': 'could not install it in time',
   silent: 'was silent after its reboot',
+  failed: 'failed',
   'deadline-passed': 'did not finish in time',
 };
 

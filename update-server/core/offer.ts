@@ -5,7 +5,7 @@
 import type { InstallState, PollRequest } from '../../protocol/device-api.ts';
 import type { RolloutPurpose, RolloutState } from '../../protocol/operator-api.ts';
 import { isGuessedFailure, isOpen, type PartEvent } from './action.ts';
-import { type Service, serves } from './credentials.ts';
+import { type Service, serves } from './credential-standing.ts';
 import type { Part } from './ports.ts';
 import { keepsOffers, offersNew } from './rollout.ts';
 

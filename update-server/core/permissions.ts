@@ -30,6 +30,16 @@ export const OPERATIONS = {
   'devices.revoke': 'approver',
   /** It decides that a copy is the original. */
   'devices.approve': 'approver',
+  'rotations.read': 'viewer',
+  'rotations.start': 'operator',
+  'rotations.pause': 'operator',
+  'rotations.resume': 'operator',
+  'rotations.cancel': 'operator',
+  'escrow.read': 'viewer',
+  'escrow.request': 'operator',
+  /** A second person, once there are two (store/escrow.ts). */
+  'escrow.approve': 'approver',
+  'escrow.fetch': 'operator',
   'tokens.read': 'admin',
   'tokens.create': 'admin',
   'tokens.revoke': 'admin',

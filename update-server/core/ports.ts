@@ -18,8 +18,12 @@ import type {
 } from '../../protocol/device-api.ts';
 import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
+  ApproveRequest,
   AuditEntry,
   DeviceDetail,
+  EscrowBlobAnswer,
+  EscrowOutstandingAnswer,
+  EscrowReleaseView,
   PublishAnswer,
   PublishRequest,
   ReleaseView,
@@ -27,9 +31,13 @@ import type {
   RolloutRequest,
   RolloutVerb,
   RolloutView,
+  RotationDetail,
+  RotationRequest,
+  RotationView,
   TokenView,
 } from '../../protocol/operator-api.ts';
-import type { CredentialRecord, FirstBootWord, RaisedFlag, Service, StatementRefusal } from './credentials.ts';
+import type { CredentialRecord, FirstBootWord, Service } from './credential-standing.ts';
+import type { RaisedFlag, StatementRefusal } from './credentials.ts';
 import type { TransportFacts } from './transport-plan.ts';
 
 /** Who did it, for the audit: a token's name, `server`, or `device:<id>`. */
@@ -73,11 +81,11 @@ export interface NewCertificate {
 }
 
 export type EnrolOutcome =
-  /** Now enrolled; `chainPem` is the certificate that came with the call. */
-  | { readonly outcome: 'enrolled'; readonly deviceId: string; readonly chainPem: string }
+  /** Now enrolled; `chainPem` is the certificate that came with the call. `replaced`: the former key is refused now. */
+  | { readonly outcome: 'enrolled'; readonly deviceId: string; readonly chainPem: string; readonly replaced: boolean }
   /** The same key had enrolled before: its first certificate again. The new one is forgotten. */
   | { readonly outcome: 'same-key'; readonly deviceId: string; readonly chainPem: string }
-  /** Another key holds this claim. The audit has an alarm. */
+  /** Another key holds this claim, and no person has approved this one. The audit has an alarm. */
   | { readonly outcome: 'other-key' }
   /** One key on two devices: a cloned card. The audit has an alarm. */
   | { readonly outcome: 'key-of-other-device'; readonly deviceId: string }
@@ -157,6 +165,32 @@ export interface GivenStatement {
   readonly signatureValid: boolean;
 }
 
+export interface GivenEscrow {
+  readonly deviceId: string;
+  readonly epoch: number;
+  /** Of `blob`; the caller has checked it. */
+  readonly sha256: string;
+  readonly owners: readonly string[];
+  readonly blob: Uint8Array;
+}
+
+/** `other-bytes`: another blob is kept for this epoch; it stays, and the device is flagged. */
+export type EscrowOutcome = 'kept' | 'same' | 'other-bytes' | 'epoch-went-back';
+
+export type ReleaseOutcome =
+  | { readonly outcome: 'done'; readonly request: EscrowReleaseView }
+  | { readonly outcome: 'device-unknown' | 'no-blob' | 'request-unknown' | 'approved-before' | 'same-person' };
+
+export type FetchOutcome =
+  | { readonly outcome: 'given'; readonly answer: EscrowBlobAnswer; readonly touched: Touched }
+  | { readonly outcome: 'request-unknown' | 'not-approved' | 'approval-expired' | 'not-who-asked' };
+
+export type StartRotationOutcome =
+  | { readonly outcome: 'started'; readonly rotationId: string; readonly touched: Touched }
+  /** No device of those named is enrolled with an agent that can rotate. */
+  | { readonly outcome: 'no-devices' }
+  | { readonly outcome: 'devices-unknown'; readonly deviceIds: readonly string[] };
+
 export type StatementOutcome =
   | { readonly outcome: 'refused'; readonly code: StatementRefusal; readonly touched: readonly string[] }
   | {
@@ -165,6 +199,8 @@ export type StatementOutcome =
       readonly flags: readonly RaisedFlag[];
       /** Devices of which a view shows something else now: a twin is flagged too. */
       readonly touched: readonly string[];
+      /** Devices whose turn to rotate has come with this. */
+      readonly hints: readonly string[];
     };
 
 /** A device's part in a rollout. `waiting` to `trial` are open, the others are settled. */
@@ -327,14 +363,32 @@ export interface Store {
   acceptReports(deviceId: string, reports: readonly Report[], nowUnixMs: number): Promise<ReportOutcome>;
   /** Judges a statement of credentials (core/credentials.ts) and keeps it, in one step. Flags are audited. */
   recordStatement(given: GivenStatement, nowUnixMs: number): Promise<StatementOutcome>;
-  /** What a device may be given (core/credentials.ts). `all` for one that is not there. */
+  /** What a device may be given (core/credential-standing.ts). `all` for one that is not there. */
   serviceOf(deviceId: string): Promise<Service>;
-  /** A person says that the board which the device states is right. Audited. */
-  approveHardware(
-    approval: { readonly deviceId: string; readonly hardwareId: string | null; readonly why: string },
+  /** A person says that the board which the device states, or the key that came with its claim, is right. Audited. */
+  approveDevice(
+    approval: ApproveRequest & { readonly deviceId: string },
     actor: Actor,
     nowUnixMs: number,
   ): Promise<'approved' | 'device-unknown' | 'nothing-to-approve' | 'says-otherwise'>;
+
+  // escrow: sealed blobs that this server cannot read
+  keepEscrow(given: GivenEscrow, nowUnixMs: number): Promise<EscrowOutcome>;
+  /** Asks for the newest blob of a device. Audited, as are the next two. */
+  requestEscrow(deviceId: string, reason: string, actor: Actor, nowUnixMs: number): Promise<ReleaseOutcome>;
+  /** By another person than the one who asked, once two people may approve. */
+  approveEscrow(requestId: string, actor: Actor, nowUnixMs: number): Promise<ReleaseOutcome>;
+  /** To who asked, for a day after the approval; the first time, the device's rotation is started too. */
+  fetchEscrow(requestId: string, actor: Actor, nowUnixMs: number): Promise<FetchOutcome>;
+  listEscrowRequests(): Promise<readonly EscrowReleaseView[]>;
+  /** Devices whose newest blob this owner's key opens. */
+  escrowOutstanding(owner: string): Promise<EscrowOutstandingAnswer['devices']>;
+
+  // rotations
+  startRotation(request: RotationRequest, actor: Actor, nowUnixMs: number): Promise<StartRotationOutcome>;
+  commandRotation(rotationId: string, verb: RolloutVerb, actor: Actor, nowUnixMs: number): Promise<VerbOutcome>;
+  listRotations(nowUnixMs: number): Promise<readonly RotationView[]>;
+  findRotation(rotationId: string, nowUnixMs: number): Promise<RotationDetail | undefined>;
   /** A certificate beside the one in use, which stays good until this one is first used, or until `graceMs` is over. */
   renewCertificate(request: {
     readonly deviceId: string;
@@ -368,7 +422,7 @@ export interface Store {
   // rollouts
   startRollout(request: RolloutRequest, actor: Actor, nowUnixMs: number): Promise<StartOutcome>;
   commandRollout(rolloutId: string, verb: RolloutVerb, actor: Actor, nowUnixMs: number): Promise<VerbOutcome>;
-  /** Deadlines, soak times and gates of every rollout that is not at its end. */
+  /** Deadlines, soak times and gates of every rollout and rotation that is not at its end. */
   advanceRollouts(nowUnixMs: number): Promise<Touched>;
   listRollouts(nowUnixMs: number): Promise<readonly RolloutView[]>;
   findRollout(rolloutId: string, nowUnixMs: number): Promise<RolloutView | undefined>;

@@ -3,6 +3,7 @@ import { get } from './api.js';
 import { cell, element, moment, REASON_WORDS, STANDING_WORDS, show } from './words.js';
 
 const ROWS = 500;
+const DAY_MS = 24 * 3600 * 1000;
 let devices = [];
 
 export async function loadFleet() {
@@ -12,8 +13,15 @@ export async function loadFleet() {
   const trouble = troubled === 0 ? '' : ` · ${troubled} need a look`;
   const unproven = devices.filter(isUnproven).length;
   const secrets = unproven === 0 ? '' : ` · ${unproven} have not proven rotation`;
-  show('summary', `${devices.length} devices · ${online} online${trouble}${secrets}`);
+  const ending = devices.filter((device) => endsWithin(device, 30 * DAY_MS)).length;
+  const ends = ending === 0 ? '' : ` · ${ending} certificates end within 30 days`;
+  show('summary', `${devices.length} devices · ${online} online${trouble}${secrets}${ends}`);
   drawFleet();
+}
+
+/** A certificate is renewed after two thirds of its life: one that is near its end was not. */
+function endsWithin({ enrolment, certificateEndsUnixMs: ends }, ms) {
+  return enrolment === 'enrolled' && ends !== null && ends - Date.now() <= ms;
 }
 
 /** Enrolled, and nothing shows that its factory secrets are gone. */
@@ -99,6 +107,13 @@ async function openDevice(deviceId) {
     ...(credentials === null ? [] : credentialFacts(credentials)),
   ];
   const list = facts.flatMap(([term, text]) => [element('dt', { text: term }), element('dd', { text })]);
+  if (device.certificateEndsUnixMs !== null) {
+    const alarm = [30, 7, 1].filter((days) => endsWithin(device, days * DAY_MS)).at(-1);
+    const words = new Date(device.certificateEndsUnixMs).toLocaleString();
+    const within = alarm === undefined ? '' : ` – within ${alarm} ${alarm === 1 ? 'day' : 'days'}, and was not renewed`;
+    list.push(element('dt', { text: 'Certificate ends' }));
+    list.push(element('dd', { class: alarm === undefined ? '' : 'bad', text: `${words}${within}` }));
+  }
   list.push(element('dt', { text: 'Last heard' }), element('dd', {}, moment(device.lastSeenUnixMs)));
   document.getElementById('device-facts').replaceChildren(...list);
   const lines = history.map((event) => element('li', {}, moment(event.atUnixMs), ` ${event.text || event.kind}`));
@@ -106,12 +121,14 @@ async function openDevice(deviceId) {
   document.getElementById('device').showModal();
 }
 
-function credentialFacts({ standing, state, epoch, flags, inventory }) {
+function credentialFacts({ standing, state, epoch, flags, inventory, escrow, waitingKey }) {
   const [words] = STANDING_WORDS[standing] ?? [standing];
   const stated = state === null ? 'nothing stated yet' : `epoch ${epoch}, ${state}`;
   return [
     ['Credentials', `${words} (${stated})`],
     ...flags.map(({ code, detail }) => ['Against it', `${code}: ${detail}`]),
+    ...(waitingKey === null ? [] : [['Waits for approval', `key ${waitingKey.keySha256.slice(0, 12)}`]]),
+    ['Escrow', escrow === null ? 'none' : `epoch ${escrow.epoch}, for ${escrow.owners.length} owners`],
     ...(inventory.length === 0
       ? []
       : [['Inventory', inventory.map((entry) => `${entry.name} ${entry.state}`).join(', ')]]),

@@ -24,6 +24,7 @@ export const REASON_WORDS = {
   'deadline-passed': ['did not finish in time', 'bad'],
   held: ['held: updates only', 'bad'],
   'factory-credentials': ['factory secrets: repairs only', 'bad'],
+  'rotation-owed': ['rotates its credentials first', 'busy'],
   'awaiting-approval': ['other hardware: waits for approval', 'bad'],
 };
 

@@ -9,7 +9,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { EnrolRequest, NonceAnswer } from '../../protocol/device-api.ts';
 import { CLAIM_SECRET_BYTES, claimProofMessage, EXPORTER_BYTES, NONCE_BYTES } from '../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../trust/bytes.ts';
-import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../core/credentials.ts';
+import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../core/credential-standing.ts';
 import type { ServerEvents } from '../core/events.ts';
 import type { ClaimRecord, EnrolOutcome, ServerClock, ServerRandom, Store } from '../core/ports.ts';
 import type { CertificateAuthority } from '../pki/certificate-authority.ts';
@@ -37,7 +37,7 @@ export const ENROLMENT_REFUSALS = {
   'claim-expired': { status: 403, cure: 'Make a new claim: holdfast devices claims.' },
   'claim-used-by-another-key': {
     status: 409,
-    cure: 'If the device was reset on purpose, revoke it and make a new claim.',
+    cure: 'If its card was moved or its board flashed anew: holdfast devices approve DEVICE. It enrols again by itself then.',
   },
   'key-of-another-device': {
     status: 409,
@@ -152,6 +152,8 @@ export class Enrolment {
       },
       nowUnixMs,
     });
+    // The former key has lost its place: its live sessions end.
+    if (outcome.outcome === 'enrolled' && outcome.replaced) events.emit({ kind: 'revoked', id: claim.claimId });
     events.emit({ kind: 'device', id: claim.claimId });
     events.emit({ kind: 'audit', id: claim.claimId });
     return resultOf(outcome);
@@ -164,7 +166,10 @@ function resultOf(outcome: EnrolOutcome): Result<Enrolled> {
     case 'same-key':
       return { ok: true, value: { deviceId: outcome.deviceId, certificateChain: outcome.chainPem } };
     case 'other-key':
-      return refused('claim-used-by-another-key', 'another key has used this claim before');
+      return refused(
+        'claim-used-by-another-key',
+        'another key has used this claim before; this one waits for approval',
+      );
     case 'key-of-other-device':
       return refused('key-of-another-device', `this key belongs to ${outcome.deviceId}`);
     case 'claim-expired':

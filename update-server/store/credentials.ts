@@ -2,25 +2,22 @@
  * What devices state of their credentials: judged, kept, and shown. Runs within the caller's transaction, so that two
  * statements that speak against each other cannot both pass. Never a secret: statements have none.
  */
-import { type CredentialEntry, isRotated } from '../../protocol/credentials.ts';
-import type { DeviceCredentials } from '../../protocol/operator-api.ts';
-import type { Flag } from '../../protocol/reasons.ts';
+import type { CredentialEntry } from '../../protocol/credentials.ts';
 import {
-  type CredentialPolicy,
   isOwn,
   judgeStatement,
   type KnownCredentials,
   type RaisedFlag,
-  type Service,
   type StatementFacts,
-  serviceFor,
-  standingOf,
 } from '../core/credentials.ts';
-import type { Actor, DeviceRecord, GivenStatement, StatementOutcome, Store } from '../core/ports.ts';
+import type { DeviceRecord, GivenStatement, StatementOutcome } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
+import { escrowDigest } from './escrow-blobs.ts';
+import { settleRotation } from './rotation-parts.ts';
+import { advanceRotation } from './rotations.ts';
 
 /** A device keeps this many of its statements; older ones make room. */
 const STATEMENTS_PER_DEVICE = 16;
@@ -37,7 +34,7 @@ interface EntryRow {
 
 const INVENTORY = 'SELECT * FROM credentials WHERE device_id = ? ORDER BY name';
 
-function inventoryOf(db: Sqlite, deviceId: string): CredentialEntry[] {
+export function inventoryOf(db: Sqlite, deviceId: string): CredentialEntry[] {
   return db
     .prepare<EntryRow>(INVENTORY)
     .all(deviceId)
@@ -67,7 +64,10 @@ export function recordStatement(db: Sqlite, given: GivenStatement, nowUnixMs: nu
   if (!judged.flags.some(({ code }) => code === 'hardware-moved')) keepHardware(db, row, statement.hardwareId);
   tellOfChange(db, given.deviceId, before, judged, statement.epoch, nowUnixMs);
   for (const other of flagTwins(db, given, nowUnixMs)) touched.add(other);
-  return { outcome: 'judged', verdict: judged.verdict, flags: judged.flags, touched: [...touched] };
+  const hints = new Set<string>();
+  const settled = settleRotation(db, given.deviceId, { ...statement, ...judged }, nowUnixMs);
+  for (const rotation of settled) advanceRotation(db, rotation, hints, nowUnixMs);
+  return { outcome: 'judged', verdict: judged.verdict, flags: judged.flags, touched: [...touched], hints: [...hints] };
 }
 
 type Judged = Exclude<ReturnType<typeof judgeStatement>, { verdict: 'refused' }>;
@@ -114,7 +114,8 @@ function factsOf(db: Sqlite, row: DeviceRow, given: GivenStatement): StatementFa
   return {
     ...{ deviceId, statement, nonceFresh, signatureValid, known },
     approvedHardware: row.approved_hardware,
-    keptEscrow: null,
+    waitsForApproval: record?.flags.some(({ code }) => code === 'hardware-moved') === true,
+    keptEscrow: escrowDigest(db, row, statement.epoch),
     ...twinsOf(db, given),
   };
 }
@@ -144,7 +145,7 @@ function writeRecord(
   db.prepare(WRITE_RECORD).run(deviceId, verdict, state, epoch, flagsText(flags), nowUnixMs);
 }
 
-const flagsText = (flags: readonly RaisedFlag[]): string =>
+export const flagsText = (flags: readonly RaisedFlag[]): string =>
   JSON.stringify(flags.map(({ code, detail }) => ({ code, detail: detail.slice(0, FLAG_DETAIL_CAP_CHARACTERS) })));
 
 function keepStatement(db: Sqlite, given: GivenStatement, { verdict, flags }: Judged, nowUnixMs: number): void {
@@ -188,17 +189,14 @@ function tellOfChange(
   epoch: number,
   nowUnixMs: number,
 ): void {
-  const was = `${before?.verdict ?? ''} ${before?.epoch ?? ''} ${codesOf(before?.flags ?? [])}`;
-  const codes = codesOf(judged.flags);
-  if (was === `${judged.verdict} ${epoch} ${codes}`) return;
   if (judged.flags.length === 0) {
+    if (before?.verdict === judged.verdict && before.epoch === epoch) return;
     addDeviceEvent(db, deviceId, nowUnixMs, 'credentials', `states epoch ${epoch}: ${judged.verdict}`);
     return;
   }
-  raiseAlarm(db, deviceId, judged.flags, nowUnixMs);
+  // The same again is no news, and must not fill the audit.
+  if (flagsText(before?.flags ?? []) !== flagsText(judged.flags)) raiseAlarm(db, deviceId, judged.flags, nowUnixMs);
 }
-
-const codesOf = (flags: readonly RaisedFlag[]): string => flags.map(({ code }) => code).join();
 
 function raiseAlarm(db: Sqlite, deviceId: string, flags: readonly RaisedFlag[], nowUnixMs: number): void {
   const detail = flags.map((flag) => `${flag.code}: ${flag.detail}`).join('; ');
@@ -236,22 +234,6 @@ export function addFlag(db: Sqlite, deviceId: string, flag: RaisedFlag, nowUnixM
   return true;
 }
 
-/** For a person's look at one device. */
-export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials | null {
-  const device = deviceOf(row);
-  if (device.enrolment !== 'enrolled') return null;
-  const record = device.credentials;
-  return {
-    standing: standingOf(record, device.firstBoot),
-    state: record?.state ?? null,
-    epoch: record?.epoch ?? 0,
-    statedUnixMs: record?.statedUnixMs ?? null,
-    hardwareId: row.stated_hardware,
-    flags: (record?.flags ?? []).map(({ code, detail }): { code: Flag; detail: string } => ({ code, detail })),
-    inventory: inventoryOf(db, row.device_id),
-  };
-}
-
 /** A device that was admitted with a new key begins anew: its epochs, its inventory, and the board that it is on. */
 export function beginCredentialLife(db: Sqlite, deviceId: string): void {
   db.prepare('DELETE FROM credential_records WHERE device_id = ?').run(deviceId);
@@ -260,44 +242,4 @@ export function beginCredentialLife(db: Sqlite, deviceId: string): void {
     UPDATE devices SET credential_life = credential_life + 1, first_boot_state = NULL, first_boot_epoch = NULL,
       approved_hardware = CASE WHEN hardware_id IS NULL THEN NULL ELSE 'next' END
     WHERE device_id = ?`).run(deviceId);
-}
-
-export function serviceOf(db: Sqlite, deviceId: string, policy: CredentialPolicy): Service {
-  const row = findDeviceRow(db, deviceId);
-  if (row === undefined) return 'all';
-  const { credentials, firstBoot } = deviceOf(row);
-  return serviceFor(standingOf(credentials, firstBoot), policy.gate, false);
-}
-
-/** The board that the device states becomes the one that it is measured by; its word is judged again without that flag. */
-export function approveHardware(
-  db: Sqlite,
-  approval: Parameters<Store['approveHardware']>[0],
-  actor: Actor,
-  nowUnixMs: number,
-): Awaited<ReturnType<Store['approveHardware']>> {
-  const { deviceId, hardwareId, why } = approval;
-  const row = findDeviceRow(db, deviceId);
-  if (row === undefined) return 'device-unknown';
-  const record = deviceOf(row).credentials;
-  if (record?.flags.some(({ code }) => code === 'hardware-moved') !== true) return 'nothing-to-approve';
-  if (row.stated_hardware !== hardwareId) return 'says-otherwise';
-  const flags = record.flags.filter(({ code }) => code !== 'hardware-moved');
-  const { state, epoch } = record;
-  const credentials = inventoryOf(db, deviceId);
-  const proven = isRotated({ state, epoch, credentials }) ? 'proven' : 'factory';
-  db.prepare('UPDATE credential_records SET verdict = ?, flags = ? WHERE device_id = ?').run(
-    flags.length > 0 ? 'flagged' : proven,
-    flagsText(flags),
-    deviceId,
-  );
-  db.prepare('UPDATE devices SET hardware_id = ?, approved_hardware = ? WHERE device_id = ?').run(
-    hardwareId,
-    hardwareId,
-    deviceId,
-  );
-  const detail = `board ${hardwareId?.slice(0, 12) ?? 'unknown'} after ${row.hardware_id?.slice(0, 12) ?? 'none'}: ${why}`;
-  appendAudit(db, { actor, action: 'device.approve', subject: deviceId, detail }, nowUnixMs);
-  addDeviceEvent(db, deviceId, nowUnixMs, 'approved', detail);
-  return 'approved';
 }

@@ -1,6 +1,6 @@
 /** Devices as the database keeps them, and as the core sees them. Runs within the caller's transaction. */
 import type { FirstBootState, InstallState, Slot, WaitReason } from '../../protocol/device-api.ts';
-import type { CredentialRecord } from '../core/credentials.ts';
+import type { CredentialRecord } from '../core/credential-standing.ts';
 import type { DeviceRecord } from '../core/ports.ts';
 import type { DeviceChange } from '../core/update-state.ts';
 import type { Sqlite } from './database.ts';

@@ -8,6 +8,7 @@ import { beginCredentialLife } from './credentials.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { candidatesOf, PartChanges } from './parts.ts';
+import { keepWaitingKey, takeApprovedKey } from './waiting-keys.ts';
 
 const NONCES_PER_CLAIM = 16;
 
@@ -101,14 +102,10 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
     appendAudit(db, { actor: `device:${claimId}`, action: 'enrol.alarm', subject: claimId, detail }, nowUnixMs);
     addDeviceEvent(db, claimId, nowUnixMs, 'alarm', detail);
   };
-  if (claim.usedByKeySha256 !== null && claim.usedByKeySha256 !== certificate.keySha256) {
-    alarm('a second key proved the claim of this device and was refused: its secret is known to somebody else');
-    return { outcome: 'other-key' };
-  }
   const ofKey = db.first(
     db.build
       .selectFrom('certificates')
-      .select(['device_id', 'chain_pem', 'revoked_unix_ms', 'not_after_unix_ms'])
+      .select(['device_id', 'chain_pem', 'revoked_unix_ms', 'not_after_unix_ms', 'superseded_unix_ms'])
       .where('key_sha256', '=', certificate.keySha256)
       .orderBy('issued_unix_ms', 'desc'),
   );
@@ -116,10 +113,22 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
     alarm(`it came with the key of ${ofKey.device_id}: one of the two is a copy`);
     return { outcome: 'key-of-other-device', deviceId: ofKey.device_id };
   }
+  if (claim.usedByKeySha256 !== null && claim.usedByKeySha256 !== certificate.keySha256) {
+    if (!takeApprovedKey(db, claimId, certificate.keySha256, nowUnixMs)) {
+      const words =
+        'a second key proved the claim of this device and waits for approval: a moved card, or a stolen secret';
+      if (keepWaitingKey(db, claimId, certificate.keySha256, nowUnixMs)) alarm(words);
+      return { outcome: 'other-key' };
+    }
+    revokeCertificates(db, claimId, nowUnixMs);
+    bind(db, claim, certificate, nowUnixMs);
+    return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem, replaced: true };
+  }
   // Only a key that was revoked together with its device, and comes again with the new claim, gets here with a dead one.
   if (ofKey !== undefined && ofKey.revoked_unix_ms !== null) return { outcome: 'revoked' };
-  if (ofKey !== undefined && ofKey.not_after_unix_ms <= nowUnixMs) {
-    // It was away for longer than its certificate was good: the claim and the key are the same, and it knows both.
+  if (ofKey !== undefined && Math.min(ofKey.not_after_unix_ms, ofKey.superseded_unix_ms ?? Infinity) <= nowUnixMs) {
+    // It was away for longer than its certificate was good, or the answer with a new one got lost: claim and key are the
+    // same as before, and it knows both.
     insertCertificate(db, claimId, certificate, nowUnixMs);
     addDeviceEvent(
       db,
@@ -128,12 +137,12 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
       'enrolled',
       `certificate ${certificate.serial}, after the former one expired`,
     );
-    return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem };
+    return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem, replaced: false };
   }
   if (ofKey !== undefined) return { outcome: 'same-key', deviceId: claimId, chainPem: ofKey.chain_pem };
   if (claim.expiresUnixMs <= nowUnixMs) return { outcome: 'claim-expired' };
   bind(db, claim, certificate, nowUnixMs);
-  return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem };
+  return { outcome: 'enrolled', deviceId: claimId, chainPem: certificate.chainPem, replaced: false };
 }
 
 function bind(db: Sqlite, claim: ClaimRecord, certificate: NewCertificate, nowUnixMs: number): void {
@@ -190,6 +199,16 @@ export function findCertificate(db: Sqlite, fingerprintSha256: string): Certific
   return row && { ...row, revoked: row.revoked === 1, unused: row.unused === 1 };
 }
 
+function revokeCertificates(db: Sqlite, deviceId: string, nowUnixMs: number): void {
+  db.run(
+    db.build
+      .updateTable('certificates')
+      .set({ revoked_unix_ms: nowUnixMs })
+      .where('device_id', '=', deviceId)
+      .where('revoked_unix_ms', 'is', null),
+  );
+}
+
 export function revokeDevice(db: Sqlite, deviceId: string, actor: Actor, why: string, nowUnixMs: number): boolean {
   const update = db.build
     .updateTable('devices')
@@ -199,13 +218,8 @@ export function revokeDevice(db: Sqlite, deviceId: string, actor: Actor, why: st
   const known = db.first(db.build.selectFrom('devices').select('device_id').where('device_id', '=', deviceId));
   if (known === undefined) return false;
   if (db.run(update).changes === 0) return true;
-  db.run(
-    db.build
-      .updateTable('certificates')
-      .set({ revoked_unix_ms: nowUnixMs })
-      .where('device_id', '=', deviceId)
-      .where('revoked_unix_ms', 'is', null),
-  );
+  revokeCertificates(db, deviceId, nowUnixMs);
+  db.prepare('DELETE FROM re_enrolments WHERE device_id = ?').run(deviceId);
   db.run(db.build.deleteFrom('nonces').where('claim_id', '=', deviceId));
   // It cannot come any more: neither a failure of the release, nor a place held for it.
   const changes = new PartChanges(db, nowUnixMs);

@@ -238,6 +238,76 @@ CREATE TABLE statements (
   key_sha256 TEXT NOT NULL
 ) STRICT;
 CREATE INDEX statements_by_device ON statements (device_id, id);
+
+CREATE TABLE re_enrolments (
+  device_id TEXT PRIMARY KEY REFERENCES devices (device_id),
+  key_sha256 TEXT NOT NULL,
+  asked_unix_ms INTEGER NOT NULL,
+  approved_unix_ms INTEGER
+) STRICT;
+
+CREATE TABLE escrow_blobs (
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  life INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  sha256 TEXT NOT NULL,
+  owners TEXT NOT NULL,
+  blob BLOB NOT NULL,
+  stored_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (device_id, life, epoch)
+) STRICT;
+
+CREATE TABLE escrow_requests (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  life INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  requested_by TEXT NOT NULL,
+  requested_unix_ms INTEGER NOT NULL,
+  approved_by TEXT,
+  approved_unix_ms INTEGER,
+  fetched_unix_ms INTEGER
+) STRICT;
+
+CREATE TABLE rotations (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'halted', 'complete', 'cancelled')),
+  reason TEXT NOT NULL,
+  why TEXT NOT NULL,
+  max_failed_percent REAL NOT NULL,
+  min_sample INTEGER NOT NULL,
+  timeout_ms INTEGER NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  created_by TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE rotation_waves (
+  rotation INTEGER NOT NULL REFERENCES rotations (id),
+  position INTEGER NOT NULL,
+  wave TEXT NOT NULL,
+  opened_unix_ms INTEGER,
+  passed_unix_ms INTEGER,
+  PRIMARY KEY (rotation, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rotation_parts (
+  rotation INTEGER NOT NULL REFERENCES rotations (id),
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  place_rank INTEGER NOT NULL,
+  wave INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'asked', 'rotated', 'failed', 'called-off')),
+  state_since_unix_ms INTEGER NOT NULL,
+  open_unix_ms INTEGER,
+  deadline_unix_ms INTEGER,
+  from_epoch INTEGER,
+  forgiven INTEGER NOT NULL DEFAULT 0,
+  place_taken INTEGER NOT NULL DEFAULT 0,
+  detail TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY (rotation, device_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rotation_parts_open ON rotation_parts (device_id) WHERE state IN ('waiting', 'asked');
+CREATE INDEX rotation_parts_by_wave ON rotation_parts (rotation, wave, place_rank);
 `;
 
 export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];

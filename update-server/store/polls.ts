@@ -8,7 +8,7 @@ import {
   type RequestFacts,
   serviceFor,
   standingOf,
-} from '../core/credentials.ts';
+} from '../core/credential-standing.ts';
 import { decideOffer } from '../core/offer.ts';
 import type { PollOutcome } from '../core/ports.ts';
 import type { Sqlite } from './database.ts';
@@ -17,6 +17,8 @@ import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
 import { candidatesOf, isSettled, PartChanges, rolloutName, rolloutNumber } from './parts.ts';
 import { advanceRollout, waveRows } from './rollout-advance.ts';
 import { touchedBy } from './rollouts.ts';
+import { askForRotation } from './rotation-parts.ts';
+import { advanceRotation } from './rotations.ts';
 
 const UPDATE = `
   UPDATE devices SET channel = ?, agent_version = ?, board = ?, booted_slot = ?, state = ?, state_since_unix_ms = ?,
@@ -42,7 +44,8 @@ export function recordPoll(
   const candidates = candidatesOf(db, deviceId);
   const record = deviceOf(row).credentials;
   const standing = standingOf(record, poll.firstBoot ?? null);
-  const service = serviceFor(standing, policy.gate, false);
+  const due = askForRotation(db, deviceId, poll.firstBoot ?? null, nowUnixMs);
+  const service = serviceFor(standing, policy.gate, due.fromEpoch !== null);
   const decision = decideOffer(poll, row.hardware_class, service, candidates, nowUnixMs);
   const parts = new Map(candidates.map((candidate) => [candidate.part.actionId, candidate.part]));
   const settled = new Set<string>();
@@ -56,30 +59,33 @@ export function recordPoll(
     if (next !== part && isSettled(next.state)) settled.add(next.rolloutId);
   }
   const hints = new Set<string>();
+  for (const rotation of due.settled) advanceRotation(db, rotation, hints, nowUnixMs);
   for (const rolloutId of settled) advanceRollout(db, rolloutNumber(rolloutId) ?? 0, changes, hints, nowUnixMs);
   return {
     action: actionOf(decision.offer, parts),
-    requests: requestsFor(db, poll, { deviceId, record, standing }, nowUnixMs),
+    requests: requestsFor(db, poll, { deviceId, record, standing, rotateFromEpoch: due.fromEpoch }, nowUnixMs),
     touched: touchedBy(changes, hints, changed ? [deviceId] : []),
   };
 }
 
 const CERTIFICATE = `
-  SELECT issued_unix_ms AS issuedUnixMs, not_after_unix_ms AS notAfterUnixMs FROM certificates
+  SELECT issued_unix_ms AS issuedUnixMs, not_after_unix_ms AS notAfterUnixMs, first_used_unix_ms IS NULL AS unused
+  FROM certificates
   WHERE device_id = ? AND revoked_unix_ms IS NULL AND superseded_unix_ms IS NULL ORDER BY issued_unix_ms DESC, rowid DESC LIMIT 1`;
 
 function requestsFor(
   db: Sqlite,
   poll: PollRequest,
-  { deviceId, ...known }: Pick<RequestFacts, 'record' | 'standing'> & { readonly deviceId: string },
+  { deviceId, ...known }: Pick<RequestFacts, 'record' | 'standing' | 'rotateFromEpoch'> & { readonly deviceId: string },
   nowUnixMs: number,
 ): PollOutcome['requests'] {
-  type Certificate = NonNullable<RequestFacts['certificate']>;
+  if (poll.protocol < 3) return [];
+  type Certificate = Omit<NonNullable<RequestFacts['certificate']>, 'unused'> & { readonly unused: number };
+  const certificate = db.prepare<Certificate>(CERTIFICATE).get(deviceId);
   return decideRequests({
     protocol: poll.protocol,
     said: poll.firstBoot ?? null,
-    rotateFromEpoch: null,
-    certificate: db.prepare<Certificate>(CERTIFICATE).get(deviceId) ?? null,
+    certificate: certificate === undefined ? null : { ...certificate, unused: certificate.unused === 1 },
     ...known,
     nowUnixMs,
   });

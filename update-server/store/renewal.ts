@@ -49,9 +49,9 @@ function retire(db: Sqlite, deviceId: string, nowUnixMs: number, untilUnixMs: nu
 
 export function markCertificateUsed(db: Sqlite, fingerprintSha256: string, nowUnixMs: number): void {
   const row = db
-    .prepare<{ device_id: string; serial: string }>(`
+    .prepare<{ device_id: string; serial: string; key_sha256: string }>(`
       UPDATE certificates SET first_used_unix_ms = ? WHERE fingerprint_sha256 = ? AND first_used_unix_ms IS NULL
-      RETURNING device_id, serial`)
+      RETURNING device_id, serial, key_sha256`)
     .get(nowUnixMs, fingerprintSha256);
   if (row === undefined) return;
   const { changes } = db
@@ -60,6 +60,11 @@ export function markCertificateUsed(db: Sqlite, fingerprintSha256: string, nowUn
       WHERE device_id = @deviceId AND fingerprint_sha256 <> @fingerprintSha256
         AND (superseded_unix_ms IS NULL OR superseded_unix_ms > @nowUnixMs)`)
     .run({ nowUnixMs, deviceId: row.device_id, fingerprintSha256 });
+  // The claim follows the key: the former one has no way back with it.
+  db.prepare('UPDATE claims SET used_by_key = ? WHERE claim_id = ? AND used_by_key IS NOT NULL').run(
+    row.key_sha256,
+    row.device_id,
+  );
   if (changes === 0) return;
   const detail = `certificate ${row.serial} is in use; the former one is refused from now on`;
   appendAudit(

@@ -8,6 +8,7 @@ import type { Sqlite } from './database.ts';
 import { openParts, PartChanges, rolloutName, rolloutNumber } from './parts.ts';
 import { findReleaseRow, type ReleaseRow } from './releases.ts';
 import { advanceRollout, devicesAtWork, findRolloutRow, type RolloutRow } from './rollout-advance.ts';
+import { advanceRotations } from './rotations.ts';
 
 interface CohortRow {
   readonly device_id: string;
@@ -174,5 +175,6 @@ export function advanceRollouts(db: Sqlite, nowUnixMs: number): Touched {
   const hints = new Set<string>();
   const living = db.prepare<{ id: number }>(`SELECT id FROM rollouts WHERE state <> 'cancelled' ORDER BY id`).all();
   for (const { id } of living) advanceRollout(db, id, changes, hints, nowUnixMs);
+  advanceRotations(db, hints, nowUnixMs);
   return touchedBy(changes, hints);
 }

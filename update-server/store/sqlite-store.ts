@@ -2,19 +2,24 @@
  * The embedded store: SQLite in the server's own process. Each method is one transaction; the functions that do the work
  * are synchronous, because an `await` inside a transaction would let another request into it.
  */
-import { type CredentialPolicy, USUAL_POLICY } from '../core/credentials.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../core/credential-standing.ts';
 import type { Store } from '../core/ports.ts';
 import { appendAudit, listAudit, verifyAudit } from './audit-log.ts';
-import { approveHardware, recordStatement, serviceOf } from './credentials.ts';
+import { recordStatement } from './credentials.ts';
 import { type Durability, Sqlite } from './database.ts';
+import { approveDevice, serviceOf } from './device-approval.ts';
 import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
+import * as escrow from './escrow.ts';
+import { escrowOutstanding } from './escrow-blobs.ts';
 import { recordPoll } from './polls.ts';
 import { countDevices, forgetPresence, recordPresence, recordStatus } from './presence.ts';
 import { findReleaseRow, listReleases, recordPublication, releaseOf, transportFacts } from './releases.ts';
 import * as renewal from './renewal.ts';
 import { acceptReports } from './reports.ts';
 import { advanceRollouts, commandRollout, startRollout } from './rollouts.ts';
+import { findRotation, listRotations } from './rotation-views.ts';
+import { commandRotation, startRotation } from './rotations.ts';
 import * as tokens from './tokens.ts';
 import { findDevice, findRollout, listDevicesExplained, listRollouts } from './views.ts';
 
@@ -46,7 +51,20 @@ export function openSqliteStore(path: string, policy: CredentialPolicy = USUAL_P
     acceptReports: (deviceId, reports, nowUnixMs) => durable(() => acceptReports(db, deviceId, reports, nowUnixMs)),
     recordStatement: (given, nowUnixMs) => durable(() => recordStatement(db, given, nowUnixMs)),
     serviceOf: (deviceId) => relaxed(() => serviceOf(db, deviceId, policy)),
-    approveHardware: (approval, actor, nowUnixMs) => durable(() => approveHardware(db, approval, actor, nowUnixMs)),
+    approveDevice: (approval, actor, nowUnixMs) => durable(() => approveDevice(db, approval, actor, nowUnixMs)),
+    keepEscrow: (given, nowUnixMs) => durable(() => escrow.keepEscrow(db, given, nowUnixMs)),
+    requestEscrow: (deviceId, reason, actor, nowUnixMs) =>
+      durable(() => escrow.requestEscrow(db, deviceId, reason, actor, nowUnixMs)),
+    approveEscrow: (requestId, actor, nowUnixMs) =>
+      durable(() => escrow.approveEscrow(db, requestId, actor, nowUnixMs)),
+    fetchEscrow: (requestId, actor, nowUnixMs) => durable(() => escrow.fetchEscrow(db, requestId, actor, nowUnixMs)),
+    listEscrowRequests: () => relaxed(() => escrow.listEscrowRequests(db)),
+    escrowOutstanding: (owner) => relaxed(() => escrowOutstanding(db, owner)),
+    startRotation: (request, actor, nowUnixMs) => durable(() => startRotation(db, request, actor, nowUnixMs)),
+    commandRotation: (rotationId, verb, actor, nowUnixMs) =>
+      durable(() => commandRotation(db, rotationId, verb, actor, nowUnixMs)),
+    listRotations: (nowUnixMs) => relaxed(() => listRotations(db, nowUnixMs)),
+    findRotation: (rotationId, nowUnixMs) => relaxed(() => findRotation(db, rotationId, nowUnixMs)),
     renewCertificate: (request) => durable(() => renewal.renewCertificate(db, request)),
     markCertificateUsed: (fingerprintSha256, nowUnixMs) =>
       durable(() => renewal.markCertificateUsed(db, fingerprintSha256, nowUnixMs)),

@@ -1,17 +1,18 @@
 /** What people see: devices with their one reason, rollouts with their waves. Reads only, within the caller's transaction. */
 import type { DeviceDetail, DeviceView, RolloutView, Wave, WaveView } from '../../protocol/operator-api.ts';
-import { type CredentialPolicy, serviceFor, standingOf } from '../core/credentials.ts';
+import { type CredentialPolicy, serviceFor, standingOf } from '../core/credential-standing.ts';
 import { type Exclusion, explain } from '../core/explain.ts';
 import { EMPTY_TALLY } from '../core/gate.ts';
 import type { Candidate } from '../core/offer.ts';
 import type { DeviceRecord, ViewSettings } from '../core/ports.ts';
-import { credentialsView } from './credentials.ts';
 import type { Sqlite } from './database.ts';
+import { credentialsView } from './device-approval.ts';
 import { listDeviceEvents } from './device-events.ts';
 import { deviceOf, findDeviceRow, isOnline, listDeviceRows } from './device-rows.ts';
 import { candidatesByDevice, candidatesOf, rolloutName, rolloutNumber } from './parts.ts';
 import { findReleaseRow, releaseOf } from './releases.ts';
 import { findRolloutRow, type RolloutRow, waveRows } from './rollout-advance.ts';
+import { devicesOwingRotation, isRotationOwed } from './rotation-parts.ts';
 import { addTallies, tallyWaves } from './wave-tally.ts';
 
 interface ExclusionRow {
@@ -58,10 +59,11 @@ function viewOf(
   exclusions: readonly Exclusion[],
   settings: ViewSettings,
   { gate }: CredentialPolicy,
+  facts: CredentialFacts,
 ): Pick<DeviceDetail, 'device' | 'explanation'> {
   const { nowUnixMs, onlineWindowMs } = settings;
   const standing = standingOf(device.credentials, device.firstBoot);
-  const service = serviceFor(standing, gate, false);
+  const service = serviceFor(standing, gate, facts.rotationOwed);
   const explanation = explain({ device, candidates, exclusions, nowUnixMs, service });
   const view: DeviceView = {
     deviceId: device.deviceId,
@@ -79,8 +81,25 @@ function viewOf(
     reason: explanation.reason,
     reasonSinceUnixMs: explanation.sinceUnixMs,
     credentials: device.enrolment === 'enrolled' && gate !== 'off' ? standing : null,
+    certificateEndsUnixMs: facts.certificateEndsUnixMs,
   };
   return { device: view, explanation };
+}
+
+interface CredentialFacts {
+  readonly rotationOwed: boolean;
+  readonly certificateEndsUnixMs: number | null;
+}
+
+/** The end of each device's newest certificate that is not refused. */
+function certificateEnds(db: Sqlite, nowUnixMs: number, deviceId: string | null = null): Map<string, number> {
+  const sql = `
+    SELECT device_id, max(not_after_unix_ms) AS ends FROM certificates
+    WHERE revoked_unix_ms IS NULL AND (superseded_unix_ms IS NULL OR superseded_unix_ms > ?) ${deviceId === null ? '' : 'AND device_id = ?'}
+    GROUP BY device_id`;
+  const values = deviceId === null ? [nowUnixMs] : [nowUnixMs, deviceId];
+  const rows = db.prepare<{ device_id: string; ends: number }>(sql).all(...values);
+  return new Map(rows.map((row) => [row.device_id, row.ends]));
 }
 
 export function findDevice(
@@ -92,7 +111,10 @@ export function findDevice(
   const row = findDeviceRow(db, deviceId);
   if (row === undefined) return undefined;
   const excluded = db.prepare<ExclusionRow>(`${EXCLUSIONS} AND device_id = ?`).all(deviceId).map(exclusionOf);
-  const view = viewOf(deviceOf(row), candidatesOf(db, deviceId), excluded, settings, policy);
+  const view = viewOf(deviceOf(row), candidatesOf(db, deviceId), excluded, settings, policy, {
+    rotationOwed: isRotationOwed(db, deviceId, deviceOf(row).firstBoot),
+    certificateEndsUnixMs: certificateEnds(db, settings.nowUnixMs, deviceId).get(deviceId) ?? null,
+  });
   return { ...view, credentials: credentialsView(db, row), history: listDeviceEvents(db, deviceId) };
 }
 
@@ -107,9 +129,17 @@ export function listDevicesExplained(
   for (const row of db.prepare<ExclusionRow>(EXCLUSIONS).all()) {
     exclusions.set(row.device_id, [...(exclusions.get(row.device_id) ?? []), exclusionOf(row)]);
   }
-  return listDeviceRows(db).map((row) =>
-    viewOf(deviceOf(row), candidates.get(row.device_id) ?? [], exclusions.get(row.device_id) ?? [], settings, policy),
-  );
+  const ends = certificateEnds(db, settings.nowUnixMs);
+  const owing = devicesOwingRotation(db);
+  return listDeviceRows(db).map((row) => {
+    const device = deviceOf(row);
+    const facts = {
+      rotationOwed: owing.has(device.deviceId),
+      certificateEndsUnixMs: ends.get(device.deviceId) ?? null,
+    };
+    const mine = exclusions.get(device.deviceId) ?? [];
+    return viewOf(device, candidates.get(device.deviceId) ?? [], mine, settings, policy, facts);
+  });
 }
 
 /** Newest first. */

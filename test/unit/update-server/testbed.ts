@@ -16,7 +16,7 @@ import { nodeDisk } from '../../../platform/disk.ts';
 import { DEVICE_PATHS } from '../../../protocol/device-api.ts';
 import { type ClaimFile, claimProofMessage, EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../../trust/bytes.ts';
-import { type CredentialPolicy, USUAL_POLICY } from '../../../update-server/core/credentials.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../../../update-server/core/credential-standing.ts';
 import { ServerEvents } from '../../../update-server/core/events.ts';
 import type { Store } from '../../../update-server/core/ports.ts';
 import { createClaims } from '../../../update-server/enrolment/claims.ts';

@@ -18,7 +18,7 @@ import {
 } from '../../../protocol/device-api.ts';
 import { EXPORTER_BYTES, EXPORTER_LABEL } from '../../../protocol/enrolment.ts';
 import { REASONS } from '../../../protocol/reasons.ts';
-import type { CredentialPolicy } from '../../core/credentials.ts';
+import type { CredentialPolicy } from '../../core/credential-standing.ts';
 import type { ServerEvents } from '../../core/events.ts';
 import type { ServerClock, ServerRandom, Store, Touched } from '../../core/ports.ts';
 import { ENROLMENT_REFUSALS, type Enrolment, type EnrolmentRefusal } from '../../enrolment/enrolment.ts';
@@ -28,7 +28,7 @@ import { tlsForDevices } from '../../pki/tls-options.ts';
 import type { Preparation } from '../../transport/preparation.ts';
 import { decodeBody } from './body.ts';
 import { ClientCertificates } from './client-certificate.ts';
-import { renewCertificates, takeCredentials } from './credential-routes.ts';
+import { renewCertificates, takeCredentials, takeEscrow } from './credential-routes.ts';
 import { answerError, DeviceApiError, notFound } from './errors.ts';
 import { type RepositoryFiles, serveRepository } from './repository-routes.ts';
 import { serveTransport } from './transport-routes.ts';
@@ -43,6 +43,7 @@ export interface DeviceApiPorts {
     | 'keepNonce'
     | 'takeNonce'
     | 'recordStatement'
+    | 'keepEscrow'
     | 'serviceOf'
     | 'renewCertificate'
     | 'markCertificateUsed'
@@ -102,6 +103,7 @@ export function buildDeviceApi(identity: ServerIdentity, ports: DeviceApiPorts):
   });
   serveTransport(app, ports);
   takeCredentials(app, ports);
+  takeEscrow(app, ports);
   renewCertificates(app, ports);
   return app;
 }
@@ -141,7 +143,7 @@ function addCertificateCheck(app: FastifyInstance, ports: DeviceApiPorts): void 
   app.addHook('onClose', async () => end());
 }
 
-/** A device on a board that nobody approved gets metadata and no more (core/credentials.ts). */
+/** A device on a board that nobody approved gets metadata and no more (core/credential-standing.ts). */
 async function refuseUnapproved({ store }: DeviceApiPorts, request: FastifyRequest): Promise<void> {
   const path = pathOf(request);
   if (!GIVEN_PATHS.some((given) => path.startsWith(given))) return;

@@ -9,6 +9,8 @@ import * as v from 'valibot';
 import { RotationStatement, STATEMENT_CAP_BYTES, statementMessage } from '../../../protocol/credentials.ts';
 import {
   CredentialsNonceRequest,
+  type EscrowAnswer,
+  EscrowRequest,
   type RenewAnswer,
   RenewRequest,
   type StatementAnswer,
@@ -17,8 +19,10 @@ import {
 import { DEVICE_PATHS, type NonceAnswer } from '../../../protocol/device-api.ts';
 import { NONCE_BYTES } from '../../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../../trust/bytes.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import { decodeJson } from '../../../trust/json.ts';
-import { type CredentialPolicy, certificateLifeMs, STATEMENT_REFUSALS, USUAL_POLICY } from '../../core/credentials.ts';
+import { type CredentialPolicy, certificateLifeMs, USUAL_POLICY } from '../../core/credential-standing.ts';
+import { STATEMENT_REFUSALS } from '../../core/credentials.ts';
 import type { ServerEvents } from '../../core/events.ts';
 import type { ServerClock, ServerRandom, Store } from '../../core/ports.ts';
 import { ENROLMENT_REFUSALS } from '../../enrolment/enrolment.ts';
@@ -28,7 +32,10 @@ import { decodeBody } from './body.ts';
 import { DeviceApiError } from './errors.ts';
 
 export interface CredentialPorts {
-  readonly store: Pick<Store, 'keepNonce' | 'takeNonce' | 'recordStatement' | 'serviceOf' | 'renewCertificate'>;
+  readonly store: Pick<
+    Store,
+    'keepNonce' | 'takeNonce' | 'recordStatement' | 'keepEscrow' | 'serviceOf' | 'renewCertificate'
+  >;
   readonly deviceAuthority: CertificateAuthority;
   readonly credentialPolicy?: CredentialPolicy;
   readonly events: ServerEvents;
@@ -70,6 +77,7 @@ export function takeCredentials(app: FastifyInstance, ports: CredentialPorts): v
       nowUnixMs,
     );
     for (const id of outcome.touched) events.emit({ kind: 'device', id });
+    for (const id of outcome.outcome === 'judged' ? outcome.hints : []) events.emit({ kind: 'hint', id });
     if (outcome.outcome === 'refused') {
       request.log.warn({ deviceId: request.deviceId, code: outcome.code }, 'statement refused');
       throw new DeviceApiError(403, { code: outcome.code, ...STATEMENT_REFUSALS[outcome.code] });
@@ -77,6 +85,34 @@ export function takeCredentials(app: FastifyInstance, ports: CredentialPorts): v
     if (outcome.flags.length > 0) events.emit({ kind: 'audit', id: request.deviceId });
     return { verdict: outcome.verdict, flags: outcome.flags.map(({ code }) => code) };
   });
+}
+
+export function takeEscrow(app: FastifyInstance, ports: CredentialPorts): void {
+  app.post(DEVICE_PATHS.credentialsEscrow, async (request): Promise<EscrowAnswer> => {
+    const { epoch, note, blob } = decodeBody(EscrowRequest, request.body);
+    const bytes = unbase64url(blob);
+    if (bytes === undefined || sha256Hex(bytes) !== note.sha256) throw escrowRefused('escrow-digest-wrong');
+    const given = { deviceId: request.deviceId, epoch, sha256: note.sha256, owners: note.owners, blob: bytes };
+    const outcome = await ports.store.keepEscrow(given, ports.clock.nowUnixMs());
+    ports.events.emit({ kind: 'device', id: request.deviceId });
+    if (outcome === 'other-bytes') {
+      request.log.warn({ deviceId: request.deviceId, epoch }, 'another blob for an epoch refused');
+      throw escrowRefused('escrow-other-bytes');
+    }
+    if (outcome === 'epoch-went-back') throw escrowRefused('escrow-epoch-went-back');
+    return { epoch, sha256: note.sha256 };
+  });
+}
+
+const ESCROW_REFUSALS = {
+  'escrow-digest-wrong': [400, 'the blob does not hash to its digest', 'Send the bytes that were made durable.'],
+  'escrow-other-bytes': [409, 'another blob is kept for this epoch', 'Begin a new epoch: a blob is never replaced.'],
+  'escrow-epoch-went-back': [409, 'a blob of a later epoch is kept', 'Bring the blob of the newest epoch.'],
+} as const;
+
+function escrowRefused(code: keyof typeof ESCROW_REFUSALS): DeviceApiError {
+  const [status, what, cure] = ESCROW_REFUSALS[code];
+  return new DeviceApiError(status, { code, what, cure });
 }
 
 /** Once a certificate was renewed, its predecessor has this long to be of use to a device that lost the answer. */

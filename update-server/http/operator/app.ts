@@ -8,6 +8,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync, LogController }
 import { OPERATOR_BODY_CAP_BYTES, OPERATOR_PATHS } from '../../../protocol/operator-api.ts';
 import { decodeJson } from '../../../trust/json.ts';
 import { addArtifactRoutes, addReleaseRoutes } from './artifact-routes.ts';
+import { addEscrowRoutes, addRotationRoutes } from './credential-routes.ts';
 import { addDeviceRoutes } from './device-routes.ts';
 import { addDocumentation, markDocumentation } from './documentation.ts';
 import { answerError, notFound, OperatorApiError } from './errors.ts';
@@ -88,6 +89,8 @@ export function operatorApi(ports: OperatorApiPorts): FastifyPluginAsync {
       addReleaseRoutes(routes, ports);
       addArtifactRoutes(routes, ports);
       addRolloutRoutes(routes, ports);
+      addRotationRoutes(routes, ports);
+      addEscrowRoutes(routes, ports);
       addEventStream(routes, ports);
       addMetrics(routes, ports);
       addPage(routes, signIn);

@@ -84,13 +84,13 @@ export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): 
       method: 'POST',
       url: `${OPERATOR_PATHS.devices}/:deviceId/approve`,
       access: 'devices.approve',
-      summary: 'The board that the device states now is right: it is served again.',
+      summary: 'The board that the device states, or the key that came with its claim, is right.',
       params: DeviceParams,
       body: ApproveRequest,
       answer: DeviceDetail,
     },
     async ({ params: { deviceId }, body, actor }) => {
-      const outcome = await store.approveHardware({ deviceId, ...body }, actor, clock.nowUnixMs());
+      const outcome = await store.approveDevice({ deviceId, ...body }, actor, clock.nowUnixMs());
       if (outcome === 'nothing-to-approve' || outcome === 'says-otherwise') throw notApproved(deviceId, outcome);
       const detail = await detailOf(deviceId);
       for (const kind of ['device', 'audit', 'hint'] as const) events.emit({ kind, id: deviceId });
@@ -123,7 +123,7 @@ export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): 
 function notApproved(deviceId: string, outcome: 'nothing-to-approve' | 'says-otherwise'): OperatorApiError {
   const what =
     outcome === 'says-otherwise'
-      ? `${deviceId} states another board by now than the one that you saw`
+      ? `${deviceId} shows something else by now than what you saw`
       : `${deviceId} waits for no approval`;
   return new OperatorApiError(409, { code: outcome, what, cure: `Look again: holdfast credentials list ${deviceId}.` });
 }

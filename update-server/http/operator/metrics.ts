@@ -1,10 +1,14 @@
 /** Prometheus: the fleet and the rollouts as numbers, read when they are asked for. Takes a viewer's token. */
 import type { FastifyInstance } from 'fastify';
 import { Counter, Gauge, Registry } from 'prom-client';
-import { RolloutState } from '../../../protocol/operator-api.ts';
+import { RolloutState, STANDINGS } from '../../../protocol/operator-api.ts';
 import { REASON_CODES } from '../../../protocol/reasons.ts';
 import type { OperatorApiPorts } from './ports.ts';
 import { addRoute } from './route.ts';
+
+const DAY_MS = 24 * 3600 * 1000;
+/** A certificate is renewed after two thirds of its life: one that is this near its end was not. */
+const ALERT_DAYS = [30, 7, 1, 0];
 
 export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void {
   const registers = [new Registry()];
@@ -14,6 +18,11 @@ export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void 
   const enrolment = gauge('holdfast_devices', 'Devices by enrolment.', ['enrolment']);
   const online = gauge('holdfast_devices_online', 'Enrolled devices that are there.');
   const reasons = gauge('holdfast_devices_by_reason', 'Devices by the reason for where they are.', ['reason']);
+  const credentials = gauge('holdfast_devices_by_credentials', 'Enrolled devices by how they stand.', ['standing']);
+  const expiring = gauge('holdfast_certificates_expiring', 'Devices whose certificate ends within these days.', [
+    'days',
+  ]);
+  const rotations = gauge('holdfast_rotations', 'Rotations of credentials by state.', ['state']);
   const rollouts = gauge('holdfast_rollouts', 'Rollouts by state.', ['state']);
   const memory = gauge('holdfast_server_resident_bytes', 'Memory of the server process.');
   const events = new Counter({
@@ -36,6 +45,17 @@ export function addMetrics(app: FastifyInstance, ports: OperatorApiPorts): void 
     for (const reason of REASON_CODES) {
       reasons.set({ reason }, fleet.filter(({ device }) => device.reason === reason).length);
     }
+    for (const standing of STANDINGS) {
+      credentials.set({ standing }, fleet.filter(({ device }) => device.credentials === standing).length);
+    }
+    for (const days of ALERT_DAYS) {
+      const untilUnixMs = settings.nowUnixMs + days * DAY_MS;
+      const ends = fleet.map(({ device }) => (device.enrolment === 'enrolled' ? device.certificateEndsUnixMs : null));
+      expiring.set({ days }, ends.filter((end) => end !== null && end <= untilUnixMs).length);
+    }
+    const turns = await ports.store.listRotations(settings.nowUnixMs);
+    for (const state of RolloutState.options)
+      rotations.set({ state }, turns.filter((one) => one.state === state).length);
     const all = await ports.store.listRollouts(settings.nowUnixMs);
     for (const state of RolloutState.options) rollouts.set({ state }, all.filter((one) => one.state === state).length);
     memory.set(process.memoryUsage.rss());

@@ -2,20 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { RotationStatement } from '../../../../protocol/credentials.ts';
 import { FLAG_CODES } from '../../../../protocol/reasons.ts';
 import {
-  type CredentialRecord,
-  certificateLifeMs,
-  decideRequests,
-  FULL_CERTIFICATE_MS,
   judgeStatement,
   type KnownCredentials,
-  type RequestFacts,
-  type Service,
-  STATEMENT_FRESH_MS,
   type StatementFacts,
-  serves,
-  serviceFor,
-  standingOf,
-  USUAL_POLICY,
 } from '../../../../update-server/core/credentials.ts';
 import { fingerprint, hostKey, rotated } from '../statements.ts';
 
@@ -28,6 +17,7 @@ const facts = (statement: Partial<RotationStatement> = {}, more: Partial<Stateme
   signatureValid: true,
   known: null,
   approvedHardware: null,
+  waitsForApproval: false,
   sharedWith: [],
   sameHardware: [],
   keptEscrow: null,
@@ -93,102 +83,21 @@ describe('a statement', () => {
     expect(codesOf(facts({ hardwareId: null }, { known: known() }))).toEqual(['hardware-moved']);
   });
 
+  it('of the former board decides nothing while another waits for approval', () => {
+    const waiting = { known: known(), waitsForApproval: true };
+    expect(codesOf(facts({}, waiting))).toEqual(['hardware-moved']);
+    expect(codesOf(facts({}, { ...waiting, approvedHardware: BOARD }))).toEqual(['hardware-moved']);
+    expect(codesOf(facts({}, { ...waiting, approvedHardware: 'next' }))).toEqual([]);
+  });
+
+  it('may have another device key in the same epoch, as renewal makes one', () => {
+    const key = (words: string) =>
+      hostKey(ID, 1, { name: 'device-key', kind: 'device-key', fingerprint: fingerprint(words) });
+    const before = known({ credentials: [key('first')] });
+    expect(codesOf(facts({ credentials: [key('second')] }, { known: before }))).toEqual([]);
+  });
+
   it('may say blocked after it was open: that is trouble, not the past', () => {
     expect(judgeStatement(facts({ state: 'blocked' }, { known: known() }))).toEqual({ verdict: 'factory', flags: [] });
-  });
-});
-
-describe('a standing', () => {
-  const record = (more: Partial<CredentialRecord> = {}): CredentialRecord => ({
-    verdict: 'proven',
-    epoch: 1,
-    state: 'open',
-    statedUnixMs: 0,
-    flags: [],
-    ...more,
-  });
-
-  it.each([
-    ['proven', record(), { state: 'reported', epoch: 1 }],
-    ['factory', null, { state: 'open', epoch: 1 }],
-    ['factory', record(), null],
-    ['factory', record(), { state: 'open', epoch: 2 }],
-    ['factory', record(), { state: 'blocked', epoch: 1 }],
-    ['factory', record({ verdict: 'factory' }), { state: 'open', epoch: 1 }],
-    ['flagged', record({ verdict: 'flagged', flags: [{ code: 'fingerprint-shared', detail: '' }] }), null],
-    ['awaiting-approval', record({ verdict: 'flagged', flags: [{ code: 'hardware-moved', detail: '' }] }), null],
-  ] as const)('is %s', (standing, kept, said) => expect(standingOf(kept, said)).toBe(standing));
-
-  it('decides with the gate what is served', () => {
-    const of = (...args: Parameters<typeof serviceFor>) => serviceFor(...args);
-    expect((['off', 'report', 'enforce'] as const).map((gate) => of('factory', gate, false))).toEqual([
-      ...['all', 'all', 'repairs'],
-    ]);
-    expect((['off', 'report', 'enforce'] as const).map((gate) => of('awaiting-approval', gate, false))).toEqual([
-      ...['all', 'none', 'none'],
-    ]);
-    expect(of('proven', 'enforce', false)).toBe('all');
-    expect(of('proven', 'enforce', true)).toBe('work');
-    const served = (service: Service) =>
-      [serves(service, 'update', false), serves(service, 'update', true), serves(service, 'security', false)].map(
-        Number,
-      );
-    expect({ all: served('all'), work: served('work'), repairs: served('repairs'), none: served('none') }).toEqual({
-      all: [1, 1, 1],
-      work: [0, 1, 1],
-      repairs: [0, 0, 1],
-      none: [0, 0, 0],
-    });
-  });
-
-  it('makes a certificate short only where the gate is enforced', () => {
-    expect(certificateLifeMs(USUAL_POLICY, 'factory')).toBe(FULL_CERTIFICATE_MS);
-    const strict = { gate: 'enforce', factoryCertificateMs: 5 } as const;
-    expect([certificateLifeMs(strict, 'factory'), certificateLifeMs(strict, 'proven')]).toEqual([
-      5,
-      FULL_CERTIFICATE_MS,
-    ]);
-  });
-
-  describe('decides what a device is asked for:', () => {
-    const asked = (more: Partial<RequestFacts>) =>
-      decideRequests({
-        protocol: 3,
-        said: { state: 'open', epoch: 1 },
-        record: record(),
-        rotateFromEpoch: null,
-        certificate: null,
-        standing: 'proven',
-        nowUnixMs: 1000,
-        ...more,
-      });
-    const year = { issuedUnixMs: 0, notAfterUnixMs: FULL_CERTIFICATE_MS };
-
-    it('nothing, while its proof is fresh', () => expect(asked({ certificate: year })).toEqual([]));
-    it('a statement after a week', () =>
-      expect(asked({ nowUnixMs: STATEMENT_FRESH_MS })).toEqual(['report-credentials']));
-    it('a statement each hour while something speaks against it', () => {
-      const flags = [{ code: 'fingerprint-shared', detail: '' }] as const;
-      const of = (nowUnixMs: number) => asked({ record: record({ verdict: 'flagged', flags }), nowUnixMs });
-      expect([of(3_599_999), of(3_600_000)]).toEqual([[], ['report-credentials']]);
-    });
-    it('rotation, until it speaks of a later epoch', () => {
-      expect(asked({ rotateFromEpoch: 1 })).toEqual(['rotate-credentials']);
-      expect(asked({ rotateFromEpoch: 1, said: { state: 'open', epoch: 2 } })).toEqual(['report-credentials']);
-    });
-    it('a renewal after two thirds, but not on a board that nobody approved', () => {
-      const late = { certificate: year, record: null, said: null, nowUnixMs: (FULL_CERTIFICATE_MS * 2) / 3 };
-      expect(asked(late)).toEqual(['renew-certificate']);
-      expect(asked({ ...late, standing: 'awaiting-approval' })).toEqual([]);
-    });
-    it('a full certificate once it has proven itself with a short one', () => {
-      const certificate = { issuedUnixMs: 0, notAfterUnixMs: 24 * 3_600_000 };
-      expect(asked({ certificate })).toEqual(['renew-certificate']);
-      expect(asked({ certificate, standing: 'factory' })).toEqual([]);
-    });
-    it('nothing before protocol 3', () =>
-      expect(asked({ protocol: 2, rotateFromEpoch: 1, certificate: year, nowUnixMs: STATEMENT_FRESH_MS * 50 })).toEqual(
-        [],
-      ));
   });
 });

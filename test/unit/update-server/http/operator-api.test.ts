@@ -153,6 +153,24 @@ describe('answers', () => {
     expect(body).toContain('holdfast_served_bytes_total{form="whole"} 0');
     expect(body).toContain('holdfast_devices{enrolment="enrolled"} 2');
     expect(body).toContain('holdfast_devices_by_reason{reason="no-rollout"} 2');
+    expect(body).toContain('holdfast_devices_by_credentials{standing="factory"} 2');
+    expect(body).toContain('holdfast_rotations{state="running"} 0');
+  });
+
+  it('count certificates that end within 30 days, 7 and 1, and those that have ended', async () => {
+    await enrolFleet(operators.lab, 2);
+    const DAY_MS = 24 * 3600 * 1000;
+    const ending = async () => {
+      const { body } = await get('/metrics');
+      return [30, 7, 1, 0].map((days) => Number(body.match(`expiring{days="${days}"} (\\d+)`)?.[1]));
+    };
+    expect(await ending()).toEqual([0, 0, 0, 0]);
+    operators.lab.nowUnixMs += 340 * DAY_MS;
+    expect(await ending()).toEqual([2, 0, 0, 0]);
+    operators.lab.nowUnixMs += 24.5 * DAY_MS;
+    expect(await ending()).toEqual([2, 2, 2, 0]);
+    operators.lab.nowUnixMs += DAY_MS;
+    expect(await ending()).toEqual([2, 2, 2, 2]);
   });
 });
 

@@ -1,6 +1,6 @@
 /** The fleet gate over the store: who is offered what, as it stands with its credentials. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { USUAL_POLICY } from '../../../../update-server/core/credential-standing.ts';
 import { fingerprint, rotated } from '../statements.ts';
 import {
   type Device,
@@ -77,7 +77,11 @@ describe('under report', () => {
     expect(await device.poll()).toBeNull();
     expect(await lab.store.serviceOf('cam-0001')).toBe('none');
     const approve = (board: string) =>
-      lab.store.approveHardware({ deviceId: 'cam-0001', hardwareId: board, why: 'moved' }, 'anna', lab.nowUnixMs);
+      lab.store.approveDevice(
+        { deviceId: 'cam-0001', what: 'hardware', value: board, why: 'moved' },
+        'anna',
+        lab.nowUnixMs,
+      );
     expect(await approve(fingerprint('a third one'))).toBe('says-otherwise');
     expect(await approve(hardwareId)).toBe('approved');
     expect(await approve(hardwareId)).toBe('nothing-to-approve');
@@ -87,6 +91,32 @@ describe('under report', () => {
     );
     expect(again).toMatchObject({ outcome: 'judged', verdict: 'proven' });
     expect((await lab.store.listAudit({ limit: 5 }))[0]).toMatchObject({ action: 'device.approve', actor: 'anna' });
+  });
+
+  it('a card and its copy that take turns stay on hold, and fill the audit with one alarm for each board', async () => {
+    await device.testify(rotated('cam-0001'));
+    const copy = rotated('cam-0001', { hardwareId: fingerprint('the copy') });
+    for (const _turn of [1, 2, 3]) {
+      await device.testify(copy);
+      await device.testify(copy);
+      expect(await lab.store.serviceOf('cam-0001')).toBe('none');
+      await device.testify(rotated('cam-0001'));
+      expect(await lab.store.serviceOf('cam-0001')).toBe('none');
+    }
+    await lab.store.approveDevice(
+      { deviceId: 'cam-0001', what: 'hardware', value: fingerprint('board of', 'cam-0001'), why: 'the original' },
+      'anna',
+      lab.nowUnixMs,
+    );
+    expect(await lab.store.serviceOf('cam-0001')).toBe('all');
+    expect(await device.testify(copy)).toMatchObject({ flags: [{ code: 'hardware-moved' }] });
+  });
+
+  it('an epoch that goes back again and again is one alarm', async () => {
+    await device.testify(rotated('cam-0001', { epoch: 3 }));
+    for (const _again of [1, 2, 3]) await device.testify(rotated('cam-0001', { epoch: 2 }));
+    const alarms = (await lab.store.listAudit({ limit: 20 })).filter(({ action }) => action === 'credentials.alarm');
+    expect(alarms).toHaveLength(1);
   });
 
   it('a board that was flashed anew goes on under its id, with new epochs, after a new claim', async () => {

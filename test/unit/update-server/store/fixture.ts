@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { RotationStatement } from '../../../../protocol/credentials.ts';
 import type { PollRequest, ReportEvent } from '../../../../protocol/device-api.ts';
 import type { ReleaseView, RolloutRequest } from '../../../../protocol/operator-api.ts';
-import { type CredentialPolicy, USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { type CredentialPolicy, USUAL_POLICY } from '../../../../update-server/core/credential-standing.ts';
 import type { ReportOutcome, Store } from '../../../../update-server/core/ports.ts';
 import { openSqliteStore } from '../../../../update-server/store/sqlite-store.ts';
 
@@ -58,7 +58,7 @@ export function certificate(deviceId: string, key = keyOf(deviceId)) {
     fingerprintSha256: key,
     keySha256: key,
     chainPem: `certificate of ${deviceId}`,
-    notAfterUnixMs: START_UNIX_MS + 1e10,
+    notAfterUnixMs: START_UNIX_MS + 365 * 24 * 60 * MINUTE_MS,
   };
 }
 
@@ -179,6 +179,7 @@ export async function enrolFleet(lab: Lab, count: number): Promise<Map<string, D
   const fleet = new Map<string, Device>();
   for (const id of ids) {
     await lab.store.enrolDevice({ claimId: id, certificate: certificate(id), nowUnixMs: lab.nowUnixMs });
+    await lab.store.markCertificateUsed(certificate(id).fingerprintSha256, lab.nowUnixMs);
     const device = new Device(lab, id);
     await device.poll();
     fleet.set(id, device);

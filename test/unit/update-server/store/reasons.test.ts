@@ -1,7 +1,7 @@
 /** Every code of the closed list, reached the way a fleet reaches it: over the store, from polls and reports. */
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { REASON_CODES, REASONS, type Reason } from '../../../../protocol/reasons.ts';
-import { USUAL_POLICY } from '../../../../update-server/core/credentials.ts';
+import { USUAL_POLICY } from '../../../../update-server/core/credential-standing.ts';
 import { rotated } from '../statements.ts';
 import {
   claim,
@@ -210,6 +210,16 @@ describe('the reason is', () => {
     await start(lab, 2);
     await fleet.get('cam-0001')?.poll();
     await expectReason('cam-0001', 'factory-credentials', /^2\.0\.0 .* is an update: it has stated nothing/, 0);
+  });
+
+  it('rotation-owed while an update waits for a device that was asked to rotate', async () => {
+    const device = fleet.get('cam-0001');
+    await device?.testify(rotated('cam-0001'));
+    await device?.poll();
+    const rotation = { deviceIds: ['cam-0001'], waves: [{ devices: 1 }], maxFailedPercent: 0, minSample: 1 };
+    await lab.store.startRotation({ ...rotation, timeoutMs: MINUTE_MS, why: 'test' }, 'tester', lab.nowUnixMs);
+    await start(lab, 2, { waves: [{ percent: 100 }] });
+    await expectReason('cam-0001', 'rotation-owed', /^2\.0\.0 \(sequence 2\), rollout r1$/, 1);
   });
 
   it('awaiting-approval while its card is on another board', async () => {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEVICE_PATHS } from '../../../../../protocol/device-api.ts';
 import { base64url } from '../../../../../trust/bytes.ts';
+import { sha256Hex } from '../../../../../trust/crypto.ts';
 import { fingerprint, hostKey, rotated, sendStatement, state, statementNonce } from '../../statements.ts';
 import { type Answer, type DeviceKey, makeDeviceKey, poll, Testbed, type TestDevice } from '../../testbed.ts';
 
@@ -170,6 +171,71 @@ describe('a poll', () => {
   });
 });
 
+describe('a sealed blob', () => {
+  const send = (device: TestDevice, words: string, epoch = 1, digestOf = words) => {
+    const note = { sha256: sha256Hex(Buffer.from(digestOf)), owners: [fingerprint('owner')] };
+    const body = { protocol: 3, epoch, note, blob: base64url(new Uint8Array(Buffer.from(words))) };
+    return device.send('POST', DEVICE_PATHS.credentialsEscrow, body);
+  };
+
+  test('is kept once, taken again, and never replaced', async () => {
+    const device = await bed.enrolled('cam-0060');
+    const sha256 = sha256Hex(Buffer.from('one'));
+    expect((await send(device, 'one')).body).toEqual({ epoch: 1, sha256 });
+    expect((await send(device, 'one')).body).toEqual({ epoch: 1, sha256 });
+    expect(codeOf(await send(device, 'other'))).toBe('409 escrow-other-bytes');
+    expect(codeOf(await send(device, 'x', 2, 'y'))).toBe('400 escrow-digest-wrong');
+    expect((await send(device, 'three', 3)).status).toBe(200);
+    expect(codeOf(await send(device, 'two', 2))).toBe('409 escrow-epoch-went-back');
+    expect((await detailOf('cam-0060')).credentials?.escrow).toMatchObject({ epoch: 3 });
+  });
+
+  test('has at most 32 KiB', async () => {
+    const device = await bed.enrolled('cam-0061');
+    expect((await send(device, 'x'.repeat(32 * 1024))).status).toBe(200);
+    expect(codeOf(await send(device, 'x'.repeat(32 * 1024 + 1), 2))).toBe('400 body-invalid');
+  });
+});
+
+describe('a key that comes with a claim which another has used', () => {
+  test('waits for a person, and takes the place of the former once that one is approved', async () => {
+    const [claim, first, second] = [await bed.claim('cam-0070'), await makeDeviceKey(), await makeDeviceKey()];
+    const enrolled = await bed.device(first).enrol(claim);
+    const device = bed.device(first, String(enrolled.body.certificateChain));
+    await state(device, rotated('cam-0070', { epoch: 4 }));
+    expect(codeOf(await bed.device(second).enrol(claim))).toBe('409 claim-used-by-another-key');
+    expect(codeOf(await bed.device(second).enrol(claim))).toBe('409 claim-used-by-another-key');
+    const alarms = (await bed.store.listAudit({ limit: 50 })).filter(
+      ({ action, subject }) => action === 'enrol.alarm' && subject === 'cam-0070',
+    );
+    expect(alarms).toHaveLength(1);
+    const waiting = (await detailOf('cam-0070')).credentials?.waitingKey?.keySha256 ?? '';
+    const approve = (value: string) =>
+      bed.store.approveDevice(
+        { deviceId: 'cam-0070', what: 'key', value, why: 'board replaced' },
+        'anna',
+        bed.clock.now,
+      );
+    expect(await approve(fingerprint('another key'))).toBe('says-otherwise');
+    expect(await approve(waiting)).toBe('approved');
+    expect((await device.send('POST', DEVICE_PATHS.poll, poll)).status).toBe(200);
+    const anew = await bed.device(second).enrol(claim);
+    expect(anew.status).toBe(200);
+    expect(codeOf(await device.send('POST', DEVICE_PATHS.poll, poll))).toBe('403 device-revoked');
+    const moved = bed.device(second, String(anew.body.certificateChain));
+    const statement = rotated('cam-0070', {
+      hardwareId: fingerprint('new board'),
+      movedFrom: fingerprint('old board'),
+    });
+    expect((await state(moved, statement)).body).toEqual(PROVEN);
+    expect(
+      (await bed.store.listDevices({ nowUnixMs: 0, onlineWindowMs: 1 })).filter(
+        ({ device: { deviceId } }) => deviceId === 'cam-0070',
+      ),
+    ).toHaveLength(1);
+  });
+});
+
 describe('a renewed certificate', () => {
   const renew = async (device: TestDevice, key: DeviceKey) => {
     const body = { protocol: 3, certificateRequest: base64url(key.request) };
@@ -208,6 +274,32 @@ describe('a renewed certificate', () => {
     bed.clock.now += 8 * 24 * 60 * MINUTE_MS;
     expect(codeOf(await device.send('POST', DEVICE_PATHS.poll, poll))).toBe('403 client-certificate-refused');
     bed.clock.now = before;
+  });
+
+  test('is asked for until it arrives, and a device that never got it enrols again with claim and key', async () => {
+    const [claim, key] = [await bed.claim('cam-0046'), await makeDeviceKey()];
+    const enrolled = await bed.device(key).enrol(claim);
+    const device = bed.device(key, String(enrolled.body.certificateChain));
+    await renew(device, await makeDeviceKey());
+    const answer = await device.send('POST', DEVICE_PATHS.poll, { ...poll, protocol: 3 });
+    expect(answer.body.requests).toEqual(['renew-certificate']);
+    const before = bed.clock.now;
+    bed.clock.now += 8 * 24 * 60 * MINUTE_MS;
+    const again = await bed.device(key).enrol(claim);
+    const back = bed.device(key, String(again.body.certificateChain));
+    expect((await back.send('POST', DEVICE_PATHS.poll, poll)).status).toBe(200);
+    bed.clock.now = before;
+  });
+
+  test('with a new key takes the claim along: the former key has no way back', async () => {
+    const [claim, former, next] = [await bed.claim('cam-0047'), await makeDeviceKey(), await makeDeviceKey()];
+    const enrolled = await bed.device(former).enrol(claim);
+    const device = bed.device(former, String(enrolled.body.certificateChain));
+    await device.send('POST', DEVICE_PATHS.poll, poll);
+    const renewed = await renew(device, next);
+    await bed.device(next, String(renewed.body.certificateChain)).send('POST', DEVICE_PATHS.poll, poll);
+    expect(codeOf(await bed.device(former).enrol(claim))).toBe('409 claim-used-by-another-key');
+    expect((await bed.device(next).enrol(claim)).body.certificateChain).toBe(renewed.body.certificateChain);
   });
 
   test('is not given for the key of another device', async () => {

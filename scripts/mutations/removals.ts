@@ -2,6 +2,7 @@
 
 import { DELTA } from './delta.ts';
 import { IDLE } from './idle.ts';
+import { IMAGE_LINT } from './image-lint.ts';
 import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
 import { PREFLIGHT } from './preflight.ts';
@@ -534,6 +535,7 @@ export const REMOVALS: readonly Removal[] = [
   ...PACKAGING,
   ...PREFLIGHT,
   ...OWN_IMAGE,
+  ...IMAGE_LINT,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

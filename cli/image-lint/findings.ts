@@ -227,7 +227,7 @@ export const FINDINGS = {
   },
   'scan-incomplete': {
     severity: 'error',
-    meaning: 'the files are larger together than what is looked through, so the rest is unknown',
+    meaning: 'there is more than is looked through or listed, so the rest is unknown',
     cure: 'Lint the parts of the image one by one.',
   },
   'file-cut': {

@@ -11,8 +11,8 @@ import { scanFiles, scannedBytes } from './scan.ts';
 import type { TreeView } from './tree.ts';
 import type { OpenedImage, Volume } from './volumes.ts';
 
-/** More of one kind in one volume are counted in the last one, and not listed. */
-const OF_ONE_KIND_AT_MOST = 200;
+/** More of one kind in one volume are an error of their own, which no allowance of that kind takes away. */
+const OF_ONE_KIND_AT_MOST = 10_000;
 
 interface LintWishes {
   /** Missing parts of Holdfast are errors even where there is no agent.json. */
@@ -67,18 +67,12 @@ function collector(volume: string, findings: Finding[]): Report {
   return (code, path, what, line) => {
     const count = (counts.get(code) ?? 0) + 1;
     counts.set(code, count);
-    if (count > OF_ONE_KIND_AT_MOST) return;
-    const { severity, cure } = FINDINGS[code];
-    const said = count === OF_ONE_KIND_AT_MOST ? `${what}; further ones of this kind are not listed` : what;
-    findings.push({
-      code,
-      severity,
-      volume,
-      path: path === '' ? '' : `/${path}`,
-      line: line ?? null,
-      what: said,
-      cure,
-      allowed: null,
-    });
+    if (count > OF_ONE_KIND_AT_MOST + 1) return;
+    const over = count > OF_ONE_KIND_AT_MOST;
+    const said = over ? `more than ${OF_ONE_KIND_AT_MOST} of ${code}` : what;
+    const kind = over ? 'scan-incomplete' : code;
+    const { severity, cure } = FINDINGS[kind];
+    const place = path === '' ? '' : `/${path}`;
+    findings.push({ code: kind, severity, volume, path: place, line: line ?? null, what: said, cure, allowed: null });
   };
 }

@@ -13,6 +13,8 @@ export interface LintDocument extends Readonly<Record<string, unknown>> {
   readonly findings: readonly Finding[];
 }
 
+/** Of one kind; the document has them all. */
+const SAID_AT_MOST = 50;
 const ORDER: readonly Severity[] = ['error', 'warning', 'note'];
 
 export function documentOf(image: string, opened: OpenedImage, findings: readonly Finding[]): LintDocument {
@@ -39,7 +41,8 @@ export function sayReport(out: Output, { volumes }: OpenedImage, document: LintD
       const same = open.filter((one) => one.code === code);
       out.say();
       out.say(`${severity} ${code}`);
-      for (const finding of same) out.say(`  ${placeOf(finding)}${finding.what}`);
+      for (const finding of same.slice(0, SAID_AT_MOST)) out.say(`  ${placeOf(finding)}${finding.what}`);
+      if (same.length > SAID_AT_MOST) out.say(`  and ${same.length - SAID_AT_MOST} more; --report FILE has them all`);
       out.say(`  fix: ${same[0]?.cure ?? ''}`);
     }
   }

@@ -70,6 +70,7 @@ const TROUBLES_AT_MOST = 100;
 const LINKS_AT_MOST = 40;
 /** Configuration that is longer is none. */
 const TEXT_CAP_BYTES = 1024 * 1024;
+const LINE_CAP_CHARACTERS = 8192;
 
 /** A tree with the questions that rules ask. */
 export class TreeView {
@@ -152,12 +153,17 @@ export class TreeView {
   }
 
   lines(path: string): readonly string[] {
-    return this.text(path)?.split(/\r?\n/) ?? [];
+    return linesOf(this.text(path) ?? '');
   }
 
   files(): readonly ImageEntry[] {
     return [...this.tree.entries.values()].filter(({ kind }) => kind === 'file');
   }
+}
+
+/** Lines, each cut to what a line of a configuration may have: rules match them, and a hostile one must not take hours. */
+export function linesOf(text: string): string[] {
+  return text.split(/\r?\n/).map((line) => line.slice(0, LINE_CAP_CHARACTERS));
 }
 
 const ROOT: ImageEntry = { path: '', kind: 'folder', mode: undefined, uid: 0, gid: 0, sizeBytes: 0, target: '' };

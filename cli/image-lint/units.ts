@@ -25,6 +25,9 @@ const BOOT_TARGETS = [
   'graphical.target',
 ];
 
+/** Of a value that goes over many lines. */
+const VALUE_CAP_CHARACTERS = 16_384;
+
 export interface Setting {
   readonly section: string;
   readonly key: string;
@@ -211,7 +214,7 @@ function parseUnit(view: TreeView, path: string): Setting[] {
     while (text.endsWith('\\') && index + 1 < lines.length) {
       index += 1;
       const next = (lines[index] ?? '').trim();
-      if (!/^[#;]/.test(next)) text = `${text.slice(0, -1)} ${next}`;
+      if (!/^[#;]/.test(next)) text = `${text.slice(0, -1)} ${next}`.slice(0, VALUE_CAP_CHARACTERS);
     }
     const head = /^\[(.+)\]$/.exec(text)?.[1];
     if (head !== undefined) section = head;

@@ -3,6 +3,7 @@
 import { DELTA } from './delta.ts';
 import { ESCROW } from './escrow.ts';
 import { IDLE } from './idle.ts';
+import { IMAGE_LINT } from './image-lint.ts';
 import { OWN_IMAGE } from './own-image.ts';
 import { PACKAGING } from './packaging.ts';
 import { PREFLIGHT } from './preflight.ts';
@@ -536,6 +537,7 @@ export const REMOVALS: readonly Removal[] = [
   ...PACKAGING,
   ...PREFLIGHT,
   ...OWN_IMAGE,
+  ...IMAGE_LINT,
   ...SIGNATURES,
   ...COUNTER,
   ...RELEASE,

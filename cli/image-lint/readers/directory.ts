@@ -14,7 +14,8 @@ export function readDirectory(root: string): ImageTree {
     for (const name of namesIn(join(root, folder), folder, found)) {
       const path = found.pathOf(folder, name);
       if (path === undefined) continue;
-      const entry = entryAt(root, path);
+      const entry = entryAt(root, path, found);
+      if (entry === undefined) continue;
       if (found.add(entry) && entry.kind === 'folder') waiting.push(path);
     }
   }
@@ -36,9 +37,14 @@ function namesIn(place: string, folder: string, found: EntryCollector): string[]
   }
 }
 
-function entryAt(root: string, path: string): ImageEntry {
+/** undefined, with a trouble: it went away, or its name is no UTF-8 and names nothing. */
+function entryAt(root: string, path: string, found: EntryCollector): ImageEntry | undefined {
   const place = join(root, path);
-  const facts = lstatSync(place);
+  const facts = lstatSync(place, { throwIfNoEntry: false });
+  if (facts === undefined) {
+    found.trouble('an entry cannot be read (its name is no UTF-8, or it went away)', path);
+    return undefined;
+  }
   const kind: EntryKind = facts.isFile()
     ? 'file'
     : facts.isDirectory()

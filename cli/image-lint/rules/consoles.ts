@@ -1,7 +1,7 @@
 /** Consoles: gettys that log in by themselves, shells without a login, the debug shell, emergency shells that are forced open. */
 import type { Report } from '../findings.ts';
 import type { TreeView } from '../tree.ts';
-import { Units } from '../units.ts';
+import { programOf, Units } from '../units.ts';
 
 const GETTY = /^(auto|console-|container-|serial-)?(getty|vt)(@|\.service)/;
 const LOGIN_PROGRAM = /\/(agetty|getty|mingetty|fgetty|login)\b/;
@@ -12,6 +12,7 @@ export function checkConsoles(view: TreeView, report: Report): void {
   const units = new Units(view);
   checkGettys(units, report);
   checkInittab(view, report);
+  checkShells(units, report);
   checkDebugShell(units, report);
   checkSulogin(units, report);
   checkDesktops(view, report);
@@ -43,6 +44,19 @@ function checkInittab(view: TreeView, report: Report): void {
       report('console-shell', 'etc/inittab', 'a shell is started without a login', index + 1);
     } else if (/getty|login/.test(program) && (AUTOLOGIN.test(process) || /\s-n\b.*\s-l\s/.test(process))) {
       report('console-autologin', 'etc/inittab', 'a getty logs in by itself', index + 1);
+    }
+  }
+}
+
+/** A maker's own unit that puts a shell on a terminal. */
+function checkShells(units: Units, report: Report): void {
+  for (const name of units.enabled().keys()) {
+    if (name === 'debug-shell.service' || !/^tty/.test(units.last(name, 'StandardInput')?.value ?? '')) continue;
+    for (const { value, path, line } of units.list(name, 'ExecStart')) {
+      const [, ...args] = value.split(/\s+/);
+      const isBare = args.every((argument) => argument.startsWith('-') && !argument.includes('c'));
+      if (SHELL.test(programOf(value)) && isBare)
+        report('console-shell', path, `${name} puts a shell on a terminal`, line);
     }
   }
 }

@@ -21,8 +21,12 @@ const HOST_KEY = /(^|\/)(ssh_host_[a-z0-9]+_key|dropbear_[a-z0-9]+_host_key)$/;
 const IDENTITY = /(^|\/)identity\/device\.(key|crt)$/;
 
 export function checkIdentity(view: TreeView, report: Report): void {
+  const seen = new Set<string>();
   for (const path of MACHINE_IDS) {
-    if (view.entry(path)?.kind !== 'file') continue;
+    const place = view.resolve(path)?.path;
+    // One is mostly a link to the other.
+    if (place === undefined || seen.has(place)) continue;
+    seen.add(place);
     const text = view.text(path)?.trim() ?? '';
     if (text !== '' && text !== 'uninitialized') report('machine-id', path, 'it holds an id');
   }

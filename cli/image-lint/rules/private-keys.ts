@@ -5,10 +5,14 @@
 import { type FindingCode, lineAt, type Report } from '../findings.ts';
 import { derElement, isDerPrivateKey } from './der.ts';
 
-const PEM = /-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----(.{20,65536}?)-----END \1-----/gs;
+/** Where a key begins; the whole of it is matched in what follows there. */
+const PEM = /^-----BEGIN ((?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?)-----(.{20,65536}?)-----END \1-----/s;
 const OPENSSH_MAGIC = 'openssh-key-v1\0';
-const PUTTY = /^PuTTY-User-Key-File-\d: \S+$[\s\S]{0,65536}?^Private-Lines: \d+$/m;
+const PUTTY = /^PuTTY-User-Key-File-\d: \S{1,64}\r?\n/;
 const JWK = /\{[^{}]{0,8192}"kty"\s*:\s*"(EC|RSA|OKP|oct)"[^{}]{0,8192}\}/g;
+/** Of one file. A hostile one begins a key in every line. */
+const HITS_AT_MOST = 1000;
+const KEY_CAP_BYTES = 72 * 1024;
 const DER_CAP_BYTES = 64 * 1024;
 /** Documentation, tests, bundles of authorities, and GnuTLS, whose library has the keys of its own self-tests in it. */
 const PUBLIC_BY_NATURE =
@@ -27,9 +31,14 @@ export function checkPrivateKeys(path: string, bytes: Buffer, report: Report): v
     found.add(what);
     report(keyCode(path), path, what, line);
   };
-  if (bytes.includes('PRIVATE KEY')) checkPem(bytes.toString('latin1'), say);
-  if (bytes.includes('PuTTY-User-Key-File-') && PUTTY.test(bytes.toString('latin1').replaceAll('\r', ''))) {
-    say('it is a PuTTY private key');
+  for (const at of hits(bytes, '-----BEGIN ')) {
+    const { 1: label = '', 2: body = '' } = PEM.exec(bytes.toString('latin1', at, at + KEY_CAP_BYTES)) ?? [];
+    const what = label === '' ? undefined : keyIn(label, body);
+    if (what !== undefined) say(what, lineAt(bytes.toString('latin1', 0, at), at));
+  }
+  for (const at of hits(bytes, 'PuTTY-User-Key-File-')) {
+    const text = bytes.toString('latin1', at, at + KEY_CAP_BYTES);
+    if (PUTTY.test(text) && text.includes('\nPrivate-Lines: ')) say('it is a PuTTY private key');
   }
   if (bytes.includes('"kty"')) checkJwk(bytes.toString('latin1'), say);
   if (bytes[0] === 0x30 && bytes.length <= DER_CAP_BYTES) {
@@ -38,10 +47,13 @@ export function checkPrivateKeys(path: string, bytes: Buffer, report: Report): v
   }
 }
 
-function checkPem(text: string, say: (what: string, line?: number) => void): void {
-  for (const { 1: label = '', 2: body = '', index } of text.matchAll(PEM)) {
-    const what = keyIn(label, body);
-    if (what !== undefined) say(what, lineAt(text, index));
+/** Where `words` stand. A bundle of certificates has the words of a key's beginning too: only what ends in KEY counts. */
+function* hits(bytes: Buffer, words: string): Generator<number> {
+  let count = 0;
+  for (let at = bytes.indexOf(words); at >= 0 && count < HITS_AT_MOST; at = bytes.indexOf(words, at + words.length)) {
+    if (words === '-----BEGIN ' && !bytes.toString('latin1', at, at + 64).includes('PRIVATE KEY')) continue;
+    count += 1;
+    yield at;
   }
 }
 

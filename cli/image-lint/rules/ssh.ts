@@ -1,10 +1,11 @@
 /** Who gets in by SSH: keys that are let in, and what sshd's configuration permits, with its includes, in this image. */
 import type { Report } from '../findings.ts';
-import type { ImageEntry, TreeView } from '../tree.ts';
+import { type ImageEntry, linesOf, type TreeView } from '../tree.ts';
 import { Units } from '../units.ts';
 
 const SSHD_CONFIG = 'etc/ssh/sshd_config';
 const INCLUDE_DEPTH_AT_MOST = 16;
+const TEXT_CAP_BYTES = 1024 * 1024;
 const LINES_AT_MOST = 20_000;
 const AUTHORIZED =
   /(^|\/)(\.ssh\/authorized_keys2?|dropbear\/authorized_keys)$|^etc\/ssh\/authorized_keys(\.d)?\/[^/]+$/;
@@ -13,7 +14,7 @@ const KEY_LINE = /(^|[\s,"])(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp\d+|sk-(ssh|e
 /** Of any volume: a data partition may carry a home. */
 export function checkAuthorizedKeys({ path }: ImageEntry, bytes: Buffer, report: Report): void {
   if (!AUTHORIZED.test(path)) return;
-  for (const [index, line] of bytes.toString('utf8').split('\n').entries()) {
+  for (const [index, line] of linesOf(bytes.toString('utf8', 0, TEXT_CAP_BYTES)).entries()) {
     if (line.trimStart().startsWith('#') || !KEY_LINE.test(line)) continue;
     const comment = line.trim().split(/\s+/).at(-1) ?? '';
     const name = comment.startsWith('AAAA') ? '' : ` (${comment.slice(0, 64)})`;

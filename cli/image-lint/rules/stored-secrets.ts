@@ -1,5 +1,6 @@
 /** Files that hold a secret by what they are: Wi-Fi settings, logins of people and build machines, shell histories. */
 import type { Report } from '../findings.ts';
+import { linesOf } from '../tree.ts';
 
 interface SecretFile {
   readonly path: RegExp;
@@ -91,6 +92,7 @@ const FILES: readonly SecretFile[] = [
   },
 ];
 
+const TEXT_CAP_BYTES = 1024 * 1024;
 const HISTORY = /(^|\/)\.(bash|ash|zsh|sh|python|mysql|psql|sqlite|node_repl|rediscli)_?history$|(^|\/)fish_history$/;
 const DOCUMENTATION = /(^|\/)usr\/share\/(doc|man|info)\//;
 /** A blank to fill in, not a secret: `<secret>`, `${SECRET}`, `%s`, `@SECRET@`, `{{ secret }}`. */
@@ -100,7 +102,7 @@ export function checkStoredSecrets(path: string, bytes: Buffer, report: Report):
   if (DOCUMENTATION.test(path)) return;
   if (HISTORY.test(path) && bytes.length > 0) report('shell-history', path, `it holds ${bytes.length} bytes`);
   for (const kind of FILES) {
-    if (kind.path.test(path)) checkLines(path, bytes.toString('utf8').split('\n'), kind, report);
+    if (kind.path.test(path)) checkLines(path, linesOf(bytes.toString('utf8', 0, TEXT_CAP_BYTES)), kind, report);
   }
 }
 

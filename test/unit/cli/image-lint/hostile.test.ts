@@ -1,7 +1,8 @@
 /** Images that were not made properly: they may hide nothing, read nothing of this machine, and never end the program. */
-import { open, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { applyAllowances } from '../../../../cli/image-lint/allowance.ts';
 import { openImage } from '../../../../cli/image-lint/volumes.ts';
 import { Fault } from '../../../../platform/fault.ts';
 import { IMAGE_TOOL_ENV } from '../../../../scripts/images/ext4-image.ts';
@@ -91,6 +92,41 @@ describe('names', () => {
       // `Output.say` replaces them; the JSON escapes them.
       expect(JSON.stringify(found)).toContain('\\u001b');
       expect(found).toHaveLength(1);
+    });
+  });
+});
+
+describe('contents', () => {
+  it('made to take hours end', async () => {
+    await inFolder(async (folder) => {
+      const place = join(folder, 'root');
+      const spaces = `PermitRootLogin${' '.repeat(400_000)}x\n`;
+      await makeFolder(
+        rootWith({
+          'opt/keys': '-----BEGIN PRIVATE KEY-----\n'.repeat(300_000),
+          'opt/putty': 'PuTTY-User-Key-File-3: x\n'.repeat(300_000),
+          'opt/jwt': `eyJ${'A'.repeat(1000)}.`.repeat(3000),
+          'opt/jwk': '{"kty"'.repeat(300_000),
+          'etc/ssh/sshd_config': spaces,
+          'etc/hostapd/hostapd.conf': spaces,
+          'usr/lib/systemd/system/a.service': `[Service]\nExecStart=/sbin/agetty \\\n${` -f ${' '.repeat(100)}\\\n`.repeat(4000)}`,
+        }),
+        place,
+      );
+      expect(told(await lint(place)).filter((line) => !line.startsWith('owned'))).toEqual([]);
+    });
+  });
+
+  it('of one kind in thousands hide none of another place behind an allowance', async () => {
+    await inFolder(async (folder) => {
+      const place = join(folder, 'root');
+      await makeFolder(rootWith({}), place);
+      await mkdir(join(place, 'opt'), { recursive: true });
+      const names = Array.from({ length: 10_050 }, (_, index) => `ssh_host_a${index}_key`);
+      for (const name of names) await writeFile(join(place, 'opt', name), 'x');
+      const findings = applyAllowances(await lint(place), [{ code: 'host-key', path: '/opt/', reason: 'a test' }]);
+      const open = findings.filter(({ severity, allowed }) => severity === 'error' && allowed === null);
+      expect(open.map(({ code }) => code)).toEqual(['scan-incomplete']);
     });
   });
 });

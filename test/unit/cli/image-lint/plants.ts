@@ -199,6 +199,11 @@ const key = (name: string, text: string | Buffer, line = ''): Plant => ({
   found: [`private-key /opt/app/data${line}`],
 });
 const KEYS: readonly Plant[] = [
+  {
+    name: 'a machine id behind a link',
+    planted: { 'etc/machine-id': { link: '/opt/id' }, 'opt/id': `${'ab'.repeat(16)}\n` },
+    found: ['machine-id /etc/machine-id'],
+  },
   key('a PKCS#8 key in PEM', `# mine\n${pem('pkcs8')}`, ':2'),
   key('an Ed25519 key in PEM', ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), ':1'),
   key('an RSA key in PEM', pem('pkcs1'), ':1'),
@@ -357,6 +362,14 @@ const DOORS: readonly Plant[] = [
     name: 'a shell as init',
     planted: { 'boot/extlinux/extlinux.conf': 'label a\n append ro init=/bin/sh\n' },
     found: ['console-shell /boot/extlinux/extlinux.conf:2'],
+  },
+  {
+    name: "a shell on a terminal, by a unit of the maker's",
+    planted: {
+      [`${SYSTEM}/console.service`]: '[Service]\nExecStart=-/bin/sh -l\nStandardInput=tty-force\nTTYPath=/dev/ttyS0\n',
+      [`${WANTS}/console.service`]: { link: `/${SYSTEM}/console.service` },
+    },
+    found: [`console-shell /${SYSTEM}/console.service:2`],
   },
   {
     name: 'forced emergency shells',

@@ -140,6 +140,15 @@ describe('an image', () => {
     });
   });
 
+  it('that is a folder with a name that is no UTF-8 says so', async () => {
+    await inFolder(async (folder) => {
+      const place = join(folder, 'root');
+      await makeFolder(rootWith({}), place);
+      await writeFile(Buffer.concat([Buffer.from(`${place}/name-`), Buffer.from([0xff, 0xfe])]), 'x');
+      expect((await lint(place)).map(({ code }) => code)).toContain('file-unread');
+    });
+  });
+
   it('whose file is larger than what is looked through says so', async () => {
     await inFolder(async (folder) => {
       const place = join(folder, 'root');

@@ -22,7 +22,7 @@ import type {
 } from './core/ports.ts';
 import { CredentialTalk } from './credentials/credential-talk.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
-import { finishRenewal } from './credentials/renewal.ts';
+import { finishRenewal } from './credentials/renewal-end.ts';
 import type { CheckSettings } from './health/executable-check.ts';
 import { localHealth } from './health/local-health.ts';
 import { lastBootEnd } from './last-boot-end.ts';

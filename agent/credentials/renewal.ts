@@ -15,6 +15,7 @@ import { accept, type Verdict } from '../../trust/refusal.ts';
 import { makeCertificateRequest } from './certificate-request.ts';
 import { readOrMakeDeviceKey } from './device-key.ts';
 import { checkChain, type Identity, type IdentityPaths } from './identity.ts';
+import { finishRenewal, nextOf } from './renewal-end.ts';
 
 /** Sends a PKCS#10 request (DER), gives what the server says. */
 export type AskForCertificate = (certificateRequest: Uint8Array) => Promise<Verdict<RenewAnswer>>;
@@ -35,26 +36,4 @@ export async function renewCertificate(
   await writeDurably(disk, nextOf(paths.certificate), new TextEncoder().encode(certificateChain));
   await finishRenewal(disk, paths);
   return accept({ deviceId, privateKeyPem: key.privateKeyPem, certificateChainPem: certificateChain });
-}
-
-/** At every start, before the identity is read: a renewal that was decided is carried to its end. */
-export async function finishRenewal(disk: Disk, paths: IdentityPaths): Promise<void> {
-  const names = await disk.list(directoryOf(paths.key));
-  const has = (path: string): boolean => names.includes(path.slice(path.lastIndexOf('/') + 1));
-  if (!has(nextOf(paths.certificate))) return;
-  if (has(nextOf(paths.key))) await moveDurably(disk, nextOf(paths.key), paths.key);
-  await moveDurably(disk, nextOf(paths.certificate), paths.certificate);
-}
-
-async function moveDurably(disk: Disk, from: string, to: string): Promise<void> {
-  await disk.rename(from, to);
-  await disk.syncDirectory(directoryOf(to));
-}
-
-function nextOf(path: string): string {
-  return `${path}.next`;
-}
-
-function directoryOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/'));
 }

@@ -68,7 +68,7 @@ export function rebuildGroups(image: string): string {
 
 function rebuild(text: string, change: (fields: string[]) => string[]): string {
   const lines = linesOf(text).map((line) => (line.startsWith('#') ? line : change(line.split(':')).join(':')));
-  return `${lines.join('\n')}\n`;
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
 function withField(fields: string[], at: number, value: string): string[] {

@@ -83,7 +83,7 @@ function describeRest(rest: FirstBootRest): string[] {
 
 async function status({ config: path, json }: Words): Promise<number> {
   const config = await readConfig(nodeDisk, path);
-  const { providers } = await wire(config, firstBootConfigOf(config));
+  const { providers } = await wire(config, firstBootConfigOf(config), stderrLog);
   const reading = await firstBootRecord(nodeDisk, firstBootDirectory(config.dataDirectory)).read();
   const record = reading.found === 'whole' ? reading.value : FACTORY_RECORD;
   const credentials: CredentialEntry[] = [];

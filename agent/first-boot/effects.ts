@@ -7,7 +7,12 @@
 import { createHash } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
-import { ESCROW_CAP_BYTES, type EscrowNote } from '../../protocol/credentials.ts';
+import {
+  type CredentialEntry,
+  ESCROW_CAP_BYTES,
+  type EscrowNote,
+  MAX_CREDENTIALS,
+} from '../../protocol/credentials.ts';
 import type { Installed } from '../../protocol/device-api.ts';
 import type { FirstBootEffect, FirstBootEvent } from '../core/first-boot-machine.ts';
 import type {
@@ -20,6 +25,7 @@ import type {
 import { mergeHardware } from '../core/hardware.ts';
 import type { BootFacts, Log } from '../core/ports.ts';
 import type { FirstBootRecord } from './first-boot-record.ts';
+import { writeInventory } from './inventory-file.ts';
 import type { EpochFolder } from './staging.ts';
 import { FirstBootTrouble } from './trouble.ts';
 
@@ -220,13 +226,18 @@ export class FirstBootEffects {
     }
   }
 
+  /** Takes the inventory that the agent tells, and answers what in it is not this device's own. */
   async #findFactory(): Promise<{ readonly provider: string; readonly name: string } | undefined> {
-    for (const provider of this.#ports.providers) {
-      this.#working = provider.name;
-      const entry = (await provider.inspect()).find(({ state }) => state === 'factory' || state === 'failed');
-      if (entry !== undefined) return { provider: provider.name, name: entry.name };
-    }
-    return undefined;
+    const inventory: CredentialEntry[] = [];
+    let found: { readonly provider: string; readonly name: string } | undefined;
+    await this.#each(async (provider) => {
+      const entries = await provider.inspect();
+      inventory.push(...entries);
+      const entry = entries.find(({ state }) => state === 'factory' || state === 'failed');
+      if (entry !== undefined) found ??= { provider: provider.name, name: entry.name };
+    });
+    await writeInventory(this.#ports.disk, this.#folder.directory, inventory.slice(0, MAX_CREDENTIALS));
+    return found;
   }
 
   async #open(): Promise<Done> {

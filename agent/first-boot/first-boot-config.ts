@@ -14,6 +14,8 @@ const Path = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
 export const FirstBootConfig = v.strictObject({
   /** Which credentials this device has; what is left out has its safe default. */
   providers: v.optional(ProvidersConfig, {}),
+  /** The owner's own authorized_keys in the factory image; null: nobody logs in by key. */
+  ownerSshKeysFile: v.optional(v.nullable(Path), null),
   escrow: v.optional(
     v.strictObject({
       minimumOwners: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(16)), 2),
@@ -53,17 +55,19 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
   }
   const parsed = v.safeParse(FirstBootConfig, firstBoot);
   if (!parsed.success) throw invalidField(path, parsed.issues[0], 'firstBoot');
-  const { escrow, hardware, applicationData, resetRequest } = parsed.output;
+  const { escrow, hardware, applicationData, ownerSshKeysFile, resetRequest } = parsed.output;
   const at = (relativePath: string): string => resolve(dirname(path), relativePath);
+  const atOrNull = (relativePath: string | null): string | null => (relativePath === null ? null : at(relativePath));
   const folders = applicationData.map(at);
   const index = folders.findIndex((folder) => lieInEachOther(folder, dataDirectory));
   if (index >= 0) throw emptiesOurs(`${path}, field firstBoot.applicationData.${index}`, dataDirectory);
   return {
     ...parsed.output,
-    escrow: { ...escrow, ownersFile: escrow.ownersFile === null ? null : at(escrow.ownersFile) },
+    escrow: { ...escrow, ownersFile: atOrNull(escrow.ownersFile) },
+    ownerSshKeysFile: atOrNull(ownerSshKeysFile),
     hardware: hardware.map((trait) => ({ ...trait, path: at(trait.path) })),
     applicationData: folders,
-    resetRequest: resetRequest === null ? null : at(resetRequest),
+    resetRequest: atOrNull(resetRequest),
   };
 }
 

@@ -26,10 +26,10 @@ export function ownerKeysOfRoot(root: Pick<Root, 'holdfast'>): Uint8Array[] {
 export async function readOwnerKeys(
   disk: Disk,
   root: Pick<Root, 'holdfast'>,
-  factoryFile: string,
+  factoryFile: string | null,
 ): Promise<readonly Uint8Array[]> {
   const signed = ownerKeysOfRoot(root);
-  if (signed.length > 0) return signed;
+  if (signed.length > 0 || factoryFile === null) return signed;
   try {
     const bytes = await disk.readFile(factoryFile, OWNER_KEYS_CAP_BYTES);
     return bytes === undefined ? [] : decodeOwnerKeys(bytes, factoryFile);

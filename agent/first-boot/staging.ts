@@ -17,28 +17,28 @@ const NAME = /^(epoch|escrow)-(\d{1,15})(?:\.new)?$/;
 
 export class EpochFolder {
   readonly #disk: Disk;
-  readonly #directory: string;
+  readonly directory: string;
 
   constructor(disk: Disk, directory: string) {
     this.#disk = disk;
-    this.#directory = directory;
+    this.directory = directory;
   }
 
   /** The highest number that any name carries; 0 without one. */
   async highestEpoch(): Promise<number> {
-    const names = await this.#disk.list(this.#directory);
+    const names = await this.#disk.list(this.directory);
     return Math.max(0, ...names.map((name) => Number(NAME.exec(name)?.[2] ?? 0)));
   }
 
   /** An empty folder for this epoch; `discardStaged` was called before. */
   async makeStaging(epoch: number): Promise<void> {
-    await makeDirectoryDurably(this.#disk, `${this.#directory}/epoch-${epoch}`);
+    await makeDirectoryDurably(this.#disk, `${this.directory}/epoch-${epoch}`);
   }
 
   /** Its own names for each provider: two that call something `key` do not meet. */
   staging(epoch: number, provider: string): Staging {
     const path = (name: string): string =>
-      `${this.#directory}/epoch-${epoch}/${encodeURIComponent(provider)}.${checked(name)}`;
+      `${this.directory}/epoch-${epoch}/${encodeURIComponent(provider)}.${checked(name)}`;
     return {
       epoch,
       read: (name, capBytes) => this.#disk.readFile(path(name), capBytes),
@@ -48,7 +48,7 @@ export class EpochFolder {
 
   /** SHA-256 over names and bytes of everything that is staged. A file that cannot be read counts as another one. */
   async stagedDigest(epoch: number): Promise<string> {
-    const folder = `${this.#directory}/epoch-${epoch}`;
+    const folder = `${this.directory}/epoch-${epoch}`;
     const digest = createHash('sha256');
     for (const name of await this.#disk.list(folder)) {
       const bytes = await this.#disk.readFile(`${folder}/${name}`, STAGED_FILE_CAP_BYTES).catch(() => undefined);
@@ -60,25 +60,25 @@ export class EpochFolder {
 
   /** Everything staged, of every epoch, is gone. */
   async discardStaged(): Promise<void> {
-    for (const name of await this.#disk.list(this.#directory)) {
+    for (const name of await this.#disk.list(this.directory)) {
       if (NAME.exec(name)?.[1] !== 'epoch') continue;
-      const folder = `${this.#directory}/${name}`;
+      const folder = `${this.directory}/${name}`;
       for (const file of await this.#disk.list(folder)) await this.#disk.remove(`${folder}/${file}`);
       await this.#disk.removeDirectory(folder);
-      await this.#disk.syncDirectory(this.#directory);
+      await this.#disk.syncDirectory(this.directory);
     }
   }
 
   async keepEscrow(epoch: number, blob: Uint8Array): Promise<void> {
-    await writeDurably(this.#disk, `${this.#directory}/escrow-${epoch}`, blob);
+    await writeDurably(this.#disk, `${this.directory}/escrow-${epoch}`, blob);
   }
 
   /** Blobs of the epochs before: called once this one is verified, never earlier. */
   async discardEscrowBefore(epoch: number): Promise<void> {
-    for (const name of await this.#disk.list(this.#directory)) {
+    for (const name of await this.#disk.list(this.directory)) {
       const found = NAME.exec(name);
       if (found?.[1] !== 'escrow' || Number(found[2]) >= epoch) continue;
-      await removeDurably(this.#disk, `${this.#directory}/${name}`);
+      await removeDurably(this.#disk, `${this.directory}/${name}`);
     }
   }
 }

@@ -28,19 +28,20 @@ export interface ProviderWorld {
 /** The device that this program runs on (root `/`), or one that is a folder: no mounts, no owners, no sshd. */
 export function openWorld(
   settings: DeviceFilesSettings & Pick<ProviderWorld, 'scratchDirectory' | 'ownerKeys' | 'nowUnixMs'>,
+  disk: Disk = nodeDisk,
 ): ProviderWorld {
   const { dataDirectory, scratchDirectory, ownerKeys, nowUnixMs } = settings;
   const isMachine = settings.root === '/';
   const forms = isMachine ? nodeForms : modesAlone;
-  const mounts = isMachine ? new SystemMounts(join(scratchDirectory, 'files')) : undefined;
+  const mounts = isMachine ? new SystemMounts(join(scratchDirectory, 'files'), disk) : undefined;
   return {
-    disk: nodeDisk,
-    files: new DeviceFiles(nodeDisk, settings, mounts, forms),
+    disk,
+    files: new DeviceFiles(disk, settings, mounts, forms),
     run: runProgram,
     dataDirectory,
     scratchDirectory,
     ownerKeys,
     nowUnixMs,
-    bootId: () => readBootId(nodeDisk, '/proc'),
+    bootId: () => readBootId(disk, '/proc'),
   };
 }

@@ -1,7 +1,8 @@
 /**
  * The device's TLS key and what it says of the certificate: a key that the factory baked into the data partition, and all
  * devices share, is replaced before anything opens, and its certificate goes. A key that was made here stays through
- * rotations (the server binds the claim to it, and a renewal is the server's affair); a factory reset makes a new one.
+ * rotations (the server binds the claim to it); so does the one that the agent puts in its place when its certificate is
+ * renewed (agent/credentials/renewal.ts). Only the former one never comes back; a factory reset makes a new one.
  *
  * It lies on the data partition, in agent/credentials' own place, so nothing is bound and no boot has to put it back.
  */
@@ -18,7 +19,9 @@ import { sha256Hex } from '../device-files.ts';
 import { ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
-const STAGED = 'device-key.pem';
+export const DEVICE_KEY_PROVIDER = 'device-key';
+/** Its file in the staging folder: what signs for an epoch before it is applied, the escrow's blob above all. */
+export const STAGED_DEVICE_KEY = 'device-key.pem';
 const KEY_CAP_BYTES = 4096;
 const CERTIFICATE_CAP_BYTES = 16 * 1024;
 
@@ -33,7 +36,7 @@ const Record = v.strictObject({
 type Record = v.InferOutput<typeof Record>;
 
 export class DeviceKeyProvider implements CredentialProvider {
-  readonly name = 'device-key';
+  readonly name = DEVICE_KEY_PROVIDER;
   readonly #world: ProviderWorld;
   readonly #paths: IdentityPaths;
   readonly #adopt: boolean;
@@ -50,11 +53,11 @@ export class DeviceKeyProvider implements CredentialProvider {
   async inspect(): Promise<readonly CredentialEntry[]> {
     const record = await this.#record.read();
     const fingerprint = fingerprintOf(await this.#standing());
-    const isOwn = record !== undefined && fingerprint === record.fingerprint;
-    const state = fingerprint === null ? 'absent' : isOwn ? 'own' : 'factory';
-    const times = { epoch: isOwn ? record.epoch : 0, madeUnixMs: isOwn ? record.madeUnixMs : null };
-    const key: CredentialEntry = { name: 'device-key', kind: 'device-key', state, fingerprint, ...times };
     const certificate = await this.#certificate();
+    const isOwn = isMadeHere(record, fingerprint, certificate?.key);
+    const state = fingerprint === null ? 'absent' : isOwn ? 'own' : 'factory';
+    const times = { epoch: (isOwn ? record?.epoch : 0) ?? 0, madeUnixMs: (isOwn ? record?.madeUnixMs : null) ?? null };
+    const key: CredentialEntry = { name: 'device-key', kind: 'device-key', state, fingerprint, ...times };
     if (certificate === undefined) return [key];
     const fits = isOwn && certificate.key === fingerprint;
     return [
@@ -73,9 +76,9 @@ export class DeviceKeyProvider implements CredentialProvider {
   async stage(staging: Staging, _random: SecretSource): Promise<readonly EscrowedSecret[]> {
     const standing = await this.#standing();
     const record = await this.#record.read();
-    const stays =
-      standing !== undefined && (record === undefined ? this.#adopt : record.fingerprint === fingerprintOf(standing));
-    await staging.write(STAGED, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
+    const isOurs = isMadeHere(record, fingerprintOf(standing), (await this.#certificate())?.key);
+    const stays = standing !== undefined && (record === undefined ? this.#adopt : isOurs);
+    await staging.write(STAGED_DEVICE_KEY, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
     return [];
   }
 
@@ -104,7 +107,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   /** What signs for this epoch before it is applied: the escrow's blob, above all. */
   async stagedKey(staging: Staging): Promise<string | undefined> {
-    const bytes = await staging.read(STAGED, KEY_CAP_BYTES);
+    const bytes = await staging.read(STAGED_DEVICE_KEY, KEY_CAP_BYTES);
     return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
   }
 
@@ -114,13 +117,13 @@ export class DeviceKeyProvider implements CredentialProvider {
   async verifyNew(): Promise<Check> {
     const record = await this.#record.read();
     const fingerprint = fingerprintOf(await this.#standing());
-    if (record === undefined || fingerprint !== record.fingerprint)
+    const certificate = await this.#certificate();
+    if (!isMadeHere(record, fingerprint, certificate?.key))
       return {
         ok: false,
         code: 'device-key-not-in-effect',
         detail: `${this.#paths.key} is not the key that was made here`,
       };
-    const certificate = await this.#certificate();
     if (certificate === undefined || certificate.key === fingerprint) return { ok: true };
     return { ok: false, code: 'former-certificate-left', detail: `${this.#paths.certificate} is for another key` };
   }
@@ -158,6 +161,12 @@ export class DeviceKeyProvider implements CredentialProvider {
       return { key: '', sha256: createHash('sha256').update(bytes).digest('hex') };
     }
   }
+}
+
+/** The key of the record, or one that a renewal put in its place: that one has its certificate beside it. */
+function isMadeHere(record: Record | undefined, fingerprint: string | null, certified: string | undefined): boolean {
+  if (record === undefined || fingerprint === null) return false;
+  return fingerprint === record.fingerprint || (fingerprint === certified && fingerprint !== record.former);
 }
 
 function makeKey(): string {

@@ -9,7 +9,6 @@
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../../platform/fault.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
-import { FACTORY_PAIRS } from '../../../protocol/factory-pairs.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
 import {
   type ChosenPassword,
@@ -20,9 +19,9 @@ import {
   rebuildPasswd,
   rebuildShadow,
 } from '../account-files.ts';
-import { guessPasswords } from '../guess-password.ts';
+import { askLogins, formerLogins } from '../logins.ts';
 import { judgePassword, type PasswordVerdict } from '../password-rules.ts';
-import { type LoginTry, PrivateSshd } from '../private-sshd.ts';
+import type { LoginTry } from '../private-sshd.ts';
 import { decodeAs, encodeJson, ProviderRecord } from '../provider-record.ts';
 import { randomPassword } from '../random-password.ts';
 import { makeSha512Crypt } from '../sha-crypt.ts';
@@ -129,7 +128,9 @@ export class UnixPasswords implements CredentialProvider {
         { hash, lastChangeDays: daysOf(madeUnixMs) },
       ]),
     );
-    const passwd = (await this.#image(PASSWD)) ?? '';
+    const passwd = await this.#image(PASSWD);
+    // A device without accounts: an emulated one.
+    if (passwd === undefined) return;
     await this.#put(SHADOW, rebuildShadow((await this.#image(SHADOW)) ?? '', passwd, chosen), 0o640);
     await this.#put(PASSWD, rebuildPasswd(passwd), 0o644);
     for (const path of GROUPS) {
@@ -151,11 +152,10 @@ export class UnixPasswords implements CredentialProvider {
     const typed = this.#typed;
     if (typed?.epoch !== epoch)
       return { ok: true, detail: 'compared by hash: the password itself is in the escrow alone' };
-    return this.#askSshd([{ user: breakGlass.user, password: typed.text }], (accepted) =>
-      accepted.length === 1
-        ? undefined
-        : { ok: false, code: 'password-refused', detail: `sshd refuses the new password of ${breakGlass.user}` },
-    );
+    return askLogins(this.#world, [{ user: breakGlass.user, password: typed.text }], (accepted) => {
+      if (accepted.length === 1) return undefined;
+      return { ok: false, code: 'password-refused', detail: `sshd refuses the new password of ${breakGlass.user}` };
+    });
   }
 
   async verifyOldRefused(): Promise<Check> {
@@ -174,15 +174,11 @@ export class UnixPasswords implements CredentialProvider {
       return { ok: false, code: 'factory-password-left', detail: '/etc/passwd has a password in it' };
     if (former !== null && former === breakGlass?.hash)
       return { ok: false, code: 'former-password-left', detail: 'the epoch before has the same hash' };
-    return this.#askSshd(await this.#formerLogins(), ([first]) =>
-      first === undefined
-        ? undefined
-        : {
-            ok: false,
-            code: 'factory-password-accepted',
-            detail: `sshd accepts a well-known password of ${first.user}`,
-          },
-    );
+    return askLogins(this.#world, await this.#formerLogins(breakGlass), ([first]) => {
+      if (first === undefined) return undefined;
+      const detail = `sshd accepts a well-known password of ${first.user}`;
+      return { ok: false, code: 'factory-password-accepted', detail };
+    });
   }
 
   async wipe(): Promise<void> {
@@ -209,41 +205,11 @@ export class UnixPasswords implements CredentialProvider {
     return verdict;
   }
 
-  /** Of every account that is here: the pairs that are tried against it, and what the image's own hash stands for. */
-  async #formerLogins(): Promise<LoginTry[]> {
-    const passwords = [...new Set(FACTORY_PAIRS.map(({ password }) => password))];
+  /** Of every account that is here. Ours is not the image's, though in place it stands in the same file. */
+  async #formerLogins(breakGlass: Record['breakGlass']): Promise<LoginTry[]> {
     const image = decodeShadow((await this.#image(SHADOW)) ?? '');
-    const tries: LoginTry[] = [];
-    for (const { name } of decodePasswd(await this.#text(PASSWD))) {
-      const listed = FACTORY_PAIRS.filter(({ user }) => user === name).map(({ password }) => password);
-      const hash = image.get(name);
-      const isOurs = (await this.#standing()).breakGlass?.hash === hash;
-      const guessed = hash === undefined || isLocked(hash) || isOurs ? [] : await guessPasswords(hash, passwords);
-      tries.push(...[...new Set([...listed, ...guessed])].map((password) => ({ user: name, password })));
-    }
-    return tries;
-  }
-
-  /** `judge` sees what was accepted. Where there is no sshd, the comparison of hashes before it stands alone, and says so. */
-  async #askSshd(
-    tries: readonly LoginTry[],
-    judge: (accepted: readonly LoginTry[]) => Check | undefined,
-  ): Promise<Check> {
-    if (this.#world.files.root !== '/') return { ok: true, detail: 'sshd was not asked: this device is a folder' };
-    const sshd = await PrivateSshd.open(this.#world.scratchDirectory);
-    if ('missing' in sshd) return { ok: true, detail: sshd.missing };
-    try {
-      const { accepted, unclear } = await sshd.tryPasswords(tries);
-      if (unclear !== undefined)
-        return {
-          ok: false,
-          code: 'sshd-unclear',
-          detail: `a private sshd neither accepts nor refuses: ${unclear}`.slice(0, 400),
-        };
-      return judge(accepted) ?? (sshd.detail === undefined ? { ok: true } : { ok: true, detail: sshd.detail });
-    } finally {
-      await sshd.close();
-    }
+    if (breakGlass !== null && image.get(breakGlass.user) === breakGlass.hash) image.delete(breakGlass.user);
+    return formerLogins(decodePasswd(await this.#text(PASSWD)), image);
   }
 
   async #standing(): Promise<Record> {

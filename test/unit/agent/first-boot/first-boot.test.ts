@@ -5,7 +5,6 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type CredentialProvider, EntropyMissing, type Escrow } from '../../../../agent/core/first-boot-ports.ts';
 import type { FirstBootPorts } from '../../../../agent/first-boot/effects.ts';
 import { FirstBoot } from '../../../../agent/first-boot/first-boot.ts';
-import { noteFirstBoot } from '../../../../agent/first-boot/note.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { Fault } from '../../../../platform/fault.ts';
 import { recordOn } from '../../../sim/first-boot/invariants.ts';
@@ -286,17 +285,6 @@ describe('the first boot', () => {
     });
     for (const slot of ['a', 'a', 'b', 'b', 'a'] as const) await run({ providers: [counting] }, { ...BOOT, slot });
     expect(asked).toBe(3);
-  });
-
-  it('notes what the agent tells, in order, and neither before it is open', async () => {
-    await run();
-    const note = (event: 'enrolled' | 'reported') => noteFirstBoot(disk, DIRECTORY, event);
-    await note('reported');
-    expect(recordOn(disk)?.state).toBe('open');
-    await note('enrolled');
-    await note('reported');
-    expect(recordOn(disk)).toMatchObject({ state: 'reported', epoch: 1 });
-    expect(await run()).toMatchObject({ rest: 'open', record: { state: 'reported', epoch: 1 } });
   });
 });
 

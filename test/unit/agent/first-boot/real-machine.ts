@@ -1,12 +1,23 @@
 /**
  * A first boot against the real sshd, ssh and crypt of this machine, in a mount namespace of its own: /etc, /root and
  * /run are copies, so nothing of the machine is changed. Started by real-machine.test.ts as
- *   unshare --mount --propagation private node real-machine.ts (in-place|bound) FOLDER
- * Prints one line of JSON: what was accepted and what the checks said, step by step.
+ *   unshare --mount --propagation private node real-machine.ts (in-place|bound|cuts) FOLDER NAMESPACE
+ * where NAMESPACE is what /proc/self/ns/mnt says outside: without another one it does nothing.
+ * Prints one line of JSON: what was accepted and what the checks said, step by step; with `cuts`, of each cut.
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { CredentialProvider, SecretSource } from '../../../../agent/core/first-boot-ports.ts';
 import { type LoginTry, PrivateSshd } from '../../../../agent/first-boot/private-sshd.ts';
@@ -14,11 +25,13 @@ import { AuthorizedKeys } from '../../../../agent/first-boot/providers/authorize
 import { SshHostKeys } from '../../../../agent/first-boot/providers/ssh-host-keys.ts';
 import { UnixPasswords } from '../../../../agent/first-boot/providers/unix-passwords.ts';
 import { openWorld } from '../../../../agent/first-boot/world.ts';
-import { nodeDisk } from '../../../../platform/disk.ts';
+import { type Disk, nodeDisk } from '../../../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
+import { seededRandom } from '../../../../scripts/seeded-random.ts';
 
-const [way = 'in-place', folder = ''] = process.argv.slice(2);
+const [way = 'in-place', folder = '', callersNamespace] = process.argv.slice(2);
 const OWNER_KEY = `ssh-ed25519 ${'A'.repeat(67)}= owner`;
+const CUTS = 20;
 const FACTORY_TRIES = [
   { user: 'root', password: 'xc3511' },
   { user: 'pi', password: 'raspberry' },
@@ -35,6 +48,9 @@ const crypt = (password: string, setting: string): string =>
 
 /** The image: two well-known passwords, an empty one, host keys and a stranger's key for root. */
 function layOut(): void {
+  if (callersNamespace === undefined || readlinkSync('/proc/self/ns/mnt') === callersNamespace) {
+    throw new Error('this is the machine itself: start it with unshare --mount');
+  }
   for (const path of ['etc', 'root/.ssh', 'home/pi/.ssh', 'data']) mkdirSync(join(folder, path), { recursive: true });
   cpSync('/etc', join(folder, 'etc'), { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
   // cpSync keeps no owners.
@@ -66,15 +82,58 @@ function layOut(): void {
   if (way === 'bound') sh('mount -o remount,bind,ro /etc && mount -o remount,bind,ro /root');
 }
 
-const random: SecretSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
-const world = openWorld({
-  root: '/',
-  dataDirectory: join(folder, 'data'),
-  way: 'auto',
-  scratchDirectory: '/run/holdfast',
-  ownerKeys: [OWNER_KEY],
-  nowUnixMs: () => Date.now(),
-});
+const secrets: SecretSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
+/** The machine's disk, at which this process dies after so many changes. */
+function dyingDisk(changes: number): { readonly disk: Disk; readonly done: () => number } {
+  let done = 0;
+  const counted = <T extends unknown[], R>(change: (...given: T) => Promise<R>) => {
+    return async (...given: T): Promise<R> => {
+      done += 1;
+      if (done > changes) throw new Error('cut');
+      return change(...given);
+    };
+  };
+  const disk: Disk = {
+    ...nodeDisk,
+    async open(path, mode, permissions) {
+      if (mode === 'read') return nodeDisk.open(path, mode);
+      const file = await counted(nodeDisk.open)(path, mode, permissions);
+      const { write, sync, truncate } = file;
+      return Object.assign(file, {
+        write: counted(write.bind(file)),
+        sync: counted(sync.bind(file)),
+        truncate: counted(truncate.bind(file)),
+      });
+    },
+    rename: counted(nodeDisk.rename),
+    remove: counted(nodeDisk.remove),
+    makeDirectory: counted(nodeDisk.makeDirectory),
+    syncDirectory: counted(nodeDisk.syncDirectory),
+  };
+  return { disk, done: () => done };
+}
+
+const worldOn = (disk: Disk) =>
+  openWorld(
+    {
+      root: '/',
+      dataDirectory: join(folder, 'data'),
+      way: 'auto',
+      scratchDirectory: '/run/holdfast',
+      ownerKeys: [OWNER_KEY],
+      nowUnixMs: () => Date.now(),
+    },
+    disk,
+  );
+
+const providers = (disk: Disk = nodeDisk): CredentialProvider[] => {
+  const world = worldOn(disk);
+  return [
+    new SshHostKeys(world, { types: ['ed25519'] }),
+    new UnixPasswords(world, { breakGlass: 'root' }),
+    new AuthorizedKeys(world, { accounts: ['root'] }),
+  ];
+};
 
 function stagingOf(epoch: number, provider: CredentialProvider) {
   const at = join(folder, 'data', `staging-${epoch}-${provider.name}`);
@@ -109,14 +168,52 @@ function bringFactoryBack(): void {
   sh("rm -f /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key");
 }
 
+const apply = async (epoch: number, list: readonly CredentialProvider[]): Promise<void> => {
+  for (const one of list) await one.apply(stagingOf(epoch, one));
+};
+
+/** The rotation of a factory-fresh device, cut at a change of the disk that a seed chooses, then done again. */
+async function cutMany(): Promise<void> {
+  layOut();
+  // Refusals need not be waited for here.
+  sh("sed -i 's/pam_unix.so nullok/pam_unix.so nullok nodelay/' /etc/pam.d/common-auth");
+  sh(`cp -a /etc ${folder}/etc.factory && cp -a /root ${folder}/root.factory`);
+  const random = seededRandom(5);
+  const cuts: unknown[] = [];
+  let changes = Number.POSITIVE_INFINITY;
+  for (let number = 0; number <= CUTS; number += 1) {
+    sh(
+      `cd ${folder} && rm -rf data && mkdir data && find /etc /root -xdev -mindepth 1 -delete && cp -a etc.factory/. /etc/ && cp -a root.factory/. /root/`,
+    );
+    let typed = '';
+    for (const one of providers())
+      for (const secret of await one.stage(stagingOf(1, one), secrets)) typed = secret.text;
+    // The first one is not cut: it counts.
+    const after = number === 0 ? changes : Math.floor(random() * changes);
+    const dying = dyingDisk(after);
+    await apply(1, providers(dying.disk)).catch((error) => {
+      if (!(error instanceof Error) || error.message !== 'cut') throw error;
+    });
+    if (number === 0) changes = dying.done();
+    const rebooted = providers();
+    await apply(1, rebooted);
+    const said = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
+    cuts.push({
+      after,
+      said,
+      checks: [
+        await rebooted[0]?.verifyNew(),
+        await rebooted[0]?.verifyOldRefused(),
+        await rebooted[2]?.verifyOldRefused(),
+      ].map((one) => one?.ok),
+    });
+  }
+  process.stdout.write(`${JSON.stringify({ changes, cuts: cuts.slice(1) })}\n`);
+}
+
 async function main(): Promise<void> {
   layOut();
   const said: { [step: string]: unknown } = {};
-  const providers = (): CredentialProvider[] => [
-    new SshHostKeys(world, { types: ['ed25519'] }),
-    new UnixPasswords(world, { breakGlass: 'root' }),
-    new AuthorizedKeys(world, { accounts: ['root'] }),
-  ];
   const slotDigest = () => sh(`cd ${folder}/etc && sha256sum shadow ssh/ssh_host_* | sha256sum`);
   const untouched = slotDigest();
   said.before = await accepted([...FACTORY_TRIES, { user: 'root', password: 'wrong' }]);
@@ -127,10 +224,7 @@ async function main(): Promise<void> {
     .map(({ name }) => name)
     .sort();
   let typed = '';
-  for (const one of first) for (const secret of await one.stage(stagingOf(1, one), random)) typed = secret.text;
-  const apply = async (epoch: number, list: readonly CredentialProvider[]): Promise<void> => {
-    for (const one of list) await one.apply(stagingOf(epoch, one));
-  };
+  for (const one of first) for (const secret of await one.stage(stagingOf(1, one), secrets)) typed = secret.text;
   await apply(1, first);
   await apply(1, first);
   const started = Date.now();
@@ -164,7 +258,7 @@ async function main(): Promise<void> {
 
   const second = providers();
   let newer = '';
-  for (const one of second) for (const secret of await one.stage(stagingOf(2, one), random)) newer = secret.text;
+  for (const one of second) for (const secret of await one.stage(stagingOf(2, one), secrets)) newer = secret.text;
   await apply(2, second);
   said.rotated = [
     await accepted([{ user: 'root', password: typed }]),
@@ -184,4 +278,4 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify(said)}\n`);
 }
 
-await main();
+await (way === 'cuts' ? cutMany() : main());

@@ -22,6 +22,8 @@ export const FirstBootConfig = v.strictObject({
     }),
     {},
   ),
+  /** The owner's lines for authorized_keys, in the factory image; null: nobody logs in with a key. */
+  loginKeysFile: v.optional(v.nullable(Path), null),
   /** Where the traits of this board are read; agent/core/hardware.ts weighs them. `emmc-cid`: the folder of block devices. */
   hardware: v.optional(
     v.pipe(
@@ -53,17 +55,19 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
   }
   const parsed = v.safeParse(FirstBootConfig, firstBoot);
   if (!parsed.success) throw invalidField(path, parsed.issues[0], 'firstBoot');
-  const { escrow, hardware, applicationData, resetRequest } = parsed.output;
+  const { escrow, loginKeysFile, hardware, applicationData, resetRequest } = parsed.output;
   const at = (relativePath: string): string => resolve(dirname(path), relativePath);
+  const atOrNull = (relativePath: string | null): string | null => (relativePath === null ? null : at(relativePath));
   const folders = applicationData.map(at);
   const index = folders.findIndex((folder) => lieInEachOther(folder, dataDirectory));
   if (index >= 0) throw emptiesOurs(`${path}, field firstBoot.applicationData.${index}`, dataDirectory);
   return {
     ...parsed.output,
-    escrow: { ...escrow, ownersFile: escrow.ownersFile === null ? null : at(escrow.ownersFile) },
+    escrow: { ...escrow, ownersFile: atOrNull(escrow.ownersFile) },
+    loginKeysFile: atOrNull(loginKeysFile),
     hardware: hardware.map((trait) => ({ ...trait, path: at(trait.path) })),
     applicationData: folders,
-    resetRequest: resetRequest === null ? null : at(resetRequest),
+    resetRequest: atOrNull(resetRequest),
   };
 }
 

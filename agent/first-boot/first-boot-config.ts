@@ -14,8 +14,6 @@ const Path = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
 export const FirstBootConfig = v.strictObject({
   /** Which credentials this device has; what is left out has its safe default. */
   providers: v.optional(ProvidersConfig, {}),
-  /** The owner's own authorized_keys in the factory image; null: nobody logs in by key. */
-  ownerSshKeysFile: v.optional(v.nullable(Path), null),
   escrow: v.optional(
     v.strictObject({
       minimumOwners: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(16)), 2),
@@ -24,6 +22,8 @@ export const FirstBootConfig = v.strictObject({
     }),
     {},
   ),
+  /** The owner's lines for authorized_keys, in the factory image; null: nobody logs in with a key. */
+  loginKeysFile: v.optional(v.nullable(Path), null),
   /** Where the traits of this board are read; agent/core/hardware.ts weighs them. `emmc-cid`: the folder of block devices. */
   hardware: v.optional(
     v.pipe(
@@ -55,7 +55,7 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
   }
   const parsed = v.safeParse(FirstBootConfig, firstBoot);
   if (!parsed.success) throw invalidField(path, parsed.issues[0], 'firstBoot');
-  const { escrow, hardware, applicationData, ownerSshKeysFile, resetRequest } = parsed.output;
+  const { escrow, loginKeysFile, hardware, applicationData, resetRequest } = parsed.output;
   const at = (relativePath: string): string => resolve(dirname(path), relativePath);
   const atOrNull = (relativePath: string | null): string | null => (relativePath === null ? null : at(relativePath));
   const folders = applicationData.map(at);
@@ -64,7 +64,7 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
   return {
     ...parsed.output,
     escrow: { ...escrow, ownersFile: atOrNull(escrow.ownersFile) },
-    ownerSshKeysFile: atOrNull(ownerSshKeysFile),
+    loginKeysFile: atOrNull(loginKeysFile),
     hardware: hardware.map((trait) => ({ ...trait, path: at(trait.path) })),
     applicationData: folders,
     resetRequest: atOrNull(resetRequest),

@@ -2,9 +2,9 @@
  * The credentials of this device and whose keys they are sealed to, from agent.json and the root that it trusts. Makes
  * nothing; where the root names too few owners, the escrow refuses, and the first boot stays closed.
  */
-import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { type Disk, FileTooLarge, nodeDisk } from '../../platform/disk.ts';
-import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { createPrivateKey } from 'node:crypto';
+import { join } from 'node:path';
+import { nodeDisk } from '../../platform/disk.ts';
 import type { AgentConfig } from '../config.ts';
 import type { CredentialProvider, Escrow } from '../core/first-boot-ports.ts';
 import type { Log } from '../core/ports.ts';
@@ -14,65 +14,72 @@ import { OwnerEscrow } from './escrow.ts';
 import type { FirstBootConfig } from './first-boot-config.ts';
 import { firstBootDirectory } from './first-boot-record.ts';
 import { readOwnerKeys } from './owner-keys.ts';
-import { DEVICE_KEY_PROVIDER, STAGED_DEVICE_KEY } from './providers/device-key.ts';
+import { DeviceKeyProvider } from './providers/device-key.ts';
 import { openProviders } from './providers.ts';
 import { EpochFolder } from './staging.ts';
-import { openWorld } from './world.ts';
+import { openWorld, type ProviderWorld } from './world.ts';
 
-/** In memory; what programs must find in a file for a moment. */
-const SCRATCH_DIRECTORY = '/run/holdfast';
-const SSH_KEYS_CAP_BYTES = 64 * 1024;
-const KEY_CAP_BYTES = 4096;
+/** In memory: gone with the power. */
+const SCRATCH = '/run/holdfast-firstboot';
+const LOGIN_KEYS_CAP_BYTES = 64 * 1024;
 
 export interface Wired {
   readonly providers: readonly CredentialProvider[];
   readonly escrow: Escrow;
 }
 
-/** Throws Faults about the files of this device: the root, the owners' keys. */
+interface Parts {
+  readonly config: AgentConfig;
+  readonly firstBoot: FirstBootConfig;
+  readonly world: ProviderWorld;
+  readonly log: Log;
+}
+
 export async function wire(config: AgentConfig, firstBoot: FirstBootConfig, log: Log): Promise<Wired> {
+  const world = worldOf(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
+  return { providers: openProviders(firstBoot.providers, world), escrow: escrowOf({ config, firstBoot, world, log }) };
+}
+
+/** Lines that are no comment; the provider refuses what is no key. */
+async function readLoginKeys(path: string | null): Promise<readonly string[]> {
+  const bytes = path === null ? undefined : await nodeDisk.readFile(path, LOGIN_KEYS_CAP_BYTES);
+  const lines = new TextDecoder().decode(bytes).split('\n');
+  return lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+/** An emulated device's root is the folder that its boot loop made: never the machine that it is emulated on. */
+function rootOf({ board }: AgentConfig): string {
+  if (board.kind !== 'emulated') return '/';
+  return join(process.env.HOLDFAST_RUN ?? join(board.directory, 'run'), 'rootfs');
+}
+
+function worldOf(config: AgentConfig, { providers }: FirstBootConfig, ownerKeys: readonly string[]): ProviderWorld {
   const { dataDirectory } = config;
-  const { minimumOwners, ownersFile } = firstBoot.escrow;
-  const clock = systemClock(config.clock);
-  const world = openWorld({
-    root: '/',
-    dataDirectory,
-    way: firstBoot.providers.files,
-    scratchDirectory: SCRATCH_DIRECTORY,
-    ownerKeys: await readSshKeys(nodeDisk, firstBoot.ownerSshKeysFile),
-    nowUnixMs: () => clock.wallUnixMs() ?? null,
-  });
-  const ownerKeys = await readOwnerKeys(nodeDisk, await readTrustedRoot(nodeDisk, log, config), ownersFile);
-  const deviceKey = (): Promise<KeyObject | undefined> => stagedDeviceKey(nodeDisk, dataDirectory);
+  const time = systemClock(config.clock);
+  const nowUnixMs = (): number | null => time.wallUnixMs() ?? null;
+  const root = rootOf(config);
+  const scratchDirectory = root === '/' ? SCRATCH : join(dataDirectory, 'scratch');
+  return openWorld({ root, dataDirectory, way: providers.files, scratchDirectory, ownerKeys, nowUnixMs });
+}
+
+/** Owners are read when something is sealed: a root that cannot be read keeps the device closed, and says so. */
+function escrowOf({ config, firstBoot, world, log }: Parts): Escrow {
+  const { escrow, providers } = firstBoot;
+  const folder = new EpochFolder(nodeDisk, firstBootDirectory(config.dataDirectory));
+  const deviceKey = new DeviceKeyProvider(world, providers.deviceKey);
   return {
-    providers: openProviders(firstBoot.providers, world),
-    escrow: new OwnerEscrow({ ownerKeys, atLeast: minimumOwners, deviceKey }),
+    async seal(secrets, binding) {
+      const root = await readTrustedRoot(nodeDisk, log, config);
+      const ownerKeys = await readOwnerKeys(nodeDisk, root, escrow.ownersFile);
+      const sealing = new OwnerEscrow({
+        ownerKeys,
+        atLeast: escrow.minimumOwners,
+        deviceKey: async () => {
+          const pem = await deviceKey.stagedKey(folder.staging(binding.epoch, deviceKey.name));
+          return pem === undefined ? undefined : createPrivateKey(pem);
+        },
+      });
+      return sealing.seal(secrets, binding);
+    },
   };
-}
-
-/** The key of the epoch that is being made, before it is in effect: the certificate that comes is for this one. */
-async function stagedDeviceKey(disk: Disk, dataDirectory: string): Promise<KeyObject | undefined> {
-  const folder = new EpochFolder(disk, firstBootDirectory(dataDirectory));
-  const staging = folder.staging(await folder.highestEpoch(), DEVICE_KEY_PROVIDER);
-  const bytes = await staging.read(STAGED_DEVICE_KEY, KEY_CAP_BYTES);
-  return bytes === undefined ? undefined : createPrivateKey(Buffer.from(bytes));
-}
-
-/** Lines of the owner's own authorized_keys in the image; `#` begins a comment. None where there is no such file. */
-async function readSshKeys(disk: Disk, path: string | null): Promise<readonly string[]> {
-  if (path === null) return [];
-  try {
-    const bytes = await disk.readFile(path, SSH_KEYS_CAP_BYTES);
-    const lines = new TextDecoder('utf-8', { fatal: true }).decode(bytes).split('\n');
-    return lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
-  } catch (error) {
-    if (!(error instanceof FileTooLarge) && !(error instanceof TypeError)) throw error;
-    throw new Fault({
-      code: 'owner-ssh-keys-malformed',
-      what: `the owner's SSH keys cannot be read (${errorText(error)})`,
-      where: path,
-      cure: 'One public key a line, as in authorized_keys; agent.json names the file (firstBoot.ownerSshKeysFile).',
-      exitStatus: EXIT.input,
-    });
-  }
 }

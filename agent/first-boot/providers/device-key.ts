@@ -19,9 +19,7 @@ import { sha256Hex } from '../device-files.ts';
 import { ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
-export const DEVICE_KEY_PROVIDER = 'device-key';
-/** Its file in the staging folder: what signs for an epoch before it is applied, the escrow's blob above all. */
-export const STAGED_DEVICE_KEY = 'device-key.pem';
+const STAGED = 'device-key.pem';
 const KEY_CAP_BYTES = 4096;
 const CERTIFICATE_CAP_BYTES = 16 * 1024;
 
@@ -36,7 +34,7 @@ const Record = v.strictObject({
 type Record = v.InferOutput<typeof Record>;
 
 export class DeviceKeyProvider implements CredentialProvider {
-  readonly name = DEVICE_KEY_PROVIDER;
+  readonly name = 'device-key';
   readonly #world: ProviderWorld;
   readonly #paths: IdentityPaths;
   readonly #adopt: boolean;
@@ -78,7 +76,7 @@ export class DeviceKeyProvider implements CredentialProvider {
     const record = await this.#record.read();
     const isOurs = isMadeHere(record, fingerprintOf(standing), (await this.#certificate())?.key);
     const stays = standing !== undefined && (record === undefined ? this.#adopt : isOurs);
-    await staging.write(STAGED_DEVICE_KEY, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
+    await staging.write(STAGED, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
     return [];
   }
 
@@ -107,7 +105,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   /** What signs for this epoch before it is applied: the escrow's blob, above all. */
   async stagedKey(staging: Staging): Promise<string | undefined> {
-    const bytes = await staging.read(STAGED_DEVICE_KEY, KEY_CAP_BYTES);
+    const bytes = await staging.read(STAGED, KEY_CAP_BYTES);
     return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
   }
 

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { FirstBootSettings } from '../../../../agent/health/first-boot-check.ts';
 import { localHealth } from '../../../../agent/health/local-health.ts';
+import { nodeDisk } from '../../../../platform/disk.ts';
 
 let directory: string;
 beforeEach(async () => {
@@ -25,6 +27,7 @@ const check = (
     minAvailableMemoryBytes?: number;
     directory?: string | null;
     deadlineMs?: number;
+    firstBoot?: FirstBootSettings;
   } = {},
 ) =>
   localHealth({
@@ -33,6 +36,7 @@ const check = (
     minFreeBytes: changes.minFreeBytes ?? 1,
     minAvailableMemoryBytes: changes.minAvailableMemoryBytes ?? 1,
     systemd: null,
+    firstBoot: changes.firstBoot,
     executables: {
       deadlineMs: changes.deadlineMs ?? 30_000,
       workingDirectory: directory,
@@ -44,6 +48,17 @@ describe('local health', () => {
   it('is good when every check is', async () => {
     await script('10-good', 'exit 0');
     expect(await check()).toEqual({ healthy: true, failedCheck: '', detail: '' });
+  });
+
+  it('fails first of all where the image has a first boot that did not open', async () => {
+    await script('10-bad', 'exit 1');
+    const firstBoot = {
+      disk: nodeDisk,
+      directory: join(directory, 'first-boot'),
+      bootId: async () => 'now',
+      waitMs: 0,
+    };
+    expect(await check({ firstBoot })).toMatchObject({ healthy: false, failedCheck: 'first-boot record-missing' });
   });
 
   it('names the first check that failed, in order of name, with the last line it printed', async () => {

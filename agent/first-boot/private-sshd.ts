@@ -18,6 +18,7 @@ const AT_ONCE = 8;
 const TRIES_A_CONNECTION = 5;
 const CONNECTION_DEADLINE_MS = 100_000;
 const HOST = 'holdfast-private';
+const OTHERS_CONFIG = 'config-for-others';
 /**
  * Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed.
  * It says the first line of a file, and takes it out.
@@ -64,12 +65,13 @@ export class PrivateSshd {
     const folder = join(scratchDirectory, `sshd-${randomBytes(8).toString('hex')}`);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const isBooting = (await isThere('/run/nologin')) || (await isThere('/etc/nologin'));
-    const pam = settings.get('usepam')?.[0] === 'yes' && !isBooting;
+    const pam = settings.get('usepam')?.[0] === 'yes';
     await writeFile(join(folder, 'config'), configOf(settings, pam), { mode: 0o600 });
-    await writeFile(join(folder, 'askpass.cjs'), ASKPASS, { mode: 0o600 });
     // pam_nologin refuses everybody but root while the system starts: that would prove nothing.
+    await writeFile(join(folder, OTHERS_CONFIG), configOf(settings, pam && !isBooting), { mode: 0o600 });
+    await writeFile(join(folder, 'askpass.cjs'), ASKPASS, { mode: 0o600 });
     const detail =
-      isBooting && settings.get('usepam')?.[0] === 'yes' ? 'sshd was asked without PAM: nologin stands' : undefined;
+      pam && isBooting ? 'for accounts other than root sshd was asked without PAM: nologin stands' : undefined;
     return new PrivateSshd(sshd, folder, detail);
   }
 
@@ -128,7 +130,7 @@ export class PrivateSshd {
   }
 
   async #ssh(user: string, more: readonly string[], tryFile?: string): Promise<ProgramEnd> {
-    const proxy = `${this.#sshd} -i -f ${join(this.#folder, 'config')}`;
+    const proxy = `${this.#sshd} -i -f ${join(this.#folder, user === 'root' ? 'config' : OTHERS_CONFIG)}`;
     const options = [...more, `ProxyCommand=${proxy}`, 'GlobalKnownHostsFile=/dev/null', 'UpdateHostKeys=no'];
     options.push('LogLevel=VERBOSE', 'PubkeyAuthentication=no');
     const words = ['-F', 'none', ...options.flatMap((option) => ['-o', option]), '-T', '-l', user, HOST, 'true'];

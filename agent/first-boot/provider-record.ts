@@ -33,7 +33,7 @@ export class ProviderRecord<T> {
         code: 'credential-record-damaged',
         what: `what the device remembers of a credential cannot be read (${error instanceof FileTooLarge ? 'too large' : errorText(error)})`,
         where: this.#path,
-        cure: 'Ask for new credentials: holdfast-agent firstboot --rotate makes all of them anew.',
+        cure: 'Restore the file from a backup of the data partition, or reset the device: that makes all its credentials anew.',
         exitStatus: EXIT.corrupt,
       });
     }

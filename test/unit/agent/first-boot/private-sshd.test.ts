@@ -51,6 +51,7 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
 
     it('finds the factory: its passwords are accepted before, and everything of it is named', () => {
       expect(said.before).toEqual(['guest', 'pi', 'root']);
+      expect(said.beforeWhileStarting, 'nologin hides nothing').toEqual(['guest', 'pi', 'root']);
       const keys = ['authorized-keys:pi', 'authorized-keys:root', 'ssh-host-key:ed25519', 'ssh-host-key:rsa'];
       expect(said.inspectedBefore).toEqual(
         expect.arrayContaining([...keys, 'password:guest', 'password:pi', 'password:root']),
@@ -87,6 +88,13 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
       expect(said.hostKeysAfter).toEqual([{ ok: true }, { ok: true }]);
       expect(said.mountsOverShadow).toBe(way === 'bound' ? '1' : '0');
     });
+
+    it.runIf(way === 'in-place')(
+      'does not take hashes for an answer: a PAM that lets everybody in is found out',
+      () => {
+        expect(said.pamLetsAllIn).toMatchObject({ ok: false, code: 'factory-password-accepted' });
+      },
+    );
 
     it('refuses the former break-glass password after a rotation, and lets nobody in after a wipe', () => {
       expect(said.rotated).toEqual([[], ['root']]);

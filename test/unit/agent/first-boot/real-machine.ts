@@ -1,6 +1,6 @@
 /**
  * A first boot against the real sshd, ssh and crypt of this machine, in a mount namespace of its own: /etc, /root and
- * /run are copies, so nothing of the machine is changed. Started by real-machine.test.ts as
+ * /run are copies, so nothing of the machine is changed. Started by private-sshd.test.ts as
  *   unshare --mount --propagation private node real-machine.ts (in-place|bound|cuts) FOLDER NAMESPACE
  * where NAMESPACE is what /proc/self/ns/mnt says outside: without another one it does nothing.
  * Prints one line of JSON: what was accepted and what the checks said, step by step; with `cuts`, of each cut.
@@ -217,6 +217,9 @@ async function main(): Promise<void> {
   const slotDigest = () => sh(`cd ${folder}/etc && sha256sum shadow ssh/ssh_host_* | sha256sum`);
   const untouched = slotDigest();
   said.before = await accepted([...FACTORY_TRIES, { user: 'root', password: 'wrong' }]);
+  writeFileSync('/run/nologin', 'the system is starting');
+  said.beforeWhileStarting = await accepted(FACTORY_TRIES);
+  rmSync('/run/nologin');
   const first = providers();
   said.inspectedBefore = (await Promise.all(first.map((one) => one.inspect())))
     .flat()
@@ -268,6 +271,11 @@ async function main(): Promise<void> {
     ...(await Promise.all(second.map((one) => one.verifyNew()))),
     ...(await Promise.all(second.filter(({ name }) => name !== 'unix-passwords').map((one) => one.verifyOldRefused()))),
   ].map(({ ok }) => ok);
+  if (way === 'in-place') {
+    const stack = ['auth', 'account', 'password', 'session'].map((step) => `${step} required pam_permit.so\n`).join('');
+    writeFileSync('/etc/pam.d/sshd', stack);
+    said.pamLetsAllIn = await second[1]?.verifyOldRefused();
+  }
   for (const one of second) await one.wipe();
   for (const one of second) await one.wipe();
   said.wiped = readFileSync('/etc/shadow', 'utf8')

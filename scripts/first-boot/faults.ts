@@ -60,6 +60,9 @@ const kill = (unit: string) => async (container: Container) => {
   if (!(await container.becomes(unit, ['activating'], LATE_LIMIT_MS))) throw new Error(`${unit} does not start`);
   await container.run('systemctl', 'kill', '--signal=KILL', unit);
 };
+async function bootEnds(container: Container): Promise<void> {
+  if (!(await container.becomes('multi-user.target', ['active'], LATE_LIMIT_MS))) throw new Error('no boot ends');
+}
 const flush = (container: Container) => container.run('nft', 'flush', 'ruleset');
 const withoutNft = (root: string) => rename(join(root, 'usr/sbin/nft'), join(root, 'usr/sbin/nft.gone'));
 
@@ -123,7 +126,8 @@ export const FAULTS: readonly FaultRow[] = [
   }),
   row('OPEN, then first boot is stopped', '0', {
     act: async (container) => {
-      if (!(await container.becomes(OPEN, ['active'], LATE_LIMIT_MS))) throw new Error('it does not open');
+      // Not in the middle of a boot: whatever is still to start then asks for the first boot again.
+      await bootEnds(container);
       await container.run('systemctl', 'stop', FIRST_BOOT);
     },
     // Whoever asks for the shell asks for the first boot with it, and that succeeds again.
@@ -132,7 +136,7 @@ export const FAULTS: readonly FaultRow[] = [
   row('two faults: rules flushed, guard masked', '4', {
     plant: (root) => mask(root, GUARD),
     act: async (container) => {
-      if (!(await container.becomes('multi-user.target', ['active'], LATE_LIMIT_MS))) throw new Error('no boot ends');
+      await bootEnds(container);
       await flush(container);
     },
     expected: { ...BLOCKED.expected, listener: 'open' },

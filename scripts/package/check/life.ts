@@ -114,7 +114,12 @@ async function checkAdoption(root: Chroot, cases: Cases, look: () => Promise<Sna
   );
 }
 
-/** The device is adopted, and the doctor has left trusted metadata in its state. */
+/** What a device has after its first minutes: the agent has run, and kept what it trusts. */
+async function runAgent(root: Chroot): Promise<void> {
+  await root.run('timeout', '20', 'holdfast-agent', 'run', '--config', '/etc/holdfast/agent.json');
+}
+
+/** The device is adopted. */
 async function checkRemoval(
   root: Chroot,
   built: BuiltPackage,
@@ -123,6 +128,7 @@ async function checkRemoval(
   cases: Cases,
   look: () => Promise<Snapshot>,
 ): Promise<void> {
+  await runAgent(root);
   await root.run(GATES, 'enable');
   const removed = await root.run('dpkg', '--remove', built.variant);
   cases.check('is removed', removed.status === 0 ? [] : [removed.stderr]);
@@ -138,6 +144,7 @@ async function checkRemoval(
   await root.install(built.path);
   await placeDeviceFiles(files, root.path);
   await root.run(...ADOPT, '--yes');
+  await runAgent(root);
   await takeDeviceFiles(root);
   const asked = await root.run('env', 'HOLDFAST_PURGE_STATE=yes', 'dpkg', '--purge', built.variant);
   cases.holds(

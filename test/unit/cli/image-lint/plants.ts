@@ -414,7 +414,7 @@ const SERVICES: readonly Plant[] = [
   {
     name: 'FTP',
     planted: enabledUnit('vsftpd.service', '/usr/sbin/vsftpd /etc/vsftpd.conf'),
-    found: [`service-unsafe /${WANTS}/vsftpd.service`],
+    found: [`gate-unbound /${SYSTEM}/vsftpd.service`, `service-unsafe /${WANTS}/vsftpd.service`],
   },
   {
     name: 'TFTP',

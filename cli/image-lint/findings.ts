@@ -187,12 +187,12 @@ export const FINDINGS = {
   'gate-missing': {
     severity: 'error',
     meaning: 'a unit of the first-boot gate is missing, masked or not enabled',
-    cure: 'Install the package anew, and enable holdfast-quiet, holdfast-firstboot and holdfast-open.',
+    cure: 'Install the package of the agent, and run holdfast-gates enable --root in the image.',
   },
   'gate-unbound': {
     severity: 'error',
     meaning: 'a login or a network manager starts without waiting for its gate',
-    cure: 'Give the unit the drop-in of the package (BindsTo= and After= of its gate).',
+    cure: 'Run holdfast-gates enable --root (BindsTo= and After= of the gate, in a drop-in of the unit).',
   },
   'gate-conditional': {
     severity: 'error',

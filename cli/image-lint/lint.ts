@@ -1,6 +1,6 @@
 /** Looks through an opened image: rules about configuration on each root file system, rules about contents on every file. */
 import { FINDINGS, type Finding, type FindingCode, type Report } from './findings.ts';
-import { checkAccounts, checkUserConfiguration } from './rules/accounts.ts';
+import { checkAccounts, checkOtherShadows, checkUserConfiguration } from './rules/accounts.ts';
 import { checkConsoles } from './rules/consoles.ts';
 import { checkHoldfast } from './rules/holdfast.ts';
 import { checkIdentity } from './rules/identity.ts';
@@ -49,6 +49,7 @@ async function lintVolume(volume: Volume, { isProduct, onProgress }: LintWishes)
   if (volume.isRoot) await checkRoot(view, report, isProduct);
   checkIdentity(view, report);
   await checkUserConfiguration(view, report);
+  await checkOtherShadows(view, report);
   await scanFiles(view, report, onProgress);
   return findings;
 }

@@ -7,6 +7,9 @@ import type { TreeView } from '../tree.ts';
 /** Hostile files have many lines. */
 const ACCOUNTS_AT_MOST = 500;
 const HASHES_AT_MOST = 32;
+const OTHER_SHADOW = /(^|\/)shadow-?$/;
+const OTHERS_AT_MOST = 16;
+const SHADOW_FIELDS = 9;
 const NO_LOGIN = /\/(nologin|false|sync|true)$/;
 
 interface Account {
@@ -14,6 +17,8 @@ interface Account {
   readonly password: string;
   readonly path: string;
   readonly line: number;
+  /** In its line. */
+  readonly fields: number;
 }
 
 export async function checkAccounts(view: TreeView, report: Report): Promise<void> {
@@ -25,9 +30,24 @@ export async function checkAccounts(view: TreeView, report: Report): Promise<voi
   const shadowed = new Set(shadow.map(({ user }) => user));
   // `x` leads to /etc/shadow; anything else in /etc/passwd is the hash itself, and an empty field needs no password.
   const own = passwd.filter(({ user, password }) => password !== 'x' || !shadowed.has(user));
-  const tested = [...own.filter(({ password }) => password !== 'x'), ...shadow];
+  await checkPasswords([...own.filter(({ password }) => password !== 'x'), ...shadow], shells, report);
+}
+
+/** Other files of that name: the backup that tools leave, and the upper layer of an overlay on a data partition. */
+export async function checkOtherShadows(view: TreeView, report: Report): Promise<void> {
+  const others = view.files().filter(({ path }) => OTHER_SHADOW.test(path) && path !== 'etc/shadow');
+  const accounts = others.slice(0, OTHERS_AT_MOST).flatMap(({ path }) => readAccounts(view, path));
+  const shaped = accounts.filter(({ fields }) => fields === SHADOW_FIELDS);
+  await checkPasswords(shaped, new Map(), report);
+}
+
+async function checkPasswords(
+  accounts: readonly Account[],
+  shells: ReadonlyMap<string, string>,
+  report: Report,
+): Promise<void> {
   let hashes = 0;
-  for (const account of tested) {
+  for (const account of accounts) {
     if (account.password === '') {
       report('password-empty', account.path, emptyWords(account.user, shells.get(account.user)), account.line);
       if (account.user === 'root') report('root-unlocked', account.path, 'root needs no password', account.line);
@@ -41,9 +61,9 @@ export async function checkAccounts(view: TreeView, report: Report): Promise<voi
 
 function readAccounts(view: TreeView, path: string): Account[] {
   return view.lines(path).flatMap((text, index) => {
-    const [user = '', password] = text.split(':');
+    const [user = '', password, ...rest] = text.split(':');
     if (password === undefined || user === '' || /^[#+-]/.test(user) || index >= ACCOUNTS_AT_MOST) return [];
-    return [{ user, password, path, line: index + 1 }];
+    return [{ user, password, path, line: index + 1, fields: 2 + rest.length }];
   });
 }
 

@@ -41,12 +41,18 @@ describe('links', () => {
     await inFolder(async (folder) => {
       const image = join(folder, 'image');
       const planted = {
-        'etc/passwd': { link: '/../../usr/./share/../factory/passwd' },
+        'etc/passwd': { link: '/usr/./share/../factory/passwd' },
+        'etc/inittab': { link: '../../../usr/factory/inittab' },
+        'usr/factory/inittab': '::respawn:/bin/sh\n',
         'usr/factory/passwd': 'root::0:0::/:/bin/sh\n',
         'etc/shadow': null,
       };
       await makeSquashfs(rootWith(planted), folder, image);
-      expect(told(await lint(image))).toEqual(['password-empty /etc/passwd:1', 'root-unlocked /etc/passwd:1']);
+      expect(told(await lint(image))).toEqual([
+        'console-shell /etc/inittab:1',
+        'password-empty /etc/passwd:1',
+        'root-unlocked /etc/passwd:1',
+      ]);
     });
   });
 });

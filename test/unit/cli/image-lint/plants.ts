@@ -134,6 +134,11 @@ const ACCOUNTS: readonly Plant[] = [
     found: ['shadow-readable /etc/shadow'],
   },
   {
+    name: 'a password in the backup of shadow',
+    planted: { 'etc/shadow-': { text: 'admin:$1$saltsalt$Y3BMhxQHmg7scgLILa56u1:20000:0:99999:7:::\n', mode: 0o600 } },
+    found: ['password-default /etc/shadow-:1'],
+  },
+  {
     name: 'the account of a boot partition',
     planted: { 'boot/firmware/userconf.txt': 'admin:$1$saltsalt$Y3BMhxQHmg7scgLILa56u1\n' },
     found: ['password-default /boot/firmware/userconf.txt:1'],
@@ -414,7 +419,7 @@ const SERVICES: readonly Plant[] = [
   {
     name: 'FTP',
     planted: enabledUnit('vsftpd.service', '/usr/sbin/vsftpd /etc/vsftpd.conf'),
-    found: [`service-unsafe /${WANTS}/vsftpd.service`],
+    found: [`gate-unbound /${SYSTEM}/vsftpd.service`, `service-unsafe /${WANTS}/vsftpd.service`],
   },
   {
     name: 'TFTP',

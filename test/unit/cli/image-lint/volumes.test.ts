@@ -31,7 +31,7 @@ async function makeParts(folder: string): Promise<{ fat: string; ext4: string; s
   ];
   await makeFatImage({ outFile: fat, sizeBytes: 8 * MIB, files, workDirectory: join(folder, 'fat.work') });
   await makeExt4(rootWith({ 'etc/machine-id': `${'ab'.repeat(16)}\n` }), join(folder, 'a'), ext4);
-  const data: Planted = { 'identity/device.key': 'key\n', 'overlay/etc/x': '' };
+  const data: Planted = { 'identity/device.key': 'key\n', 'overlay/etc/shadow': 'root::20000:0:99999:7:::\n' };
   await makeSquashfs(rootWith(data, {}), join(folder, 'b'), squashfs);
   return { fat, ext4, squashfs };
 }
@@ -66,6 +66,8 @@ describe('a disk', () => {
         'partition 1 (boot) console-shell /cmdline.txt',
         'partition 1 (boot) wifi-secret /wpa_supplicant.conf',
         'partition 2 (root-a) machine-id /etc/machine-id',
+        'partition 3 (data) password-empty /overlay/etc/shadow',
+        'partition 3 (data) root-unlocked /overlay/etc/shadow',
         'partition 3 (data) identity-baked /identity/device.key',
         'partition 4 (env) partition-unknown ',
       ]);

@@ -37,7 +37,7 @@ async function sourceFiles(): Promise<string[]> {
   return found;
 }
 
-const GROUPS = 'keys|release|rollout|devices|tokens|audit|dev';
+const GROUPS = 'keys|release|rollout|devices|credentials|tokens|audit|dev';
 
 describe('commands that messages and documents tell a person to type', async () => {
   const known = await knownCommands();

@@ -31,13 +31,15 @@ export interface CommandText {
   readonly details?: string;
   /** Whole command lines. */
   readonly examples: readonly string[];
+  /** The one that runs when the group's name stands alone, or with its options: `devices --factory`. */
+  readonly isDefault?: boolean;
 }
 
 /** Adds a command below `parent`. */
 export function addCommand(parent: Command, text: CommandText): Command {
   const examples = text.examples.map((example) => `  ${example}`).join('\n');
   return parent
-    .command(text.usage)
+    .command(text.usage, { isDefault: text.isDefault === true })
     .summary(text.summary)
     .description(text.details === undefined ? text.summary : `${text.summary}\n\n${text.details}`)
     .option('--json', 'print one JSON document on stdout, and nothing else')
@@ -107,6 +109,11 @@ export function faultOfCommander(error: CommanderError, command: Command, args: 
   // Commander looks for what is missing first; a mistyped option is why it is missing.
   const strange = error.code === 'commander.missingMandatoryOptionValue' ? strangeOption(command, args) : undefined;
   if (strange !== undefined) return wrong('option-unknown', `unknown option '${strange}'`);
+  // A group with a default command takes a mistyped one for an argument of that.
+  if (error.code === 'commander.excessArguments' && command.commands.length > 0) {
+    const typed = args.filter((word) => !word.startsWith('-'))[nameOf(command).split(' ').length - 1] ?? '';
+    return wrong('command-unknown', `unknown command '${typed}'`);
+  }
   if (error.code === 'commander.help') return wrong('command-missing', 'a command is missing');
   const what = error.message
     .replace(/^error: /, '')

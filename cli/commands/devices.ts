@@ -298,11 +298,8 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
   const listCommand = addCommand(group, {
     usage: 'list',
     summary: 'list devices, and in one word why each is where it is',
-    examples: [
-      'holdfast devices list',
-      'holdfast devices list --reason rolled-back',
-      'holdfast devices list --factory',
-    ],
+    isDefault: true,
+    examples: ['holdfast devices list', 'holdfast devices list --reason rolled-back', 'holdfast devices --factory'],
   })
     .option('--class <NAME>', 'only this hardware class')
     .option('--reason <REASON>', 'only devices with this reason')

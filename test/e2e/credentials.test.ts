@@ -74,7 +74,7 @@ describe('an operator', () => {
     expect((await holdfast('explain', 'cam-0001')).stdout).toContain('Its credentials: factory.');
     await state(device, rotated('cam-0001'));
     await ask(1);
-    expect((await answerOf('devices', 'list', '--factory')).devices).toEqual([]);
+    expect((await answerOf('devices', '--factory')).devices).toEqual([]);
     expect(await answerOf('credentials', 'status')).toMatchObject({ standings: { proven: 1, factory: 0 } });
     expect((await holdfast('credentials', 'list', 'cam-0001')).stdout).toMatch(
       /ssh-host-key:ed25519 +ssh-host-key +own/,

@@ -12,7 +12,9 @@ export type ServerEvent =
   /** The device has something to fetch: poll now. */
   | { readonly kind: 'hint'; readonly id: string }
   /** The certificate of this device is no longer good: end its live sessions. */
-  | { readonly kind: 'revoked'; readonly id: string };
+  | { readonly kind: 'revoked'; readonly id: string }
+  /** The device has come with a new certificate: end its sessions with any other. */
+  | { readonly kind: 'superseded'; readonly id: string; readonly keptFingerprint: string };
 
 export type ServerEventListener = (event: ServerEvent) => void;
 

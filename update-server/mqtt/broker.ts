@@ -62,7 +62,8 @@ export class MqttBroker {
     });
     this.#unsubscribe = ports.events.subscribe((event) => {
       if (event.kind === 'hint') this.#hint(event.id);
-      if (event.kind === 'revoked') this.#endSessions(event.id);
+      if (event.kind === 'revoked') this.#endSessions(event.id, 'mqtt-device-revoked');
+      if (event.kind === 'superseded') this.#endSessions(event.id, 'mqtt-certificate-refused', event.keptFingerprint);
     });
   }
 
@@ -165,9 +166,11 @@ export class MqttBroker {
     this.#aedes.publish(packet, () => undefined);
   }
 
-  #endSessions(deviceId: string): void {
+  /** All of the device's, but those with the certificate that is kept. */
+  #endSessions(deviceId: string, why: MqttRefusal, keptFingerprint?: string): void {
     for (const session of this.#sessions.of(deviceId)) {
-      this.#rules.refuse(session, 'mqtt-device-revoked', 'live session ended');
+      if (session.identity.fingerprint === keptFingerprint) continue;
+      this.#rules.refuse(session, why, 'live session ended');
       session.socket.destroy();
     }
   }

@@ -307,6 +307,7 @@ CREATE TABLE rotation_parts (
   PRIMARY KEY (rotation, device_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rotation_parts_open ON rotation_parts (device_id) WHERE state IN ('waiting', 'asked');
+CREATE INDEX rotation_parts_pending ON rotation_parts (rotation, wave) WHERE state IN ('waiting', 'asked');
 CREATE INDEX rotation_parts_by_wave ON rotation_parts (rotation, wave, place_rank);
 `;
 

@@ -9,6 +9,7 @@ import type { Sqlite } from './database.ts';
 
 interface OpenRow {
   readonly rotation: number;
+  readonly wave: number;
   readonly state: 'waiting' | 'asked';
   readonly from_epoch: number | null;
   readonly timeout_ms: number;
@@ -19,7 +20,7 @@ const OPEN_PART = `
   parts.state IN ('waiting', 'asked') AND parts.open_unix_ms IS NOT NULL
     AND (rotations.state IN ('running', 'complete') OR (rotations.state = 'paused' AND parts.state = 'asked'))`;
 const OPEN = `
-  SELECT parts.rotation, parts.state, parts.from_epoch, rotations.timeout_ms
+  SELECT parts.rotation, parts.wave, parts.state, parts.from_epoch, rotations.timeout_ms
   FROM rotation_parts AS parts JOIN rotations ON rotations.id = parts.rotation
   WHERE parts.device_id = ? AND ${OPEN_PART}`;
 const ASK = `
@@ -85,7 +86,13 @@ export interface StatedEpoch {
   readonly flags: readonly RaisedFlag[];
 }
 
-/** At a statement. Returns the rotations whose numbers changed. */
+const PENDING = `
+  SELECT 1 FROM rotation_parts WHERE rotation = ? AND wave = ? AND state IN ('waiting', 'asked') LIMIT 1`;
+
+/**
+ * At a statement. Returns the rotations that may have to move on: by a failure, or because the wave waits for nobody any
+ * more. One success among many moves nothing, and counting ten thousand devices at each would cost more than rotating.
+ */
 export function settleRotation(db: Sqlite, deviceId: string, stated: StatedEpoch, nowUnixMs: number): number[] {
   const settled: number[] = [];
   for (const row of db.prepare<OpenRow>(OPEN).all(deviceId)) {
@@ -94,7 +101,8 @@ export function settleRotation(db: Sqlite, deviceId: string, stated: StatedEpoch
     if (stated.verdict !== 'proven' && failure === undefined) continue;
     const words = failure ?? `epoch ${stated.epoch} after ${row.from_epoch}`;
     settle(db, row.rotation, deviceId, failure === undefined ? 'rotated' : 'failed', words, nowUnixMs);
-    settled.push(row.rotation);
+    if (failure !== undefined || db.prepare(PENDING).get(row.rotation, row.wave) === undefined)
+      settled.push(row.rotation);
   }
   return settled;
 }

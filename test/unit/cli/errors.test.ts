@@ -429,7 +429,9 @@ describe('the command line', () => {
     const groups: Record<string, string[]> = {
       keys: ['init', 'show', 'verify'],
       release: ['build', 'sign', 'publish', 'list', 'show'],
-      devices: ['list', 'show', 'claims', 'revoke'],
+      devices: ['list', 'show', 'claims', 'extract-claim', 'approve', 'revoke'],
+      credentials: ['list', 'rotate', 'status', 'expiring', 'pause', 'resume', 'cancel'],
+      escrow: ['request', 'requests', 'approve', 'fetch', 'outstanding'],
       rollout: ['start', 'list', 'show', 'watch', 'pause', 'resume', 'cancel'],
       tokens: ['create', 'list', 'revoke'],
       audit: ['list', 'verify'],

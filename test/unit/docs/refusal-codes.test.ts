@@ -2,7 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TRANSPORT_CODES } from '../../../protocol/image-transport.ts';
+import { STATEMENT_REFUSALS } from '../../../update-server/core/credentials.ts';
 import { ENROLMENT_REFUSALS } from '../../../update-server/enrolment/enrolment.ts';
+import { ESCROW_REFUSALS } from '../../../update-server/http/device/credential-routes.ts';
 import { MQTT_REFUSALS } from '../../../update-server/mqtt/rules.ts';
 import { ROOT, readProjectFile } from './project-files.ts';
 
@@ -28,6 +30,8 @@ describe('docs/DEVICE_PROTOCOL.md', () => {
       ...Object.keys(ENROLMENT_REFUSALS),
       ...Object.keys(MQTT_REFUSALS),
       ...Object.values(TRANSPORT_CODES),
+      ...Object.keys(STATEMENT_REFUSALS),
+      ...Object.keys(ESCROW_REFUSALS),
     ];
     const codes = [...(await httpCodes()), ...named];
     expect([...new Set(documented)].sort()).toEqual([...new Set(codes)].sort());

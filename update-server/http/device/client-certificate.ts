@@ -3,6 +3,7 @@
  * certificate (issuer, signature, use, subject) is checked once per connection; dates and revocation every time.
  */
 import { TLSSocket } from 'node:tls';
+import type { ServerEvents } from '../../core/events.ts';
 import type { ServerClock, Store } from '../../core/ports.ts';
 import type { CertificateAuthority } from '../../pki/certificate-authority.ts';
 import { type IdentityVerdict, verifyDeviceCertificate, whyOutOfDates } from '../../pki/device-certificate.ts';
@@ -10,6 +11,7 @@ import { DeviceApiError } from './errors.ts';
 
 export interface ClientCertificatePorts {
   readonly store: Pick<Store, 'findCertificate' | 'markCertificateUsed'>;
+  readonly events: ServerEvents;
   readonly clock: ServerClock;
   readonly deviceAuthority: CertificateAuthority;
 }
@@ -43,7 +45,11 @@ export class ClientCertificates {
     if (record.supersededUnixMs !== null && record.supersededUnixMs <= nowUnixMs) {
       throw certificateRefused('a newer one has taken its place');
     }
-    if (record.unused) await this.#ports.store.markCertificateUsed(record.fingerprintSha256, nowUnixMs);
+    if (record.unused) {
+      const keptFingerprint = record.fingerprintSha256;
+      await this.#ports.store.markCertificateUsed(keptFingerprint, nowUnixMs);
+      this.#ports.events.emit({ kind: 'superseded', id: record.deviceId, keptFingerprint });
+    }
     return record.deviceId;
   }
 

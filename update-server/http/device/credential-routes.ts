@@ -104,7 +104,7 @@ export function takeEscrow(app: FastifyInstance, ports: CredentialPorts): void {
   });
 }
 
-const ESCROW_REFUSALS = {
+export const ESCROW_REFUSALS = {
   'escrow-digest-wrong': [400, 'the blob does not hash to its digest', 'Send the bytes that were made durable.'],
   'escrow-other-bytes': [409, 'another blob is kept for this epoch', 'Begin a new epoch: a blob is never replaced.'],
   'escrow-epoch-went-back': [409, 'a blob of a later epoch is kept', 'Bring the blob of the newest epoch.'],

@@ -16,9 +16,11 @@ const HEARTBEAT_MS = 20_000;
 /** A listener that does not read for so long that this much waits for it is cut off. */
 const BACKLOG_BYTES = 256 * 1024;
 
-type Change = Exclude<ServerEvent, { kind: 'hint' | 'revoked' }>;
+/** Between the server's own parts; a page has nothing to draw by them. */
+const INNER = ['hint', 'revoked', 'superseded'] as const;
+type Change = Exclude<ServerEvent, { kind: (typeof INNER)[number] }>;
 
-const isChange = (event: ServerEvent): event is Change => event.kind !== 'hint' && event.kind !== 'revoked';
+const isChange = (event: ServerEvent): event is Change => !INNER.some((kind) => kind === event.kind);
 
 export function addEventStream(app: FastifyInstance, { events, store }: OperatorApiPorts): void {
   const streams = new Set<ServerResponse>();

@@ -4,9 +4,11 @@ import { Encoder } from 'cbor-x';
 import type { MqttClient } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { nodeDisk } from '../../../../platform/disk.ts';
+import { DEVICE_PATHS } from '../../../../protocol/device-api.ts';
 import { hintTopic, presenceTopic, statusTopic } from '../../../../protocol/mqtt-topics.ts';
+import { base64url } from '../../../../trust/bytes.ts';
 import { openServerCertificate } from '../../../../update-server/pki/server-certificate.ts';
-import { Testbed, type TestDevice, until } from '../testbed.ts';
+import { makeDeviceKey, poll, Testbed, type TestDevice, until } from '../testbed.ts';
 
 let bed: Testbed;
 let device: TestDevice;
@@ -223,6 +225,22 @@ describe('is refused with its own code', () => {
     expect(await refusal()).toBe('mqtt-device-revoked');
     await goneFrom(bed.mqtt(device, { clientId: id }));
   });
+});
+
+test('a session ends when its device comes with a renewed certificate, which takes the place', async () => {
+  await fresh();
+  const former = await connected();
+  const key = await makeDeviceKey();
+  const body = { protocol: 3, certificateRequest: base64url(key.request) };
+  const answer = await device.send('POST', DEVICE_PATHS.credentialsRenew, body);
+  const gone = goneFrom(former);
+  const renewed = bed.device(key, String(answer.body.certificateChain));
+  expect((await renewed.send('POST', DEVICE_PATHS.poll, poll)).status).toBe(200);
+  await gone;
+  expect(await refusal()).toBe('mqtt-certificate-refused');
+  await goneFrom(bed.mqtt(device, { clientId: id }));
+  device = renewed;
+  (await connected()).end();
 });
 
 test('a renewed certificate is served, and still TLS 1.2 is not spoken', async () => {

@@ -126,7 +126,10 @@ module.exports = {
       // and a preflight, which asks the server's own functions when a rollout would halt.
       from: {
         path: '^(cli|scripts)/',
-        pathNot: ['^scripts/(generate-(install|first-boot)-machine|documents/blocks)\\.ts$', '^cli/(replay|preflight)/'],
+        pathNot: [
+          '^scripts/(generate-(install|first-boot)-machine|documents/blocks)\\.ts$',
+          '^cli/(replay|preflight)/',
+        ],
       },
       to: { path: '^(agent|update-server|test)/' },
     },

@@ -1,4 +1,4 @@
-/** Reads what QEMU recorded of a card (`filter-dump`: pcap), and counts what the device answered before and after a mark. */
+/** Reads what QEMU recorded of a card (`filter-dump`: pcap), and counts what the device answered before and after a moment. */
 import { readFile } from 'node:fs/promises';
 import { type Family, hear } from './frames.ts';
 
@@ -29,48 +29,51 @@ export interface CaptureWords {
   readonly knockedFrom: readonly number[];
 }
 
-/** Splits at marks: what came before the first one stands under ''. Throws when the file is no whole recording. */
-export async function readCapture(path: string, words: CaptureWords): Promise<ReadonlyMap<string, Counted>> {
-  return countFrames(framesOf(await readFile(path)), words);
+export interface Recorded {
+  readonly before: Counted;
+  readonly after: Counted;
+}
+
+export interface TimedFrame {
+  /** By the clock of who recorded; QEMU's begins with a whole second, so that it may be one second behind this machine's. */
+  readonly atUnixMs: number;
+  readonly frame: Uint8Array;
+}
+
+/** Throws when the file is no recording. */
+export async function readCapture(path: string, words: CaptureWords, momentUnixMs: number): Promise<Recorded> {
+  return countFrames(framesOf(await readFile(path)), words, momentUnixMs);
 }
 
 /** QEMU may be in the middle of a record when its power is cut: the last one need not be whole. */
-export function* framesOf(bytes: Uint8Array): Generator<Uint8Array> {
+export function* framesOf(bytes: Uint8Array): Generator<TimedFrame> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < FILE_HEAD_BYTES || bytes.length > CAP_BYTES)
     throw new Error(`no recording: ${bytes.length} bytes`);
   const isLittle = view.getUint32(0, true) === PCAP_MAGIC;
   if (!isLittle && view.getUint32(0) !== PCAP_MAGIC) throw new Error('no pcap file');
   for (let at = FILE_HEAD_BYTES; at + RECORD_HEAD_BYTES <= bytes.length; ) {
+    const atUnixMs = view.getUint32(at, isLittle) * 1000 + view.getUint32(at + 4, isLittle) / 1000;
     const length = view.getUint32(at + 8, isLittle);
     at += RECORD_HEAD_BYTES;
     if (at + length > bytes.length) return;
-    yield bytes.subarray(at, at + length);
+    yield { atUnixMs, frame: bytes.subarray(at, at + length) };
     at += length;
   }
 }
 
-export function countFrames(
-  frames: Iterable<Uint8Array>,
-  { mac, knockedFrom }: CaptureWords,
-): ReadonlyMap<string, Counted> {
-  const parts = new Map<string, { received: number; sent: number; answers: AnsweredDoor[] }>();
-  const begin = (name: string) => {
-    const part = parts.get(name) ?? { received: 0, sent: 0, answers: [] };
-    parts.set(name, part);
-    return part;
-  };
-  let part = begin('');
-  for (const frame of frames) {
-    const isOurs = mac.every((byte, index) => frame[MAC_BYTES + index] === byte);
-    const heard = hear(frame);
-    if (heard.kind === 'mark' && !isOurs) part = begin(heard.text);
-    else if (!isOurs) part.received += 1;
+export function countFrames(frames: Iterable<TimedFrame>, words: CaptureWords, momentUnixMs: number): Recorded {
+  const begin = () => ({ received: 0, sent: 0, answers: [] as AnsweredDoor[] });
+  const [before, after] = [begin(), begin()];
+  for (const { atUnixMs, frame } of frames) {
+    const part = atUnixMs < momentUnixMs ? before : after;
+    if (words.mac.some((byte, index) => frame[MAC_BYTES + index] !== byte)) part.received += 1;
     else {
       part.sent += 1;
-      if (!('port' in heard) || (heard.kind === 'udp' && !knockedFrom.includes(heard.toPort))) continue;
+      const heard = hear(frame);
+      if (!('port' in heard) || (heard.kind === 'udp' && !words.knockedFrom.includes(heard.toPort))) continue;
       part.answers.push({ kind: heard.kind, family: heard.family, port: heard.port });
     }
   }
-  return parts;
+  return { before, after };
 }

@@ -15,8 +15,6 @@ const ETHERNET_BYTES = 14;
 const ARP = 0x0806;
 const IPV4 = 0x0800;
 const IPV6 = 0x86dd;
-/** IEEE 802's number for experiments on one wire: no stack reads it. */
-const MARK = 0x88b5;
 export const ICMP = 1;
 export const TCP = 6;
 export const UDP = 17;
@@ -166,16 +164,10 @@ export class FrameWriter {
     ]);
     return this.#packet(6, ICMPV6, bytes, 2);
   }
-
-  /** A place in the recording: everything before it came before. */
-  mark(text: string): Uint8Array {
-    return ethernet(BROADCAST, this.#self.mac, MARK, new TextEncoder().encode(text));
-  }
 }
 
 export type Heard =
   | { readonly kind: 'asks-ipv4' | 'asks-ipv6' | 'other' }
-  | { readonly kind: 'mark'; readonly text: string }
   /** An answer to somebody's knock: which door it is of. */
   | {
       readonly kind: 'accepted' | 'refused' | 'udp' | 'unreachable' | 'echo';
@@ -194,8 +186,6 @@ export function hear(frame: Uint8Array): Heard {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < ETHERNET_BYTES + 20) return OTHER;
   const type = view.getUint16(12);
-  if (type === MARK)
-    return { kind: 'mark', text: new TextDecoder().decode(frame.subarray(ETHERNET_BYTES)).replace(/\0+$/, '') };
   if (type === ARP) return view.getUint16(ETHERNET_BYTES + 6) === 1 ? { kind: 'asks-ipv4' } : OTHER;
   if (type === IPV4) {
     const headBytes = ((frame[ETHERNET_BYTES] ?? 0) & 0x0f) * 4;

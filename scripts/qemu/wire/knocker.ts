@@ -87,11 +87,6 @@ export class Knocker {
     return this.#answers;
   }
 
-  /** A place in the recording. */
-  mark(text: string): void {
-    this.#say(this.#writer.mark(text));
-  }
-
   async end(): Promise<void> {
     clearInterval(this.#timer);
     this.#socket?.destroy();

@@ -59,32 +59,26 @@ describe.skipIf(!canTap)('the knocker', () => {
   it('hears nothing of the same kernel behind the first gate, and its recording holds nothing', async () => {
     await start(true);
     await passes(4000);
-    knocker.mark('end');
-    await askUntil(LIMIT_MS, 50, async () =>
-      (await readCapture(join(folder, 'pcap'), CAPTURE)).has('end') ? true : undefined,
-    );
-    const before = (await readCapture(join(folder, 'pcap'), CAPTURE)).get('');
+    const { before } = await readCapture(join(folder, 'pcap'), CAPTURE, Number.POSITIVE_INFINITY);
     expect(knocker.answers).toEqual([]);
-    expect(before?.answers).toEqual([]);
-    expect(before?.received).toBeGreaterThan(4000);
+    expect(before.answers).toEqual([]);
+    expect(before.received).toBeGreaterThan(4000);
     // It is there, and has said so to its neighbour.
-    expect(before?.sent).toBeGreaterThan(0);
+    expect(before.sent).toBeGreaterThan(0);
   });
 
-  it('finds in the recording what it heard, before and after a mark', async () => {
+  it('finds in the recording what it heard, before and after a moment', async () => {
     await start(false);
-    await askUntil(LIMIT_MS, 50, () => knocker.answers.find(({ kind }) => kind === 'accepted'));
-    knocker.mark('later');
-    const parts = await askUntil(LIMIT_MS, 50, async () => {
-      const read = await readCapture(join(folder, 'pcap'), CAPTURE);
-      return (read.get('later')?.answers.length ?? 0) > 0 ? read : undefined;
+    const isAccepted = ({ kind }: { kind: string }) => kind === 'accepted';
+    await askUntil(LIMIT_MS, 50, () => knocker.answers.find(isAccepted));
+    const momentUnixMs = Date.now() + 200;
+    const recorded = await askUntil(LIMIT_MS, 50, async () => {
+      const read = await readCapture(join(folder, 'pcap'), CAPTURE, momentUnixMs);
+      return read.after.answers.some(isAccepted) ? read : undefined;
     });
-    const ports = (name: string) =>
-      parts
-        ?.get(name)
-        ?.answers.filter(({ kind }) => kind === 'accepted')
-        .map(({ port }) => port);
-    expect(ports('')).toContain(22);
+    expect(recorded?.before.answers.filter(isAccepted).map(({ port }) => port)).toContain(22);
+    const early = await readCapture(join(folder, 'pcap'), CAPTURE, 0);
+    expect(early.before).toEqual({ received: 0, sent: 0, answers: [] });
   });
 });
 
@@ -98,7 +92,7 @@ describe('a recording', () => {
   });
 
   it('is read without trust: short and strange frames are nothing', () => {
-    const frames = [0, 1, 13, 20, 34, 54].map((length) => new Uint8Array(length).fill(0x45));
-    expect(countFrames(frames, CAPTURE).get('')?.answers).toEqual([]);
+    const frames = [0, 1, 13, 20, 34, 54].map((length) => ({ atUnixMs: 0, frame: new Uint8Array(length).fill(0x45) }));
+    expect(countFrames(frames, CAPTURE, 1).before.answers).toEqual([]);
   });
 });

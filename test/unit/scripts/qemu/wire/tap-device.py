@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 tap = os.open('/dev/net/tun', os.O_RDWR)
 fcntl.ioctl(tap, 0x400454CA, struct.pack('16sH', b'card', 0x0002 | 0x1000))
@@ -27,7 +28,7 @@ pcap.write(struct.pack('<IHHiIII', 0xA1B2C3D4, 2, 4, 0, 0, 65536, 1))
 
 
 def record(frame):
-    pcap.write(struct.pack('<IIII', 0, 0, len(frame), len(frame)) + frame)
+    pcap.write(struct.pack('<IIII', int(time.time()), int(time.time() % 1 * 1e6), len(frame), len(frame)) + frame)
 
 
 print('ready', flush=True)

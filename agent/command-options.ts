@@ -22,8 +22,8 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
       --self-test takes the board's flags through an update without one, and keeps a report.
   holdfast-agent adopt [--answers FILE] [--yes | --undo] [--json]
       What taking this machine over would change. --yes does it, --undo takes it back. FILE: fields of agent.json.
-  holdfast-agent firstboot --config FILE [--status] [--json]
-      At every boot, before anything listens: secrets of this device's own stand, or it stays closed. Exit 4: closed.
+  holdfast-agent firstboot --config FILE [--boot | --rotate] [--json]
+      Which secrets this device has. --boot, for its unit: own ones stand, or it stays closed (4). --rotate: new ones.
 
   --debug   a stack trace when something fails      --version   --help
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state

@@ -22,11 +22,12 @@ import { wire } from './wiring.ts';
 export const FIRST_BOOT_USAGE = `holdfast-agent firstboot: gives this device secrets of its own, or keeps it closed
 
   holdfast-agent firstboot --config FILE [--json]
-      Runs at every boot, before anything listens. Ends with 0 when this boot is open, with 4 when it is blocked.
-  holdfast-agent firstboot --rotate --config FILE [--json]
-      The same, and every secret of this device is made anew.
-  holdfast-agent firstboot --status --config FILE [--json]
       State, epoch and credentials of this device. Changes nothing.
+  holdfast-agent firstboot --boot --config FILE [--json]
+      Replaces passwords, keys and ids of the machine it runs on. For holdfast-firstboot.service, at every boot, before
+      anything listens. Ends with 0 when this boot is open, with 4 when it is blocked.
+  holdfast-agent firstboot --rotate --config FILE [--json]
+      The next boot makes every secret of this device anew.
 
   --debug   a stack trace when something fails      --help
 exit: 0 open · 2 usage · 3 a file or setting is wrong · 4 blocked: closed, and tried again · 5 this machine
@@ -35,7 +36,7 @@ exit: 0 open · 2 usage · 3 a file or setting is wrong · 4 blocked: closed, an
 interface Words {
   readonly config: string;
   readonly json: boolean;
-  readonly status: boolean;
+  readonly boot: boolean;
   readonly rotate: boolean;
 }
 
@@ -46,13 +47,22 @@ export async function firstBootCommand(words: readonly string[]): Promise<number
     process.stdout.write(FIRST_BOOT_USAGE);
     return EXIT.ok;
   }
-  return line.status ? status(line) : run(line);
+  if (line.boot) return run(line);
+  return line.rotate ? rotate(line) : status(line);
 }
 
-async function run({ config: path, json, rotate }: Words): Promise<number> {
+async function rotate({ config: path, json }: Words): Promise<number> {
+  const config = await readConfig(nodeDisk, path);
+  firstBootConfigOf(config);
+  await askRotation(nodeDisk, firstBootDirectory(config.dataDirectory));
+  const next = 'reboot: the next boot makes them';
+  process.stdout.write(json ? `${JSON.stringify({ ok: true, next })}\n` : `new secrets are asked for\nnext: ${next}\n`);
+  return EXIT.ok;
+}
+
+async function run({ config: path, json }: Words): Promise<number> {
   const config = await readConfig(nodeDisk, path);
   const { firstBoot, board } = await openFirstBoot(config, stderrLog);
-  if (rotate) await askRotation(nodeDisk, firstBootDirectory(config.dataDirectory));
   const rest = await firstBoot.run();
   const facts = { ok: rest.rest === 'open', rest: rest.rest, ...factsOf(rest.record) };
   process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${describeRest(rest).join('\n')}\n`);
@@ -135,7 +145,7 @@ function describeStatus(
 function decode(words: readonly string[]): Words | 'help' {
   const options = {
     config: { type: 'string' },
-    status: { type: 'boolean', default: false },
+    boot: { type: 'boolean', default: false },
     rotate: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     debug: { type: 'boolean', default: false },
@@ -144,7 +154,7 @@ function decode(words: readonly string[]): Words | 'help' {
   try {
     const { values } = parseArgs({ args: [...words], options, strict: true });
     if (values.help) return 'help';
-    if (values.status && values.rotate) throw new Error('give --status or --rotate, not both');
+    if (values.boot && values.rotate) throw new Error('give --boot or --rotate, not both');
     if (values.config !== undefined) return { ...values, config: values.config };
   } catch (error) {
     throw usage(errorText(error).split('. ')[0] ?? '');

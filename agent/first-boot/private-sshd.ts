@@ -23,7 +23,7 @@ const OTHERS_CONFIG = 'config-for-others';
  * Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed.
  * It says the first line of a file, and takes it out.
  */
-const ASKPASS = `const fs = require('node:fs');
+const ASKPASS = `const fs = process.getBuiltinModule('node:fs');
 const [line, ...rest] = fs.readFileSync(process.env.HOLDFAST_TRY_FILE, 'utf8').split('\\n');
 fs.writeFileSync(process.env.HOLDFAST_TRY_FILE, rest.join('\\n'));
 fs.writeSync(1, line + '\\n');

@@ -97,6 +97,22 @@ export function checkOpen(disk: SimulatedDisk, mounts: Mounts, bootId: string): 
     const [first = '', second] = fileNames(kind).map((name) => mounts.inEffect(name)?.split(' ')[1] ?? '');
     demand(second === undefined || second === hashOf(first), `open with halves of ${kind.name} that do not fit`);
   }
+  demand(
+    inventoryEpochs(disk).join() === CREDENTIALS.map(() => record.epoch).join(),
+    'the inventory is not of this epoch',
+  );
+}
+
+/** What the agent would tell: empty when the file is torn. */
+function inventoryEpochs(disk: SimulatedDisk): readonly number[] {
+  try {
+    const entries: readonly { epoch: number }[] = JSON.parse(
+      decode(disk.contentOf(`${DIRECTORY}/inventory`)?.bytes) ?? '',
+    );
+    return entries.map(({ epoch }) => epoch);
+  } catch {
+    return [];
+  }
 }
 
 /** At the end of a boot, however often it was cut. `epochBefore`: of the boot before. */
@@ -111,7 +127,7 @@ export function checkEnd(disk: SimulatedDisk, mounts: Mounts, boot: Boot, bootId
   const exact = boot.renews ? epoch > epochBefore : epoch === epochBefore;
   demand(exact, `it ends in epoch ${epoch}, after ${epochBefore}`);
   const files = [...disk.files().keys()].filter((path) => path.startsWith(`${DIRECTORY}/`));
-  const wanted = [`${DIRECTORY}/escrow-${epoch}`, `${DIRECTORY}/record.0`, `${DIRECTORY}/record.1`];
+  const wanted = [`escrow-${epoch}`, 'inventory', 'record.0', 'record.1'].map((name) => `${DIRECTORY}/${name}`);
   demand(files.sort().join() === wanted.join(), `the folder holds ${files.join(', ')}`);
   demand(!disk.folders().some((path) => path.startsWith(`${DIRECTORY}/epoch-`)), 'a staging folder is left');
   demand(disk.contentOf(RESET_REQUEST) === undefined, 'the reset request is still there');

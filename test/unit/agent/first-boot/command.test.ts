@@ -67,8 +67,8 @@ describe('holdfast-agent firstboot', () => {
     expect(stderr).toContain(`field ${field}`);
   });
 
-  it('says state, epoch and trouble with --status, and changes nothing', async () => {
-    const fresh = await command('--status', '--config', config);
+  it('says state, epoch and trouble, and changes nothing, unless it is told that this is the boot', async () => {
+    const fresh = await command('--config', config);
     expect(fresh).toMatchObject({ status: 0 });
     expect(fresh.stdout).toContain('factory · epoch 0 · record absent');
     expect(await readdir(join(device, 'data'))).toEqual([]);
@@ -77,16 +77,21 @@ describe('holdfast-agent firstboot', () => {
     const trouble = { provider: 'ssh', code: 'old-accepted', detail: 'pi' };
     const record = { ...FACTORY_RECORD, state: 'blocked', resume: 'applied', epoch: 3, trouble } as const;
     await firstBootRecord(nodeDisk, join(device, 'data/first-boot')).write(record);
-    const { status, stdout } = await command('--status', '--config', config, '--json');
+    const { status, stdout } = await command('--config', config, '--json');
     expect(status).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ ok: true, state: 'blocked', epoch: 3, trouble });
-    expect((await command('--status', '--config', config)).stdout).toContain('ssh: pi [old-accepted]');
+    expect((await command('--config', config)).stdout).toContain('ssh: pi [old-accepted]');
+  });
+
+  it('asks the next boot for new secrets with --rotate, and does nothing else', async () => {
+    expect(await command('--rotate', '--config', config)).toMatchObject({ status: 0 });
+    expect(await readdir(join(device, 'data/first-boot'))).toEqual(['request']);
   });
 
   it('ends with 2 for words that it does not know, and 0 for --help', async () => {
     expect(await command('--config', config, '--open')).toMatchObject({ status: 2 });
     expect(await command()).toMatchObject({ status: 2 });
-    expect(await command('--rotate', '--status', '--config', config)).toMatchObject({ status: 2 });
+    expect(await command('--rotate', '--boot', '--config', config)).toMatchObject({ status: 2 });
     expect(await command('--help')).toMatchObject({ status: 0 });
   });
 });

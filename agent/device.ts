@@ -22,7 +22,6 @@ import type {
 } from './core/ports.ts';
 import { CredentialTalk } from './credentials/credential-talk.ts';
 import { type Identity, type IdentityPaths, identityPaths, readIdentity } from './credentials/identity.ts';
-import { finishRenewal } from './credentials/renewal-end.ts';
 import type { CheckSettings } from './health/executable-check.ts';
 import { localHealth } from './health/local-health.ts';
 import { lastBootEnd } from './last-boot-end.ts';
@@ -95,9 +94,7 @@ export class Device {
     const board = openBoard(config.board, disk);
     const { bootId } = await board.bootFacts();
     const reporter = await DurableReporter.open({ disk, clock, log, bootId }, join(config.dataDirectory, 'reports'));
-    const paths = identityPaths(config.dataDirectory);
-    await finishRenewal(disk, paths);
-    const identity = await readIdentity(disk, paths);
+    const identity = await readIdentity(disk, identityPaths(config.dataDirectory));
     const device = new Device(
       { config, disk, clock, log, board, reporter },
       await bootstrapServer(disk, config),

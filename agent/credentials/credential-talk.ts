@@ -169,7 +169,7 @@ export class CredentialTalk {
   }
 }
 
-/** The key that is in use: what the provider saw at boot may have been renewed since. */
+/** The key that signs: told here, so that no statement is without it. */
 function deviceKeyEntry({ privateKeyPem }: Identity, epoch: number): CredentialEntry {
   const spki = createPublicKey(privateKeyPem).export({ type: 'spki', format: 'der' });
   const fingerprint = createHash('sha256').update(spki).digest('hex');

@@ -35,7 +35,7 @@ export class DeviceFiles {
   readonly #mounts: Mounts | undefined;
   readonly #forms: FileForms;
 
-  /** Without `mounts` every file is in place, and no link is followed. */
+  /** Without `mounts` every file is written where it is, and no link is followed. */
   constructor(disk: Disk, settings: DeviceFilesSettings, mounts?: Mounts, forms: FileForms = nodeForms) {
     this.root = settings.root;
     this.#disk = disk;
@@ -118,8 +118,9 @@ export class DeviceFiles {
 
   /** Is the device's copy shown over this path (`bound`), so that what read it before this boot's first boot read the slot's? */
   async isBesideSlot(path: string): Promise<boolean> {
+    if (this.#way === 'bound') return true;
     if (this.#mounts === undefined || this.#way === 'in-place') return false;
-    return this.#way === 'bound' || this.#mounts.isReadOnly(await this.#mounts.resolve(this.#literal(path)));
+    return this.#mounts.isReadOnly(await this.#mounts.resolve(this.#literal(path)));
   }
 
   /** Names in a folder as they are in effect; empty when there is none. */

@@ -5,8 +5,6 @@ import { openBoard } from '../boards/open-board.ts';
 import type { AgentConfig } from '../config.ts';
 import type { Board, Log } from '../core/ports.ts';
 import { readClaim } from '../credentials/claim.ts';
-import { identityPaths } from '../credentials/identity.ts';
-import { finishRenewal } from '../credentials/renewal-end.ts';
 import { slotsRecord } from '../storage/counters.ts';
 import { FirstBoot } from './first-boot.ts';
 import { firstBootConfigOf } from './first-boot-config.ts';
@@ -28,7 +26,6 @@ export async function openFirstBoot(config: AgentConfig, log: Log): Promise<Open
   const { dataDirectory } = config;
   const directory = firstBootDirectory(dataDirectory);
   await makeDirectoryDurably(nodeDisk, dataDirectory);
-  await finishRenewal(nodeDisk, identityPaths(dataDirectory));
   const board = openBoard(config.board, nodeDisk);
   const boot = await board.bootFacts();
   const slots = await slotsRecord(nodeDisk, dataDirectory).read();

@@ -5,6 +5,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { join } from 'node:path';
 import { nodeDisk } from '../../platform/disk.ts';
+import { openBoard } from '../boards/open-board.ts';
 import type { AgentConfig } from '../config.ts';
 import type { CredentialProvider, Escrow } from '../core/first-boot-ports.ts';
 import type { Log } from '../core/ports.ts';
@@ -59,7 +60,10 @@ function worldOf(config: AgentConfig, { providers }: FirstBootConfig, ownerKeys:
   const nowUnixMs = (): number | null => time.wallUnixMs() ?? null;
   const root = rootOf(config);
   const scratchDirectory = root === '/' ? SCRATCH : join(dataDirectory, 'scratch');
-  return openWorld({ root, dataDirectory, way: providers.files, scratchDirectory, ownerKeys, nowUnixMs });
+  // As the board tells it: an emulated device boots while the machine below it does not, and each boot brings its slot anew.
+  const bootId = async (): Promise<string> => (await openBoard(config.board, nodeDisk).bootFacts()).bootId;
+  const way = root === '/' ? providers.files : 'bound';
+  return openWorld({ root, dataDirectory, way, scratchDirectory, ownerKeys, nowUnixMs, bootId });
 }
 
 /** Owners are read when something is sealed: a root that cannot be read keeps the device closed, and says so. */

@@ -27,7 +27,9 @@ export interface ProviderWorld {
 
 /** The device that this program runs on (root `/`), or one that is a folder: no mounts, no owners, no sshd. */
 export function openWorld(
-  settings: DeviceFilesSettings & Pick<ProviderWorld, 'scratchDirectory' | 'ownerKeys' | 'nowUnixMs'>,
+  settings: DeviceFilesSettings &
+    Pick<ProviderWorld, 'scratchDirectory' | 'ownerKeys' | 'nowUnixMs'> &
+    Partial<Pick<ProviderWorld, 'bootId'>>,
   disk: Disk = nodeDisk,
 ): ProviderWorld {
   const { dataDirectory, scratchDirectory, ownerKeys, nowUnixMs } = settings;
@@ -42,6 +44,6 @@ export function openWorld(
     scratchDirectory,
     ownerKeys,
     nowUnixMs,
-    bootId: () => readBootId(disk, '/proc'),
+    bootId: settings.bootId ?? (() => readBootId(disk, '/proc')),
   };
 }

@@ -1,8 +1,7 @@
 /**
  * The device's TLS key and what it says of the certificate: a key that the factory baked into the data partition, and all
  * devices share, is replaced before anything opens, and its certificate goes. A key that was made here stays through
- * rotations (the server binds the claim to it); so does the one that the agent puts in its place when its certificate is
- * renewed (agent/credentials/renewal.ts). Only the former one never comes back; a factory reset makes a new one.
+ * rotations and renewals (the server binds the claim to it); a factory reset makes a new one.
  *
  * It lies on the data partition, in agent/credentials' own place, so nothing is bound and no boot has to put it back.
  */
@@ -52,9 +51,9 @@ export class DeviceKeyProvider implements CredentialProvider {
     const record = await this.#record.read();
     const fingerprint = fingerprintOf(await this.#standing());
     const certificate = await this.#certificate();
-    const isOwn = isMadeHere(record, fingerprint, certificate?.key);
+    const isOwn = record !== undefined && fingerprint === record.fingerprint;
     const state = fingerprint === null ? 'absent' : isOwn ? 'own' : 'factory';
-    const times = { epoch: (isOwn ? record?.epoch : 0) ?? 0, madeUnixMs: (isOwn ? record?.madeUnixMs : null) ?? null };
+    const times = { epoch: isOwn ? record.epoch : 0, madeUnixMs: isOwn ? record.madeUnixMs : null };
     const key: CredentialEntry = { name: 'device-key', kind: 'device-key', state, fingerprint, ...times };
     if (certificate === undefined) return [key];
     const fits = isOwn && certificate.key === fingerprint;
@@ -74,8 +73,8 @@ export class DeviceKeyProvider implements CredentialProvider {
   async stage(staging: Staging, _random: SecretSource): Promise<readonly EscrowedSecret[]> {
     const standing = await this.#standing();
     const record = await this.#record.read();
-    const isOurs = isMadeHere(record, fingerprintOf(standing), (await this.#certificate())?.key);
-    const stays = standing !== undefined && (record === undefined ? this.#adopt : isOurs);
+    const stays =
+      standing !== undefined && (record === undefined ? this.#adopt : record.fingerprint === fingerprintOf(standing));
     await staging.write(STAGED, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
     return [];
   }
@@ -115,13 +114,13 @@ export class DeviceKeyProvider implements CredentialProvider {
   async verifyNew(): Promise<Check> {
     const record = await this.#record.read();
     const fingerprint = fingerprintOf(await this.#standing());
-    const certificate = await this.#certificate();
-    if (!isMadeHere(record, fingerprint, certificate?.key))
+    if (record === undefined || fingerprint !== record.fingerprint)
       return {
         ok: false,
         code: 'device-key-not-in-effect',
         detail: `${this.#paths.key} is not the key that was made here`,
       };
+    const certificate = await this.#certificate();
     if (certificate === undefined || certificate.key === fingerprint) return { ok: true };
     return { ok: false, code: 'former-certificate-left', detail: `${this.#paths.certificate} is for another key` };
   }
@@ -159,12 +158,6 @@ export class DeviceKeyProvider implements CredentialProvider {
       return { key: '', sha256: createHash('sha256').update(bytes).digest('hex') };
     }
   }
-}
-
-/** The key of the record, or one that a renewal put in its place: that one has its certificate beside it. */
-function isMadeHere(record: Record | undefined, fingerprint: string | null, certified: string | undefined): boolean {
-  if (record === undefined || fingerprint === null) return false;
-  return fingerprint === record.fingerprint || (fingerprint === certified && fingerprint !== record.former);
 }
 
 function makeKey(): string {

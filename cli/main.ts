@@ -10,6 +10,7 @@ import { addCredentialCommands } from './commands/credentials.ts';
 import { addDevCommands } from './commands/dev.ts';
 import { addDeviceCommands } from './commands/devices.ts';
 import { addEscrowCommands } from './commands/escrow.ts';
+import { addEvidenceCommands } from './commands/evidence.ts';
 import { addImageCommands } from './commands/image.ts';
 import { addKeysCommands } from './commands/keys.ts';
 import { addLabelCommand } from './commands/label.ts';
@@ -62,6 +63,7 @@ function createProgram(finish: Finish): Command {
   addDeviceCommands(program, finish);
   addRolloutCommands(program, finish);
   addCredentialCommands(program, finish);
+  addEvidenceCommands(program, finish);
   addReplayCommand(program, finish);
   addEscrowCommands(program, finish);
   addLabelCommand(program, finish);

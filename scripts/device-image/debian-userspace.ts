@@ -63,6 +63,12 @@ const LINKS: Readonly<Record<string, string>> = {
   'etc/systemd/system-generators/systemd-getty-generator': '/dev/null',
   'usr/bin/awk': 'mawk',
 };
+/** What a device makes for itself and the packages do not bring. */
+export const OWN_FILES = [
+  ['etc/ssh/ssh_host_ed25519_key', 0o600],
+  ['etc/ssh/ssh_host_ed25519_key.pub', 0o644],
+  ['root/.ssh/authorized_keys', 0o600],
+] as const;
 /** As their packages' scripts set them. */
 const SPECIAL: readonly Special[] = [
   { path: 'usr/lib/dbus-1.0/dbus-daemon-launch-helper', mode: 0o4754, user: 'root', group: 'messagebus' },
@@ -96,6 +102,7 @@ async function fill({ tree, packages, agentPackage, kernelTree, ownersFile }: Ma
   await cp(join(SOURCES, 'root'), tree, { recursive: true });
   await placeEnvironmentFiles(tree);
   await cp(join(tree, 'usr/share/openssh/sshd_config'), join(tree, 'etc/ssh/sshd_config'));
+  await makePlaces(tree);
   for (const [path, target] of Object.entries(LINKS)) {
     await mkdir(join(tree, path, '..'), { recursive: true });
     await symlink(target, join(tree, path));
@@ -111,6 +118,12 @@ async function fill({ tree, packages, agentPackage, kernelTree, ownersFile }: Ma
     await needProgram('systemctl', ['--quiet', '--root', tree, ...words], { env: IMAGE_TOOL_ENV });
   }
   await writeOwners(tree, [...special, ...SPECIAL], ownersFile);
+}
+
+/** Empty files over which the first boot shows what it made: in a read-only slot there is no making them. */
+async function makePlaces(tree: string): Promise<void> {
+  await mkdir(join(tree, 'root/.ssh'), { recursive: true, mode: 0o700 });
+  for (const [path, mode] of OWN_FILES) await writeFile(join(tree, path), '', { mode });
 }
 
 async function prune(tree: string): Promise<void> {

@@ -5,6 +5,7 @@
 import type { GenericSchema } from 'valibot';
 import { ConfigFile } from '../../agent/config.ts';
 import { FirstBootConfig } from '../../agent/first-boot/first-boot-config.ts';
+import { PROVISIONS } from '../../cli/evidence/provisions.ts';
 import { FINDINGS } from '../../cli/image-lint/findings.ts';
 import * as credentials from '../../protocol/credentials.ts';
 import * as credentialsApi from '../../protocol/credentials-api.ts';
@@ -110,6 +111,13 @@ function flagTable(): string {
   return table(['flag', 'meaning', 'cure'], rows);
 }
 
+function evidenceTable(): string {
+  return table(
+    ['standard', 'clause', 'about', 'what is looked at'],
+    PROVISIONS.map(({ standard, clause, about, evidence }) => [standard, clause, about, evidence]),
+  );
+}
+
 function findingTable(): string {
   return table(
     ['code', 'severity', 'meaning', 'fix'],
@@ -149,6 +157,7 @@ export const GENERATED_BLOCKS: readonly GeneratedBlock[] = [
   { document: DEVICE_PROTOCOL, name: 'flags', render: flagTable },
   { document: 'docs/AGENT_CONFIG.md', name: 'agent.json', render: () => fieldTable(ConfigFile) },
   { document: 'docs/AGENT_CONFIG.md', name: 'firstBoot', render: () => fieldTable(FirstBootConfig) },
+  { document: 'docs/EVIDENCE.md', name: 'evidence', render: evidenceTable },
   { document: 'docs/IMAGE_LINT.md', name: 'findings', render: findingTable },
   { document: 'docs/SERVER_OPTIONS.md', name: 'options', render: serverOptionTable },
 ];

@@ -4,6 +4,7 @@
  */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { OWN_FILES } from '../device-image/debian-userspace.ts';
 import { filesIn } from '../device-image/files-in.ts';
 import { needProgram } from '../programs.ts';
 import type { ImageVariant, World } from './world.ts';
@@ -45,7 +46,7 @@ async function withSecrets(world: World, folder: string): Promise<ImageVariant> 
   const own = shadow.replace(/^root:[^:]*/m, () => `root:${hash.stdout.trim()}`);
   files['etc/shadow'] = await put(join(folder, 'shadow'), own, 0o600);
   files['etc/machine-id'] = await put(join(folder, 'machine-id'), `${FACTORY_MACHINE_ID}\n`, 0o644);
-  return { files, without: ['etc/shadow', 'etc/machine-id'] };
+  return { files, without: ['etc/shadow', 'etc/machine-id', ...OWN_FILES.map(([path]) => path)] };
 }
 
 /** The same in every image of a run, as of a factory. */

@@ -2,7 +2,7 @@
  * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -381,8 +381,10 @@ export class World {
       trial: { serverWaitMs: 120_000, watchdogDevice: '/dev/watchdog' },
       retry: { baseMs: 500, capMs: 5000 },
       network: { metered: 'never' },
+      ...(this.#base?.userspace.hasSystemd === true ? { firstBoot: FIRST_BOOT } : {}),
     };
     await mkdir(this.path('factory'));
+    await writeFile(this.path('factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
     await writeFile(this.path('factory/agent.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeFile(this.path('factory/root.json'), await readFile(this.path('ceremony/public/1.root.json')));
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
@@ -437,8 +439,17 @@ export class World {
   }
 
   get #factoryFiles(): string[] {
-    return ['agent.json', 'root.json', 'server-ca.pem'].map((name) => this.path('factory', name));
+    return ['agent.json', 'root.json', 'server-ca.pem', 'owners'].map((name) => this.path('factory', name));
   }
+}
+
+/** Root can be let in by its owner alone; nobody opens what these devices seal. */
+const FIRST_BOOT = { providers: { unixPasswords: { breakGlass: 'root' } }, escrow: { ownersFile: 'owners' } } as const;
+
+/** X25519, as `holdfast escrow key new` prints it. */
+function ownerKey(): string {
+  const { publicKey } = generateKeyPairSync('x25519');
+  return publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
 }
 
 /** Of a release's images. */

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { PROVISIONS } from '../../cli/evidence/provisions.ts';
 import { EmulatedDevice, type EmulatedUserspace } from '../../emulator/boot-loop.ts';
 import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
 import { decodeCommandLine } from '../../update-server/config.ts';
@@ -182,6 +183,12 @@ describe('a device that leaves its factory', { timeout: 3 * PATIENCE_MS }, () =>
     expect(hashes(first.password, await rootHash())).toBe(false);
     const secrets = await openedByOwner('bob', 'e2');
     expect(secrets['password:root']).not.toBe(first.password);
+  });
+
+  it('is evidence for every provision, and says that it is no verdict', async () => {
+    const { provisions, meaning } = await answerOf('evidence', 'credentials');
+    expect(meaning).toContain('never a verdict');
+    expect(provisions).toMatchObject(PROVISIONS.map(({ clause }) => ({ clause, devices: 1, holdFor: 1, notFor: [] })));
   });
 
   it('leaves no secret in plaintext but in the files of those who need it', async () => {

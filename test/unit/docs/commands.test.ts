@@ -39,7 +39,7 @@ async function sourceFiles(): Promise<string[]> {
   return found;
 }
 
-const GROUPS = 'keys|escrow|credentials|release|rollout|devices|tokens|audit|dev|image';
+const GROUPS = 'keys|escrow|credentials|evidence|release|rollout|devices|tokens|audit|dev|image';
 
 describe('commands that messages and documents tell a person to type', async () => {
   const known = await knownCommands();

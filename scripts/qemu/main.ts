@@ -120,7 +120,9 @@ async function main(): Promise<number> {
     say('The lab is ready. Next: npm run qemu');
     return EXIT.ok;
   }
-  const directory = await mkdtemp(join(options.parentDirectory ?? tmpdir(), 'holdfast-qemu-'));
+  const parent = options.parentDirectory ?? tmpdir();
+  await mkdir(parent, { recursive: true });
+  const directory = await mkdtemp(join(parent, 'holdfast-qemu-'));
   const kernel = base === undefined ? `that of ${imageFile}` : `${base.kernel}, ${base.userspace.name}`;
   say(bold(`Emulated boards, kernel ${kernel}. Everything lies in ${directory}`));
   const stop = interrupted();

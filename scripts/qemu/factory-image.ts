@@ -22,6 +22,18 @@ const DROP_IN = '10-holdfast-gate.conf';
  */
 export type FirstBootProgram = 'agent' | 'none' | 0 | 4;
 
+/** The private key that the factory's support logs in with, everywhere. */
+export function supportKey(world: World): string {
+  return world.path('factory-secrets', 'support');
+}
+
+/** `type base64`: what every device of this factory would show. */
+export async function factoryHostKeys(world: World): Promise<readonly string[]> {
+  const files = HOST_KEYS.map((kind) => world.path('factory-secrets', `ssh_host_${kind}_key.pub`));
+  const lines = await Promise.all(files.map((path) => readFile(path, 'utf8')));
+  return lines.map((line) => line.split(' ').slice(0, 2).join(' '));
+}
+
 /** Makes the root file system of it; answers its path. */
 export async function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
   const secrets = world.path('factory-secrets');

@@ -6,13 +6,21 @@ import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../demo/free-ports.ts';
 import { askUntil } from '../demo/patience.ts';
 import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { needProgram } from '../programs.ts';
-import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
+import {
+  FACTORY_PASSWORD,
+  type FirstBootProgram,
+  factoryHostKeys,
+  makeFactoryImage,
+  supportKey,
+} from './factory-image.ts';
 import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
 import type { WirePlug } from './machine.ts';
 import type { Scenario, ScenarioLab } from './scenario.ts';
+import { Stranger } from './stranger-logins.ts';
 import { type Counted, type Recorded, readCapture } from './wire/capture.ts';
 import { DEVICE, KNOCKS_FROM, Knocker } from './wire/knocker.ts';
 import { FACTORY_RELEASE } from './world.ts';
@@ -63,7 +71,8 @@ async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Kn
   const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
   const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
   const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-  const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server') };
+  const [sshPort = 0] = await freePorts(1);
+  const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
   const knocker = await Knocker.at(socket);
   await guest.powerOn({ wire: plug });
   return { guest, knocker, plug };
@@ -84,6 +93,13 @@ async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
       accepted,
       'without Holdfast the same image lets a stranger connect to its sshd, with the factory secrets',
     );
+    const stranger = await strangerAt(lab, knocked);
+    const { accepted: letIn } = await stranger.triesPasswords([{ user: 'root', password: FACTORY_PASSWORD }]);
+    lab.check(letIn.length === 1, `… and in: ${letIn.join(', ')}`);
+    lab.check(
+      (await stranger.triesKey('root', supportKey(lab.world))) === 'accepted',
+      "… also with the key of the factory's support",
+    );
   } finally {
     await switchOff(knocked);
   }
@@ -100,13 +116,40 @@ async function answersOnlyWhenOpen(lab: ScenarioLab, program: FirstBootProgram):
     opensUnixMs = Date.now() + OPENS_AFTER_MS;
     lab.check(knocker.answers.length === 0, `until it is OPEN it answers nothing, ${knocks(knocker)} so far`);
     lab.check(await hearsAccepted(knocker), 'once it is OPEN its sshd can be reached');
+    await keepsStrangersOut(lab, knocked);
   } finally {
     await switchOff(knocked);
   }
   const { before, after } = await recordedOf(knocked, opensUnixMs);
   lab.check(nothingIn(before), `recorded from power on until OPEN: ${counted(before)}`);
   lab.check(acceptedIn(after) > 0, `recorded from then on: ${counted(after)}`);
-  await checkServerCard(lab, knocked);
+  await checkServerCard(lab, knocked, opensUnixMs);
+}
+
+/** With the real ssh client: what was the factory's lets nobody in any more. */
+async function keepsStrangersOut(lab: ScenarioLab, knocked: Knocked): Promise<void> {
+  const stranger = await strangerAt(lab, knocked);
+  const { passwords, accepted, unclear } = await stranger.triesPasswords();
+  lab.check(
+    accepted.length === 0,
+    `OPEN: ${passwords} factory passwords tried, accepted: ${accepted.join(', ') || 'none'}`,
+  );
+  lab.check(unclear.length === 0, `… and each was refused by sshd itself${unclear.map((one) => `; ${one}`).join('')}`);
+  lab.check(
+    (await stranger.triesKey('root', supportKey(lab.world))) === 'refused',
+    "OPEN: the key of the factory's support is refused",
+  );
+  const shown = await stranger.hostKeys();
+  const factory = await factoryHostKeys(lab.world);
+  const kept = shown.filter((key) => factory.includes(key));
+  lab.check(
+    shown.length > 0 && kept.length === 0,
+    `OPEN: shows ${shown.length} host keys, ${kept.length} of the factory's`,
+  );
+}
+
+function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<Stranger> {
+  return Stranger.at(plug.sshPort, lab.world.path('devices', `${guest.id}-stranger`));
 }
 
 async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
@@ -128,7 +171,7 @@ async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
   }
   const { before } = await recordedOf(knocked, NEVER);
   lab.check(nothingIn(before), `BLOCKED: recorded from power on: ${counted(before)}`);
-  await checkServerCard(lab, knocked);
+  await checkServerCard(lab, knocked, NEVER);
 }
 
 async function hearsAccepted(knocker: Knocker): Promise<boolean> {
@@ -143,9 +186,9 @@ function recordedOf({ plug }: Knocked, momentUnixMs: number): Promise<Recorded> 
   return readCapture(plug.wireRecording, { mac: DEVICE.mac, knockedFrom: [KNOCKS_FROM] }, momentUnixMs);
 }
 
-/** Nobody can knock at the card that leads to the server; it is looked at all the same. */
-async function checkServerCard(lab: ScenarioLab, { plug }: Knocked): Promise<void> {
-  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, NEVER);
+/** Nobody knocks at the card that leads to the server before it is OPEN; it is looked at all the same. */
+async function checkServerCard(lab: ScenarioLab, { plug }: Knocked, untilUnixMs: number): Promise<void> {
+  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, untilUnixMs);
   const accepted = acceptedIn(before);
   lab.check(accepted === 0, `its card to the server accepted ${accepted} connections`);
 }

@@ -53,6 +53,8 @@ export interface WirePlug {
   /** pcap files: made anew at power on. */
   readonly wireRecording: string;
   readonly serverRecording: string;
+  /** On this machine's loopback: leads to the device's sshd over its first card. */
+  readonly sshPort: number;
 }
 
 /** A disk that begins as `base` and keeps what is written for itself. */
@@ -161,7 +163,7 @@ function wordsOf(
     ...['-qmp', `unix:${socket},server=on,wait=off`],
     ...diskWords(disk, writeLog),
     // This machine's loopback is 10.0.2.2 there. The device has no other route.
-    ...(offline === true ? [] : ['-netdev', 'user,id=net,ipv6=off', '-device', 'virtio-net-pci,netdev=net,romfile=']),
+    ...(offline === true ? [] : ['-netdev', serverCard(wire), '-device', 'virtio-net-pci,netdev=net,romfile=']),
     ...(wire === undefined ? [] : wireWords(wire)),
     ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
@@ -169,6 +171,10 @@ function wordsOf(
     ...(stick === undefined ? [] : ['-drive', `file=${stick},if=none,id=stick,format=raw`, '-device', 'qemu-xhci']),
     ...(stick === undefined ? [] : ['-device', 'usb-storage,drive=stick']),
   ];
+}
+
+function serverCard(wire: WirePlug | undefined): string {
+  return `user,id=net,ipv6=off${wire === undefined ? '' : `,hostfwd=tcp:127.0.0.1:${wire.sshPort}-:22`}`;
 }
 
 /** Recorded from the moment that there is a machine: before it has run its first instruction. */

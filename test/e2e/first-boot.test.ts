@@ -50,7 +50,14 @@ function userspace(shadow: string): EmulatedUserspace {
     programs: (_root, config) => {
       const node = (file: string): string => `"${process.execPath}" "${join(PROJECT, 'agent', file)}"`;
       const boot = `${node('first-boot-main.ts')} firstboot --boot --config "${config}"`;
-      return { agent: ['/bin/sh', '-c', `${boot} && exec ${node('main.ts')} run --config "${config}"`] };
+      // A power cut ends this shell, and with it what it waits for.
+      return {
+        agent: [
+          '/bin/sh',
+          '-c',
+          `setpriv --pdeathsig KILL ${boot} && exec ${node('main.ts')} run --config "${config}"`,
+        ],
+      };
     },
   };
 }

@@ -106,14 +106,14 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
 
 describe.skipIf(missing.length > 0)('a first boot with the real sshd that is cut', () => {
   it(
-    'ends with the break-glass password alone accepted, and this device’s host key, at 20 cuts that a seed chose',
+    'ends with the break-glass password alone accepted, and this device’s host key, at cuts that a seed chose',
     async () => {
       const { changes, cuts } = (await runMachine('cuts')) as {
         changes: number;
         cuts: { after: number; said: unknown; checks: unknown }[];
       };
       expect(changes).toBeGreaterThan(50);
-      expect(cuts).toHaveLength(20);
+      expect(cuts).toHaveLength(Number(process.env.HOLDFAST_SSHD_CUTS ?? 5));
       for (const { after, said, checks } of cuts) {
         expect({ said, checks }, `cut after change ${after} of ${changes}`).toEqual({
           said: ['root'],

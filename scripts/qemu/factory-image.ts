@@ -20,7 +20,7 @@ const DROP_IN = '10-holdfast-gate.conf';
  * What runs as the first boot: the agent's own program, or a stand-in that ends with this status; `none`: an image without
  * Holdfast's gates.
  */
-export type FirstBootProgram = 'agent' | 'none' | 0 | 4;
+export type FirstBootProgram = 'agent' | 'none' | 4;
 
 /** The private key that the factory's support logs in with, everywhere. */
 export function supportKey(world: World): string {

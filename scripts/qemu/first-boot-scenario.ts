@@ -8,8 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePorts } from '../demo/free-ports.ts';
 import { askUntil } from '../demo/patience.ts';
-import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
-import { needProgram } from '../programs.ts';
 import {
   FACTORY_PASSWORD,
   type FirstBootProgram,
@@ -49,21 +47,11 @@ export const FIRST_BOOT_SCENARIO: Scenario = {
   short: true,
   onlyOn: 'debian',
   async run(lab) {
-    const program = await firstBootProgram();
-    if (program !== 'agent')
-      lab.check(true, 'STAND-IN: this agent has no first boot, and its place is taken by `exit 0`');
     await answersWithoutHoldfast(lab);
-    await answersOnlyWhenOpen(lab, program);
+    await answersOnlyWhenOpen(lab);
     await staysShutWhenBlocked(lab);
   },
 };
-
-/** The agent's own, once it has one. */
-async function firstBootProgram(): Promise<FirstBootProgram> {
-  const bundle = join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs');
-  const { stdout } = await needProgram(process.execPath, [bundle, '--help']);
-  return /\bfirstboot\b/.test(stdout) ? 'agent' : 0;
-}
 
 /** Somebody knocks before there is power. */
 async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
@@ -107,8 +95,8 @@ async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
   lab.check(acceptedIn(before) > 0, `… as the recording shows: ${counted(before)}`);
 }
 
-async function answersOnlyWhenOpen(lab: ScenarioLab, program: FirstBootProgram): Promise<void> {
-  const knocked = await switchOn(lab, program);
+async function answersOnlyWhenOpen(lab: ScenarioLab): Promise<void> {
+  const knocked = await switchOn(lab, 'agent');
   const { guest, knocker } = knocked;
   let opensUnixMs = NEVER;
   try {

@@ -1,7 +1,7 @@
 /**
  * A first boot against the real sshd, ssh and crypt of this machine, in a mount namespace of its own: /etc, /root and
  * /run are copies, so nothing of the machine is changed. Started by private-sshd.test.ts as
- *   unshare --mount --propagation private node real-machine.ts (in-place|bound|cuts) FOLDER NAMESPACE
+ *   unshare --mount --propagation private node real-machine.ts (in-place|bound|cuts) FOLDER NAMESPACE [CUTS]
  * where NAMESPACE is what /proc/self/ns/mnt says outside: without another one it does nothing.
  * Prints one line of JSON: what was accepted and what the checks said, step by step; with `cuts`, of each cut.
  */
@@ -29,10 +29,10 @@ import { type Disk, nodeDisk } from '../../../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
 import { seededRandom } from '../../../../scripts/seeded-random.ts';
 
-const [way = 'in-place', folder = '', callersNamespace] = process.argv.slice(2);
+const [way = 'in-place', folder = '', callersNamespace, wantedCuts = '0'] = process.argv.slice(2);
 const OWNER_KEY = `ssh-ed25519 ${'A'.repeat(67)}= owner`;
 /** The gate takes a sample; docs/FIRST_BOOT.md names the command for all. */
-const CUTS = Number(process.env.HOLDFAST_SSHD_CUTS ?? 5);
+const CUTS = Number(wantedCuts);
 const FACTORY_TRIES = [
   { user: 'root', password: 'xc3511' },
   { user: 'pi', password: 'raspberry' },

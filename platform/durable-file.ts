@@ -14,11 +14,21 @@ import { dirname } from 'node:path';
 import type { Disk } from './disk.ts';
 import { EXIT, Fault, systemErrorCode } from './fault.ts';
 
-/** Replaces `path` by `bytes`. Once it returns, a power cut does not undo it. */
-export async function writeDurably(disk: Disk, path: string, bytes: Uint8Array, permissions = 0o600): Promise<void> {
+/**
+ * Replaces `path` by `bytes`. Once it returns, a power cut does not undo it. `prepare` is given the new file's path while
+ * there is nothing in it to read.
+ */
+export async function writeDurably(
+  disk: Disk,
+  path: string,
+  bytes: Uint8Array,
+  permissions = 0o600,
+  prepare?: (fresh: string) => Promise<void>,
+): Promise<void> {
   const fresh = `${path}.new`;
   const file = await disk.open(fresh, 'create', permissions);
   try {
+    await prepare?.(fresh);
     await file.write(bytes, 0);
     await file.sync();
   } finally {

@@ -3,8 +3,8 @@
  * a secret in it through the mode that an older file left behind.
  */
 import { chmod, chown, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
+import { writeDurably } from '../../platform/durable-file.ts';
 import { systemErrorCode } from '../../platform/fault.ts';
 
 export interface FileForm {
@@ -60,16 +60,7 @@ export async function writeFormed(
   bytes: Uint8Array,
   form: FileForm,
 ): Promise<void> {
-  const fresh = `${path}.new`;
-  await disk.remove(fresh);
-  const file = await disk.open(fresh, 'create', 0o600);
-  try {
-    await forms.set(fresh, form);
-    await file.write(bytes, 0);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await disk.rename(fresh, path);
-  await disk.syncDirectory(dirname(path));
+  // One that a cut left may be somebody else's.
+  await disk.remove(`${path}.new`);
+  await writeDurably(disk, path, bytes, 0o600, (fresh) => forms.set(fresh, form));
 }

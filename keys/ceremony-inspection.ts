@@ -11,7 +11,8 @@ import { readInputFile } from '../platform/input-file.ts';
 import { SEALED_FILE_CAP_BYTES } from '../platform/sealed-file.ts';
 import { METADATA_CAP_BYTES, type Root } from '../trust/tuf/metadata.ts';
 import { verifyInitialRoot } from '../trust/tuf/repository.ts';
-import { decodeKeyFile, KEY_FILE_CAP_BYTES, type KeyFile } from './key-file.ts';
+import { decodeKeyFile, type KeyFile } from './key-file.ts';
+import { KEY_FILE_CAP_BYTES } from './passphrase-cipher.ts';
 
 export type ProblemCode =
   | 'folder-holds-threshold'

@@ -12,22 +12,23 @@ import type { HpkeKeyPair } from '../platform/hpke.ts';
 import { namingPath, readInputFile } from '../platform/input-file.ts';
 import { ESCROW_MAX_OWNERS, ownerIdOf } from '../protocol/escrow.ts';
 import { equalBytes, hex, unhex } from '../trust/bytes.ts';
-import { canonicalJson, decodeJson } from '../trust/json.ts';
+import { canonicalJson } from '../trust/json.ts';
 import { isX25519PublicKey, X25519_KEY_BYTES } from '../trust/x25519.ts';
 import type { Passphrase } from './passphrase.ts';
 import {
   CIPHER_TAG_BYTES,
   CipherField,
+  decodeClearPart,
   decryptSecret,
   encryptSecret,
   freshParameters,
+  KEY_FILE_CAP_BYTES,
   type ScryptCost,
   ScryptField,
   STANDARD_COST,
   wrongPassphrase,
 } from './passphrase-cipher.ts';
 
-export const ESCROW_KEY_FILE_CAP_BYTES = 16 * 1024;
 const OWNERS_AT_LEAST = 2;
 /** RFC 8410. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
@@ -60,14 +61,11 @@ function malformed(detail: string): Fault {
 
 /** The clear part, checked for consistency; nothing in it is proven until the passphrase opened it. */
 export function decodeEscrowKey(bytes: Uint8Array): EscrowKeyFile {
-  const json = decodeJson(bytes, { capBytes: ESCROW_KEY_FILE_CAP_BYTES, maxDepth: 4 });
-  if (!json.ok) throw malformed(json.detail);
-  const parsed = v.safeParse(EscrowKeyFile, json.value);
-  if (!parsed.success) throw malformed(`${v.getDotPath(parsed.issues[0]) ?? 'file'}: ${parsed.issues[0].message}`);
-  const publicKey = unhex(parsed.output.publicKey) ?? new Uint8Array();
+  const file = decodeClearPart(bytes, EscrowKeyFile, malformed);
+  const publicKey = unhex(file.publicKey) ?? new Uint8Array();
   if (!isX25519PublicKey(publicKey)) throw malformed('publicKey is no X25519 key');
-  if (hex(ownerIdOf(publicKey)) !== parsed.output.keyId) throw malformed('keyId is not of publicKey');
-  return parsed.output;
+  if (hex(ownerIdOf(publicKey)) !== file.keyId) throw malformed('keyId is not of publicKey');
+  return file;
 }
 
 function associatedData(file: Omit<EscrowKeyFile, 'ciphertext'>): Uint8Array {
@@ -120,7 +118,7 @@ export async function openEscrowKey(file: EscrowKeyFile, passphrase: Passphrase)
 
 /** Reads the clear part from a path; every Fault names it. */
 export async function readEscrowKey(path: string): Promise<EscrowKeyFile> {
-  const content = await readInputFile(path, ESCROW_KEY_FILE_CAP_BYTES, "an owner's key");
+  const content = await readInputFile(path, KEY_FILE_CAP_BYTES, "an owner's key");
   return namingPath(path, () => decodeEscrowKey(content));
 }
 
@@ -133,7 +131,7 @@ export function ownerLine(file: Pick<EscrowKeyFile, 'publicKey' | 'owner'>): str
 export async function readOwnerPublicKeys(paths: readonly string[]): Promise<readonly Uint8Array[]> {
   const found: { key: Uint8Array; path: string }[] = [];
   for (const path of paths) {
-    const content = await readInputFile(path, ESCROW_KEY_FILE_CAP_BYTES, "an owner's key");
+    const content = await readInputFile(path, KEY_FILE_CAP_BYTES, "an owner's key");
     const keys = await namingPath(path, () => publicKeysIn(content));
     for (const key of keys) {
       if (found.some((other) => equalBytes(other.key, key))) throw twice(path);

@@ -9,14 +9,16 @@ import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { namingPath, readInputFile } from '../platform/input-file.ts';
 import { hex, unhex } from '../trust/bytes.ts';
-import { canonicalJson, decodeJson } from '../trust/json.ts';
+import { canonicalJson } from '../trust/json.ts';
 import type { Passphrase } from './passphrase.ts';
 import {
   CIPHER_TAG_BYTES,
   CipherField,
+  decodeClearPart,
   decryptSecret,
   encryptSecret,
   freshParameters,
+  KEY_FILE_CAP_BYTES,
   type ScryptCost,
   ScryptField,
   STANDARD_COST,
@@ -31,7 +33,6 @@ import {
   softwareKey,
 } from './signing-key.ts';
 
-export const KEY_FILE_CAP_BYTES = 16 * 1024;
 export type KeyRole = 'root' | 'targets' | 'author';
 export const useOfRole = (role: KeyRole): KeyUse => (role === 'author' ? 'author' : 'tuf');
 
@@ -60,11 +61,7 @@ function malformed(detail: string): Fault {
 
 /** The clear part of a key file, checked for consistency; nothing in it is proven until the passphrase opened it. */
 export function decodeKeyFile(bytes: Uint8Array): KeyFile {
-  const json = decodeJson(bytes, { capBytes: KEY_FILE_CAP_BYTES, maxDepth: 4 });
-  if (!json.ok) throw malformed(json.detail);
-  const parsed = v.safeParse(KeyFile, json.value);
-  if (!parsed.success) throw malformed(`${v.getDotPath(parsed.issues[0]) ?? 'file'}: ${parsed.issues[0].message}`);
-  const file = parsed.output;
+  const file = decodeClearPart(bytes, KeyFile, malformed);
   const publicKey = unhex(file.publicKey);
   if (publicKey === undefined || publicKey.length !== (file.algorithm === 'ed25519' ? 32 : 65)) {
     throw malformed('publicKey has the wrong length');

@@ -9,7 +9,6 @@
 import { dirname, join } from 'node:path';
 import { nodeDisk } from '../platform/disk.ts';
 import { writeDurably } from '../platform/durable-file.ts';
-import { EXIT, Fault } from '../platform/fault.ts';
 import { readInputFile } from '../platform/input-file.ts';
 import { equalBytes, hex, unhex, type Verified } from '../trust/bytes.ts';
 import { decodeMetadata, encodeMetadata, METADATA_CAP_BYTES, type Root, signedBytes } from '../trust/tuf/metadata.ts';
@@ -18,6 +17,7 @@ import { faultOfRefusal, type RootFile, readRootChain } from './base-metadata.ts
 import { demandOwners } from './escrow-key.ts';
 import { type KeyFile, openKey, readKeyFile } from './key-file.ts';
 import type { PassphraseSource } from './passphrase.ts';
+import { refused } from './refused.ts';
 import { type RootChange, rootDifference } from './root-difference.ts';
 import { draftNextRoot } from './root-draft.ts';
 
@@ -58,10 +58,6 @@ interface SignRootState {
   /** Of the old root, which is what people wait for; `complete` asks both. */
   readonly threshold: number;
   readonly complete: boolean;
-}
-
-function refused(code: string, what: string, where: string, cure: string): Fault {
-  return new Fault({ code, what, where, cure, exitStatus: EXIT.refused });
 }
 
 async function demandRootAnchor(request: SignRootRequest, roots: readonly RootFile[]): Promise<void> {

@@ -8,6 +8,7 @@ import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:cryp
 import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { hex } from '../trust/bytes.ts';
+import { decodeJson } from '../trust/json.ts';
 import type { Passphrase } from './passphrase.ts';
 
 const SALT_BYTES = 32;
@@ -45,6 +46,22 @@ export function freshParameters(cost: ScryptCost): Parameters {
     kdf: { name: 'scrypt', N: cost.N, r: cost.r, p: cost.p, salt: hex(randomBytes(SALT_BYTES)) },
     cipher: { name: 'chacha20-poly1305', nonce: hex(randomBytes(NONCE_BYTES)) },
   };
+}
+
+/** No key file is larger. */
+export const KEY_FILE_CAP_BYTES = 16 * 1024;
+
+/** The clear part of a key file, of its schema and nothing more; `malformed` says of which kind it should be. */
+export function decodeClearPart<T>(
+  bytes: Uint8Array,
+  schema: v.GenericSchema<unknown, T>,
+  malformed: (detail: string) => Fault,
+): T {
+  const json = decodeJson(bytes, { capBytes: KEY_FILE_CAP_BYTES, maxDepth: 4 });
+  if (!json.ok) throw malformed(json.detail);
+  const parsed = v.safeParse(schema, json.value);
+  if (!parsed.success) throw malformed(`${v.getDotPath(parsed.issues[0]) ?? 'file'}: ${parsed.issues[0].message}`);
+  return parsed.output;
 }
 
 function deriveKey(passphrase: Passphrase, kdf: Parameters['kdf']): Promise<Buffer> {

@@ -12,6 +12,7 @@ import { sha256Hex } from '../trust/crypto.ts';
 import type { ReleaseEntry, Targets } from '../trust/tuf/metadata.ts';
 import type { BaseMetadata } from './base-metadata.ts';
 import { type ImageProgress, imageSizeBytes, mapImage } from './image-map.ts';
+import { refused } from './refused.ts';
 import { describeImage, manifestOf, releasePathOf } from './release-content.ts';
 import { contentOf, keptPath, type PlannedImage, type ReleasePlan, writePlan } from './release-plan.ts';
 import { TARGETS_LIFETIME_S } from './root-draft.ts';
@@ -34,10 +35,6 @@ export interface BuildRequest {
     component: string,
     sizeBytes: number,
   ) => { readonly update: ImageProgress; readonly finish: () => void };
-}
-
-function refused(code: string, what: string, where: string, cure: string): Fault {
-  return new Fault({ code, what, where, cure, exitStatus: EXIT.refused });
 }
 
 /** The releases of one class and channel that targets metadata lists. */

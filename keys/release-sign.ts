@@ -5,13 +5,13 @@
 import { dirname, join } from 'node:path';
 import { nodeDisk } from '../platform/disk.ts';
 import { writeDurably } from '../platform/durable-file.ts';
-import { EXIT, Fault } from '../platform/fault.ts';
 import { readInputFile } from '../platform/input-file.ts';
 import { encodeMetadata, METADATA_CAP_BYTES } from '../trust/tuf/metadata.ts';
 import { verifySigned } from '../trust/tuf/repository.ts';
 import { demandAnchor, faultOfRefusal } from './base-metadata.ts';
 import { type KeyFile, openKey, readKeyFile } from './key-file.ts';
 import type { PassphraseSource } from './passphrase.ts';
+import { refused } from './refused.ts';
 import { signEnvelope } from './release-content.ts';
 import {
   checkImages,
@@ -46,10 +46,6 @@ export interface SignatureState {
   readonly signatures: number;
   readonly threshold: number;
   readonly complete: boolean;
-}
-
-function refused(code: string, what: string, where: string, cure: string): Fault {
-  return new Fault({ code, what, where, cure, exitStatus: EXIT.refused });
 }
 
 async function readAnchor(request: SignRequest): Promise<{ path: string; bytes: Uint8Array }> {

@@ -5,7 +5,7 @@
  * Every list and string is bounded here. Nothing in this file ever holds a secret: fingerprints are of public parts.
  */
 import * as v from 'valibot';
-import { FirstBootState, Name, Sha256Hex, Slot } from './device-api.ts';
+import { FirstBootState, hasReached, Name, Sha256Hex, Slot } from './device-api.ts';
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Text = (max: number) => v.pipe(v.string(), v.maxLength(max));
@@ -108,7 +108,7 @@ export function statementMessage(statement: Uint8Array): Uint8Array {
 export function isRotated(statement: Pick<RotationStatement, 'epoch' | 'state' | 'credentials'>): boolean {
   return (
     statement.epoch > 0 &&
-    ['open', 'enrolled', 'reported'].includes(statement.state) &&
+    hasReached(statement.state, 'open') &&
     statement.credentials.every(({ state }) => state !== 'factory' && state !== 'failed')
   );
 }

@@ -67,8 +67,8 @@ export const InstallState = v.picklist([
 ]);
 export type InstallState = v.InferOutput<typeof InstallState>;
 
-/** The first-boot machine's states, as devices report them (agent/core/first-boot-machine.ts). */
-export const FirstBootState = v.picklist([
+/** States of the first-boot machine in the order that they are reached. */
+export const FIRST_BOOT_PROGRESS = [
   'factory',
   'generated',
   'escrowed',
@@ -77,10 +77,17 @@ export const FirstBootState = v.picklist([
   'open',
   'enrolled',
   'reported',
-  'blocked',
-  'clone-suspected',
-]);
+] as const;
+
+/** The first-boot machine's states, as devices report them (agent/core/first-boot-machine.ts). Two lie beside the way. */
+export const FirstBootState = v.picklist([...FIRST_BOOT_PROGRESS, 'blocked', 'clone-suspected']);
 export type FirstBootState = v.InferOutput<typeof FirstBootState>;
+
+/** False also for the states beside the way, and for a word that is no state. */
+export function hasReached(state: string, milestone: (typeof FIRST_BOOT_PROGRESS)[number]): boolean {
+  const order: readonly string[] = FIRST_BOOT_PROGRESS;
+  return order.indexOf(state) >= order.indexOf(milestone);
+}
 
 /** Why a device puts off what it could do now. Each is a reason of the closed list too (reasons.ts). */
 export const WaitReason = v.picklist(['in-use', 'link-metered', 'budget-spent']);

@@ -8,6 +8,7 @@
 import * as v from 'valibot';
 import { makeDirectoryDurably } from '../../platform/durable-file.ts';
 import type { BlockedBecause } from '../../protocol/credentials.ts';
+import { hasReached } from '../../protocol/device-api.ts';
 import {
   type FirstBootEvent,
   type FirstBootState,
@@ -38,12 +39,12 @@ export type FirstBootRest =
   /** Closed; all is in effect, and something that runs since before took up the former: once, a reboot mends it. */
   | { readonly rest: 'reboot'; readonly record: FirstBootRecord; readonly trouble: BlockedBecause };
 
-/** States from which on an epoch's secrets are staged, and may be in effect. */
-const MADE: readonly FirstBootState[] = ['escrowed', 'applied', 'verified', 'open', 'enrolled', 'reported'];
 /** A check's code: it will hold once the device was rebooted. */
 const REBOOT_NEEDED = 'reboot-needed';
-const OPEN: readonly FirstBootState[] = ['open', 'enrolled', 'reported'];
-const TAKES_ROTATE: readonly FirstBootState[] = [...OPEN, 'blocked'];
+
+function takesRotation(state: FirstBootState): boolean {
+  return state === 'blocked' || hasReached(state, 'open');
+}
 
 export class FirstBoot {
   readonly #ports: FirstBootPorts;
@@ -84,7 +85,7 @@ export class FirstBoot {
   /** The one place that says open. */
   #opened(): FirstBootRest {
     const { state, opened } = this.#record;
-    if (!OPEN.includes(state) || opened?.bootId !== this.#ports.boot.bootId)
+    if (!hasReached(state, 'open') || opened?.bootId !== this.#ports.boot.bootId)
       throw new Error(`the first boot came to its end in ${state} and did not open`);
     return { rest: 'open', record: this.#record };
   }
@@ -124,7 +125,7 @@ export class FirstBoot {
     if (wants('reset')) {
       await this.#step('reset', { answered });
       renewed = true;
-    } else if (wants('rotate') && !renewed && TAKES_ROTATE.includes(this.#record.state)) {
+    } else if (wants('rotate') && !renewed && takesRotation(this.#record.state)) {
       await this.#step('rotate', { answered });
       renewed = true;
     } else if (!renewed && !(await this.#isCovered())) {
@@ -149,7 +150,8 @@ export class FirstBoot {
   async #isCovered(): Promise<boolean> {
     const { providers, epoch, staged } = this.#record;
     const state = this.#resumed();
-    if (!MADE.includes(state)) return true;
+    // From then on an epoch's secrets are staged, and may be in effect.
+    if (!hasReached(state, 'escrowed')) return true;
     if (!this.#ports.providers.every(({ name }) => providers.includes(name))) return false;
     if (state !== 'escrowed' && state !== 'applied') return true;
     return (await this.#folder.stagedDigest(epoch)) === staged;

@@ -8,6 +8,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import * as v from 'valibot';
 import type { Disk } from '../../platform/disk.ts';
+import { hasReached } from '../../protocol/device-api.ts';
 import { StateRecord } from '../storage/state-record.ts';
 
 const Opened = v.object({
@@ -17,7 +18,6 @@ const Opened = v.object({
 });
 
 const ASK_MS = 1000;
-const OPEN: readonly string[] = ['open', 'enrolled', 'reported'];
 
 export interface FirstBootSettings {
   readonly disk: Disk;
@@ -47,7 +47,7 @@ export async function firstBootTrouble(settings: FirstBootSettings): Promise<Blo
 }
 
 function troubleIn({ state, opened, trouble }: v.InferOutput<typeof Opened>, bootId: string): Blocked | undefined {
-  if (OPEN.includes(state) && opened?.bootId === bootId) return undefined;
+  if (hasReached(state, 'open') && opened?.bootId === bootId) return undefined;
   const who = trouble?.provider == null ? '' : `${trouble.provider}: `;
   return {
     code: trouble?.code ?? 'not-open',

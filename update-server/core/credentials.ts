@@ -12,6 +12,7 @@ import {
   type RotationStatement,
 } from '../../protocol/credentials.ts';
 import type { StatementVerdict } from '../../protocol/credentials-api.ts';
+import { hasReached } from '../../protocol/device-api.ts';
 import type { Flag } from '../../protocol/reasons.ts';
 
 /** What speaks against a device, in which words. */
@@ -80,27 +81,14 @@ export function judgeStatement(facts: StatementFacts): StatementJudgement {
   return { verdict: isRotated(statement) ? 'proven' : 'factory', flags };
 }
 
-/** In the order that they are reached; the other two states lie beside it. */
-const PROGRESS: readonly FirstBootState[] = [
-  'factory',
-  'generated',
-  'escrowed',
-  'applied',
-  'verified',
-  'open',
-  'enrolled',
-  'reported',
-];
-const OPEN = PROGRESS.indexOf('open');
-
 function wentBack({ statement, known }: StatementFacts): RaisedFlag[] {
   if (known === null || statement.epoch > known.epoch) return [];
   if (statement.epoch < known.epoch) {
     return [{ code: 'epoch-went-back', detail: `epoch ${statement.epoch} after ${known.epoch}` }];
   }
   const flags: RaisedFlag[] = [];
-  const now = PROGRESS.indexOf(statement.state);
-  if (now !== -1 && now < OPEN && PROGRESS.indexOf(known.state) >= OPEN) {
+  const fellBack = hasReached(statement.state, 'factory') && !hasReached(statement.state, 'open');
+  if (fellBack && hasReached(known.state, 'open')) {
     flags.push({ code: 'state-went-back', detail: `${statement.state} after ${known.state}, epoch ${known.epoch}` });
   }
   const before = new Map(known.credentials.filter(isOfEpoch).map(({ name, fingerprint }) => [name, fingerprint]));

@@ -1,5 +1,4 @@
 /** The `holdfast-agent` command: decodes the command line, runs one command, says how it ended. */
-import { type ReportOptions, reportFailure } from '../platform/command-line.ts';
 import { EXIT } from '../platform/fault.ts';
 import { type CommandName, type CommandOptions, decodeCommandLine, USAGE } from './command-options.ts';
 import { enrolCommand } from './commands/enrol.ts';
@@ -7,6 +6,7 @@ import { installCommand } from './commands/install.ts';
 import { runCommand } from './commands/run.ts';
 import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { runAsProgram } from './program.ts';
 import { AGENT_VERSION } from './version.ts';
 
 /** The others are in agent/setup-main.ts and agent/first-boot-main.ts: bin/holdfast-agent starts the right program. */
@@ -19,22 +19,15 @@ const RUN: Readonly<Partial<Record<CommandName, (options: CommandOptions) => Pro
 };
 
 async function main(words: readonly string[]): Promise<number> {
-  const report: ReportOptions = { json: words.includes('--json'), debug: words.includes('--debug') };
-  try {
-    const line = decodeCommandLine(words);
-    if (line.ask === 'command') {
-      const { command } = line.options;
-      const run = RUN[command];
-      if (run === undefined) throw new Error(`bin/holdfast-agent starts another program for ${command}`);
-      return await run(line.options);
-    }
-    process.stdout.write(line.ask === 'help' ? USAGE : `${AGENT_VERSION}\n`);
-    return EXIT.ok;
-  } catch (error) {
-    return reportFailure('holdfast-agent', error, report);
+  const line = decodeCommandLine(words);
+  if (line.ask === 'command') {
+    const { command } = line.options;
+    const run = RUN[command];
+    if (run === undefined) throw new Error(`bin/holdfast-agent starts another program for ${command}`);
+    return run(line.options);
   }
+  process.stdout.write(line.ask === 'help' ? USAGE : `${AGENT_VERSION}\n`);
+  return EXIT.ok;
 }
 
-const status = await main(process.argv.slice(2));
-// A download that is cut here goes on at the next start: nothing is waited for. Output is flushed first.
-process.stdout.write('', () => process.exit(status));
+await runAsProgram('holdfast-agent', main);

@@ -7,22 +7,23 @@
  * put off. A device without a first boot only renews its certificate.
  * May not: make or read a secret of any provider.
  */
-import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
-import { writeDurably } from '../../platform/durable-file.ts';
 import {
   type CredentialEntry,
-  ESCROW_CAP_BYTES,
   MAX_CREDENTIALS,
   type RotationStatement,
   statementMessage,
 } from '../../protocol/credentials.ts';
 import type { PollAnswer, PollRequest, Slot } from '../../protocol/device-api.ts';
+import { sha256Hex } from '../../trust/crypto.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { hardwareId } from '../core/hardware.ts';
 import type { Log } from '../core/ports.ts';
 import { type FirstBootRecord, firstBootDirectory, firstBootRecord } from '../first-boot/first-boot-record.ts';
 import { readInventory } from '../first-boot/inventory-file.ts';
+import { askRotation } from '../first-boot/requests.ts';
+import { EpochFolder } from '../first-boot/staging.ts';
 import type { StateRecord } from '../storage/state-record.ts';
 import type { ServerLink } from '../transport/server-link.ts';
 import type { Identity, IdentityPaths } from './identity.ts';
@@ -103,7 +104,7 @@ export class CredentialTalk {
 
   async #sendEscrow({ escrow, epoch }: FirstBootRecord): Promise<Verdict<undefined>> {
     if (escrow === null) return accept(undefined);
-    const blob = await this.#world.disk.readFile(`${this.#directory}/escrow-${epoch}`, ESCROW_CAP_BYTES);
+    const blob = await new EpochFolder(this.#world.disk, this.#directory).readEscrow(epoch);
     if (blob === undefined) {
       this.#world.log.warn('the sealed secrets of this epoch are gone', {
         code: 'escrow-missing',
@@ -151,7 +152,7 @@ export class CredentialTalk {
 
   async #askForRotation(): Promise<void> {
     if (!this.#rebootOwed) {
-      await writeDurably(this.#world.disk, `${this.#directory}/request`, new TextEncoder().encode('rotate\n'));
+      await askRotation(this.#world.disk, this.#directory);
     }
     this.#rebootOwed = true;
   }
@@ -172,8 +173,14 @@ export class CredentialTalk {
 /** The key that signs: told here, so that no statement is without it. */
 function deviceKeyEntry({ privateKeyPem }: Identity, epoch: number): CredentialEntry {
   const spki = createPublicKey(privateKeyPem).export({ type: 'spki', format: 'der' });
-  const fingerprint = createHash('sha256').update(spki).digest('hex');
-  return { name: 'device-key', kind: 'device-key', state: 'own', epoch, fingerprint, madeUnixMs: null };
+  return {
+    name: 'device-key',
+    kind: 'device-key',
+    state: 'own',
+    epoch,
+    fingerprint: sha256Hex(spki),
+    madeUnixMs: null,
+  };
 }
 
 function signStatement(bytes: Uint8Array, { privateKeyPem }: Identity): Uint8Array {

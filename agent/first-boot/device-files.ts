@@ -9,7 +9,7 @@
  * bytes are never changed through a read-only mount.
  * May not: know what is in the files. In place, what the image brought is gone: whoever needs it keeps a digest.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { dirname, join, relative } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably } from '../../platform/durable-file.ts';
@@ -166,8 +166,4 @@ export class DeviceFiles {
 /** In constant time for equal lengths: these may be secrets. */
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
-}
-
-export function sha256Hex(bytes: Uint8Array | string): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -4,7 +4,6 @@
  * Invariants: plaintext of what owners may need lives between `stage` and `seal`, in this memory and nowhere else; the
  * sealed blob until it is kept. Nothing here writes the record: what it should say comes back as a change.
  */
-import { createHash } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import {
@@ -14,6 +13,7 @@ import {
   MAX_CREDENTIALS,
 } from '../../protocol/credentials.ts';
 import type { Installed } from '../../protocol/device-api.ts';
+import { sha256Hex } from '../../trust/crypto.ts';
 import type { FirstBootEffect, FirstBootEvent } from '../core/first-boot-machine.ts';
 import type {
   CredentialProvider,
@@ -153,7 +153,7 @@ export class FirstBootEffects {
     if (!sealed.ok) throw new FirstBootTrouble(sealed.code, sealed.detail);
     if (sealed.blob.length > ESCROW_CAP_BYTES)
       throw new FirstBootTrouble('escrow-too-large', `the sealed blob has ${sealed.blob.length} bytes`);
-    const sha256 = createHash('sha256').update(sealed.blob).digest('hex');
+    const sha256 = sha256Hex(sealed.blob);
     return { blob: sealed.blob, note: { sha256, owners: [...sealed.owners].sort() } };
   }
 

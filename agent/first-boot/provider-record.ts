@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import type { CredentialEntry } from '../../protocol/credentials.ts';
 
 const RECORD_CAP_BYTES = 256 * 1024;
 
@@ -48,6 +49,13 @@ export class ProviderRecord<T> {
     await makeDirectoryDurably(this.#disk, dirname(this.#path));
     await removeDurably(this.#disk, this.#path);
   }
+}
+
+/** For the inventory, of what this device made; without a record it was made elsewhere, nobody knows when. */
+export function makingOf(
+  record: { readonly epoch: number; readonly madeUnixMs: number | null } | undefined,
+): Pick<CredentialEntry, 'epoch' | 'madeUnixMs'> {
+  return { epoch: record?.epoch ?? 0, madeUnixMs: record?.madeUnixMs ?? null };
 }
 
 export function encodeJson(value: unknown): Uint8Array {

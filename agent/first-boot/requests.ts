@@ -6,10 +6,11 @@
  * Invariants: a request is taken up once. The record notes its digest in the same write as the new state; then the
  * file is removed. One that cannot be removed (a read-only partition) is not taken up again while it stays as it is.
  */
-import { createHash } from 'node:crypto';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
 import { errorText, systemErrorCode } from '../../platform/fault.ts';
+import { utf8 } from '../../trust/bytes.ts';
+import { sha256Hex } from '../../trust/crypto.ts';
 import type { Log } from '../core/ports.ts';
 
 const REQUEST_CAP_BYTES = 4096;
@@ -39,7 +40,7 @@ export async function findRequests(disk: Disk, paths: RequestPaths, log: Log): P
       log.warn('a request to the first boot is not understood', { code: 'request-unknown', path, cure });
       continue;
     }
-    const digest = createHash('sha256').update(`${path}\0${text}`).digest('hex');
+    const digest = sha256Hex(utf8(`${path}\0${text}`));
     found.push({ path, wants: word, digest });
   }
   return found;

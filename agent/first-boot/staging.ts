@@ -9,6 +9,7 @@
 import { createHash } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../platform/durable-file.ts';
+import { ESCROW_CAP_BYTES } from '../../protocol/credentials.ts';
 import type { Staging } from '../core/first-boot-ports.ts';
 
 /** Keys, hashes, lists of keys: anything larger is a mistake. */
@@ -70,7 +71,16 @@ export class EpochFolder {
   }
 
   async keepEscrow(epoch: number, blob: Uint8Array): Promise<void> {
-    await writeDurably(this.#disk, `${this.directory}/escrow-${epoch}`, blob);
+    await writeDurably(this.#disk, this.#escrowPath(epoch), blob);
+  }
+
+  /** Undefined when there is none. Throws FileTooLarge for what no escrow is. */
+  readEscrow(epoch: number): Promise<Uint8Array | undefined> {
+    return this.#disk.readFile(this.#escrowPath(epoch), ESCROW_CAP_BYTES);
+  }
+
+  #escrowPath(epoch: number): string {
+    return `${this.directory}/escrow-${epoch}`;
   }
 
   /** Blobs of the epochs before: called once this one is verified, never earlier. */

@@ -16,6 +16,7 @@ import {
   type Report,
   ReportAnswer,
 } from '../../protocol/device-api.ts';
+import { base64url } from '../../trust/bytes.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { SourceUnreachable } from '../core/ports.ts';
 import type { HttpAnswer, Requester } from './https-channel.ts';
@@ -56,18 +57,18 @@ export class ServerLink {
   }
 
   statement(statement: Uint8Array, signature: Uint8Array): Promise<Verdict<StatementAnswer>> {
-    const message = { protocol: PROTOCOL_VERSION, statement: base64Url(statement), signature: base64Url(signature) };
+    const message = { protocol: PROTOCOL_VERSION, statement: base64url(statement), signature: base64url(signature) };
     return this.#exchange(DEVICE_PATHS.credentialsStatement, message, StatementAnswer);
   }
 
   escrow(epoch: number, note: EscrowNote, blob: Uint8Array): Promise<Verdict<EscrowAnswer>> {
-    const message = { protocol: PROTOCOL_VERSION, epoch, note, blob: base64Url(blob) };
+    const message = { protocol: PROTOCOL_VERSION, epoch, note, blob: base64url(blob) };
     return this.#exchange(DEVICE_PATHS.credentialsEscrow, message, EscrowAnswer);
   }
 
   /** `certificateRequest`: PKCS#10, DER. */
   renew(certificateRequest: Uint8Array): Promise<Verdict<RenewAnswer>> {
-    const message = { protocol: PROTOCOL_VERSION, certificateRequest: base64Url(certificateRequest) };
+    const message = { protocol: PROTOCOL_VERSION, certificateRequest: base64url(certificateRequest) };
     return this.#exchange(DEVICE_PATHS.credentialsRenew, message, RenewAnswer);
   }
 
@@ -112,8 +113,4 @@ export function parseJson(bytes: Uint8Array): unknown {
   } catch {
     return undefined;
   }
-}
-
-function base64Url(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64url');
 }

@@ -9,11 +9,12 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../../platform/fault.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
+import { utf8 } from '../../../trust/bytes.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
 import { type AccessPointForm, passphrasesOf, setPassphrase } from '../access-point-files.ts';
-import { sha256Hex } from '../device-files.ts';
 import { SECRET_FORM } from '../file-form.ts';
-import { decodeAs, encodeJson, ProviderRecord } from '../provider-record.ts';
+import { decodeAs, encodeJson, makingOf, ProviderRecord } from '../provider-record.ts';
 import { randomPassword } from '../random-password.ts';
 import type { ProviderWorld } from '../world.ts';
 
@@ -55,23 +56,16 @@ export class AccessPoint implements CredentialProvider {
     const inEffect = await this.#inEffect();
     const facts = { name: this.#credential, kind: 'access-point-passphrase' as const, fingerprint: null };
     if (inEffect.length === 0)
-      return [{ ...facts, state: record === undefined ? 'absent' : 'failed', epoch: 0, madeUnixMs: null }];
+      return [{ ...facts, state: record === undefined ? 'absent' : 'failed', ...makingOf(undefined) }];
     const isOwn = record !== undefined && inEffect.every((text) => sameText(text, record.passphrase));
-    return [
-      {
-        ...facts,
-        state: isOwn ? 'own' : 'factory',
-        epoch: isOwn ? record.epoch : 0,
-        madeUnixMs: isOwn ? record.madeUnixMs : null,
-      },
-    ];
+    return [{ ...facts, state: isOwn ? 'own' : 'factory', ...makingOf(isOwn ? record : undefined) }];
   }
 
   async stage(staging: Staging, random: SecretSource): Promise<readonly EscrowedSecret[]> {
     const passphrase = randomPassword(random);
     // What cannot be rendered is found out before anything changes.
     await this.#render(passphrase);
-    const former = (await this.#inEffect()).map((text) => sha256Hex(text));
+    const former = (await this.#inEffect()).map((text) => sha256Hex(utf8(text)));
     await staging.write(this.#staged, encodeJson({ passphrase, former, madeUnixMs: this.#world.nowUnixMs() }));
     return [{ name: this.#credential, text: passphrase }];
   }
@@ -106,7 +100,7 @@ export class AccessPoint implements CredentialProvider {
 
   async verifyOldRefused(): Promise<Check> {
     const former = new Set((await this.#record.read())?.former);
-    const isLeft = (await this.#inEffect()).some((text) => former.has(sha256Hex(text)));
+    const isLeft = (await this.#inEffect()).some((text) => former.has(sha256Hex(utf8(text))));
     if (!isLeft) return { ok: true, detail: 'read in the configuration: the access point does not run yet' };
     return {
       ok: false,

@@ -5,17 +5,17 @@
  *
  * It lies on the data partition, in agent/credentials' own place, so nothing is bound and no boot has to put it back.
  */
-import { createHash, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../../platform/durable-file.ts';
 import { Fault } from '../../../platform/fault.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
 import { type DeviceKey, readDeviceKey } from '../../credentials/device-key.ts';
 import { type IdentityPaths, identityPaths } from '../../credentials/identity.ts';
-import { sha256Hex } from '../device-files.ts';
-import { ProviderRecord } from '../provider-record.ts';
+import { makingOf, ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
 const STAGED = 'device-key.pem';
@@ -53,7 +53,7 @@ export class DeviceKeyProvider implements CredentialProvider {
     const certificate = await this.#certificate();
     const isOwn = record !== undefined && fingerprint === record.fingerprint;
     const state = fingerprint === null ? 'absent' : isOwn ? 'own' : 'factory';
-    const times = { epoch: isOwn ? record.epoch : 0, madeUnixMs: isOwn ? record.madeUnixMs : null };
+    const times = makingOf(isOwn ? record : undefined);
     const key: CredentialEntry = { name: 'device-key', kind: 'device-key', state, fingerprint, ...times };
     if (certificate === undefined) return [key];
     const fits = isOwn && certificate.key === fingerprint;
@@ -155,7 +155,7 @@ export class DeviceKeyProvider implements CredentialProvider {
       const { publicKey, raw } = new X509Certificate(bytes);
       return { key: sha256Hex(publicKey.export({ type: 'spki', format: 'der' })), sha256: sha256Hex(raw) };
     } catch {
-      return { key: '', sha256: createHash('sha256').update(bytes).digest('hex') };
+      return { key: '', sha256: sha256Hex(bytes) };
     }
   }
 }

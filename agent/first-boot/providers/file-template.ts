@@ -6,15 +6,15 @@
  *
  * The record keeps the forms that the templates take, and no other: where they take a hash alone, no plaintext is written.
  */
-import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../../platform/fault.ts';
 import type { CredentialEntry, CredentialKind } from '../../../protocol/credentials.ts';
+import { utf8 } from '../../../trust/bytes.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
 import { decodePasswd } from '../account-files.ts';
-import { sha256Hex } from '../device-files.ts';
 import type { FileForm } from '../file-form.ts';
-import { decodeAs, encodeJson, ProviderRecord } from '../provider-record.ts';
+import { decodeAs, encodeJson, makingOf, ProviderRecord } from '../provider-record.ts';
 import { randomPassword } from '../random-password.ts';
 import { makeSha512Crypt } from '../sha-crypt.ts';
 import type { ProviderWorld } from '../world.ts';
@@ -81,16 +81,9 @@ export class FileTemplate implements CredentialProvider {
     const facts = { name: this.name, kind: this.#settings.kind, fingerprint: null };
     const states = await Promise.all(this.#settings.files.map((file) => this.#stateOf(file)));
     if (states.every((state) => state === 'absent'))
-      return [{ ...facts, state: record === undefined ? 'absent' : 'failed', epoch: 0, madeUnixMs: null }];
+      return [{ ...facts, state: record === undefined ? 'absent' : 'failed', ...makingOf(undefined) }];
     const isOwn = record !== undefined && states.every((state) => state === 'own');
-    return [
-      {
-        ...facts,
-        state: isOwn ? 'own' : 'factory',
-        epoch: isOwn ? record.epoch : 0,
-        madeUnixMs: isOwn ? record.madeUnixMs : null,
-      },
-    ];
+    return [{ ...facts, state: isOwn ? 'own' : 'factory', ...makingOf(isOwn ? record : undefined) }];
   }
 
   async stage(staging: Staging, random: SecretSource): Promise<readonly EscrowedSecret[]> {
@@ -223,7 +216,7 @@ function makeForms(text: string, wanted: ReadonlySet<keyof Forms>, random: Secre
     ...(wanted.has('plain') ? { plain: text } : {}),
     ...(wanted.has('base64') ? { base64: Buffer.from(text).toString('base64') } : {}),
     ...(wanted.has('sha512crypt') ? { sha512crypt: makeSha512Crypt(text, random) } : {}),
-    ...(wanted.has('sha256') ? { sha256: createHash('sha256').update(text).digest('hex') } : {}),
+    ...(wanted.has('sha256') ? { sha256: sha256Hex(utf8(text)) } : {}),
   };
 }
 

@@ -8,6 +8,8 @@
  */
 import * as v from 'valibot';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
+import { utf8 } from '../../../trust/bytes.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import {
   type Check,
   type CredentialProvider,
@@ -16,8 +18,7 @@ import {
   type SecretSource,
   type Staging,
 } from '../../core/first-boot-ports.ts';
-import { sha256Hex } from '../device-files.ts';
-import { decodeAs, encodeJson, ProviderRecord } from '../provider-record.ts';
+import { decodeAs, encodeJson, makingOf, ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
 const PATH = '/etc/machine-id';
@@ -55,17 +56,8 @@ export class MachineId implements CredentialProvider {
     const id = await this.#idAt(PATH);
     const isOwn = record !== undefined && id === record.id;
     const state = id === undefined ? 'absent' : isOwn ? 'own' : 'factory';
-    const fingerprint = id === undefined ? null : sha256Hex(`holdfast machine-id\0${id}`);
-    return [
-      {
-        name: 'machine-id',
-        kind: 'machine-id',
-        state,
-        epoch: isOwn ? record.epoch : 0,
-        fingerprint,
-        madeUnixMs: isOwn ? record.madeUnixMs : null,
-      },
-    ];
+    const fingerprint = id === undefined ? null : sha256Hex(utf8(`holdfast machine-id\0${id}`));
+    return [{ name: 'machine-id', kind: 'machine-id', state, fingerprint, ...makingOf(isOwn ? record : undefined) }];
   }
 
   /** It is no secret: a rotation keeps it, a factory reset does not. */
@@ -128,7 +120,7 @@ export class MachineId implements CredentialProvider {
   async verifyOldRefused(): Promise<Check> {
     const former = (await this.#record.read())?.formerSha256 ?? null;
     const inEffect = await this.#idAt(PATH);
-    if (former === null || inEffect === undefined || sha256Hex(inEffect) !== former) return { ok: true };
+    if (former === null || inEffect === undefined || sha256Hex(utf8(inEffect)) !== former) return { ok: true };
     return { ok: false, code: 'factory-machine-id-left', detail: `${PATH} is what it was before` };
   }
 
@@ -142,7 +134,7 @@ export class MachineId implements CredentialProvider {
     const former = await this.#idAt(PATH);
     if (former === undefined || former === record.id) return;
     const takenUpIn = (await this.#world.files.isBesideSlot(PATH)) ? null : await this.#world.bootId();
-    const formerSha256 = sha256Hex(former);
+    const formerSha256 = sha256Hex(utf8(former));
     if (record.formerSha256 === formerSha256 && record.takenUpIn === takenUpIn) return;
     await this.#record.write({ ...record, formerSha256, takenUpIn });
   }

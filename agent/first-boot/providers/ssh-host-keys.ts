@@ -8,12 +8,12 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
+import { sha256Hex } from '../../../trust/crypto.ts';
 import { mustSucceed } from '../../boards/board-program.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
-import { sha256Hex } from '../device-files.ts';
 import { SECRET_FORM } from '../file-form.ts';
 import { PrivateSshd } from '../private-sshd.ts';
-import { ProviderRecord } from '../provider-record.ts';
+import { makingOf, ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
 const FOLDER = '/etc/ssh';
@@ -63,9 +63,9 @@ export class SshHostKeys implements CredentialProvider {
       if ((inEffect === undefined || inEffect.length === 0) && own === undefined) return [];
       const fingerprint = fingerprintOf(await this.#world.files.readInEffect(publicPath(type)));
       const facts = { name: `ssh-host-key:${type}`, kind: 'ssh-host-key' as const, fingerprint };
-      if (own === undefined) return [{ ...facts, state: 'factory', epoch: 0, madeUnixMs: null }];
+      if (own === undefined) return [{ ...facts, state: 'factory', ...makingOf(undefined) }];
       const state = own.fingerprint === fingerprint ? 'own' : 'failed';
-      return [{ ...facts, state, epoch: record?.epoch ?? 0, madeUnixMs: record?.madeUnixMs ?? null }];
+      return [{ ...facts, state, ...makingOf(record) }];
     });
     return (await Promise.all(entries)).flat();
   }

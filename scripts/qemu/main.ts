@@ -11,7 +11,7 @@ import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
 import { prepare, preparePrograms } from '../device-image/prepare.ts';
 import { chooseAccelerator } from './accelerator.ts';
-import { FIRST_BOOT_SCENARIO } from './first-boot-scenario.ts';
+import { FIRST_BOOT_SCENARIOS } from './first-boot/scenarios.ts';
 import { LabRun, type Plan } from './lab-run.ts';
 import { LiveTable } from './live-table.ts';
 import { type QemuOptions, readQemuOptions, usageFault } from './options.ts';
@@ -26,7 +26,7 @@ import { VERITY_SCENARIOS } from './verity-scenarios.ts';
 import { World } from './world.ts';
 
 const SHORT_CUTS = 5;
-const ALL_SCENARIOS: readonly Scenario[] = [...SCENARIOS, FIRST_BOOT_SCENARIO, ...VERITY_SCENARIOS];
+const ALL_SCENARIOS: readonly Scenario[] = [...SCENARIOS, ...FIRST_BOOT_SCENARIOS, ...VERITY_SCENARIOS];
 
 /** What there is to choose from. */
 const scenariosFor = ({ imageFile }: QemuOptions): readonly Scenario[] =>

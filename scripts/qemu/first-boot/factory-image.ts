@@ -4,12 +4,12 @@
  */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { OWN_FILES } from '../device-image/debian-userspace.ts';
-import { filesIn } from '../device-image/files-in.ts';
-import { needProgram } from '../programs.ts';
-import type { ImageVariant, World } from './world.ts';
+import { OWN_FILES } from '../../device-image/debian-userspace.ts';
+import { filesIn } from '../../device-image/files-in.ts';
+import { needProgram } from '../../programs.ts';
+import type { ImageVariant, World } from '../world.ts';
 
-const FACTORY = join(import.meta.dirname, '../device-image/debian/factory');
+const FACTORY = join(import.meta.dirname, '../../device-image/debian/factory');
 /** First of every list that scanners carry. */
 export const FACTORY_PASSWORD = 'root';
 const FACTORY_MACHINE_ID = 'f0'.repeat(16);

@@ -4,8 +4,8 @@
  */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FACTORY_PAIRS } from '../../protocol/factory-pairs.ts';
-import { needProgram, runProgram } from '../programs.ts';
+import { FACTORY_PAIRS } from '../../../protocol/factory-pairs.ts';
+import { needProgram, runProgram } from '../../programs.ts';
 
 /** sshd gives up on a connection after six; each refusal takes PAM two seconds, so a few wait at a time. */
 const TRIES_A_CONNECTION = 5;

@@ -2,26 +2,25 @@
  * The first boot as the network sees it: somebody knocks at every door of the device from the moment that it has power, and
  * all that its cards carry is recorded.
  */
-import { randomBytes } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { freePorts } from '../demo/free-ports.ts';
-import { askUntil } from '../demo/patience.ts';
+import { askUntil } from '../../demo/patience.ts';
+import { BOOT_LIMIT_MS } from '../guest.ts';
+import type { Scenario, ScenarioLab } from '../scenario.ts';
+import type { Knocker } from '../wire/knocker.ts';
+import { FACTORY_RELEASE } from '../world.ts';
+import { FACTORY_PASSWORD, factoryHostKeys, supportKey } from './factory-image.ts';
 import {
-  FACTORY_PASSWORD,
-  type FirstBootProgram,
-  factoryHostKeys,
-  makeFactoryImage,
-  supportKey,
-} from './factory-image.ts';
-import { BOOT_LIMIT_MS, type Guest } from './guest.ts';
-import type { WirePlug } from './machine.ts';
-import type { Scenario, ScenarioLab } from './scenario.ts';
-import { Stranger } from './stranger-logins.ts';
-import { type Counted, type Recorded, readCapture } from './wire/capture.ts';
-import { DEVICE, KNOCKS_FROM, Knocker } from './wire/knocker.ts';
-import { FACTORY_RELEASE } from './world.ts';
+  acceptedIn,
+  checkServerCard,
+  counted,
+  type Knocked,
+  knocks,
+  NEVER,
+  nothingIn,
+  recordedOf,
+  strangerAt,
+  switchOff,
+  switchOn,
+} from './knocked-device.ts';
 
 const OPENS = /^lab: opens$/;
 /** A whole sweep, as the device takes it. */
@@ -30,18 +29,8 @@ const ANSWER_LIMIT_MS = 300_000;
 const SSH_PORT = 22;
 /** The device says that it opens and waits three seconds; the recording's clock may be one behind. In between lies this. */
 const OPENS_AFTER_MS = 1000;
-/** Nobody says when. */
-const NEVER = Number.POSITIVE_INFINITY;
-/** QEMU's own for the first card. */
-const SERVER_CARD = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
 
-interface Knocked {
-  readonly guest: Guest;
-  readonly knocker: Knocker;
-  readonly plug: WirePlug;
-}
-
-export const FIRST_BOOT_SCENARIO: Scenario = {
+export const STRANGERS: Scenario = {
   name: 'first-boot',
   title: 'Nobody reaches a device while it still has its factory secrets',
   short: true,
@@ -52,26 +41,6 @@ export const FIRST_BOOT_SCENARIO: Scenario = {
     await staysShutWhenBlocked(lab);
   },
 };
-
-/** Somebody knocks before there is power. */
-async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
-  const guest = await lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
-  const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
-  const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
-  const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-  const [sshPort = 0] = await freePorts(1);
-  const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
-  const knocker = await Knocker.at(socket);
-  await guest.powerOn({ wire: plug });
-  return { guest, knocker, plug };
-}
-
-async function switchOff({ guest, knocker, plug }: Knocked): Promise<void> {
-  // QEMU ends by itself, so that the recordings are whole.
-  if (guest.isOn) await guest.shutDown();
-  await knocker.end();
-  await rm(plug.socket, { force: true });
-}
 
 async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
   const knocked = await switchOn(lab, 'none');
@@ -136,10 +105,6 @@ async function keepsStrangersOut(lab: ScenarioLab, knocked: Knocked): Promise<vo
   );
 }
 
-function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<Stranger> {
-  return Stranger.at(plug.sshPort, lab.world.path('devices', `${guest.id}-stranger`));
-}
-
 async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
   const knocked = await switchOn(lab, 4);
   const { guest, knocker } = knocked;
@@ -168,29 +133,4 @@ async function hearsAccepted(knocker: Knocker): Promise<boolean> {
       knocker.answers.filter(({ kind, port }) => kind === 'accepted' && port === SSH_PORT).map(({ family }) => family),
     ).size;
   return (await askUntil(ANSWER_LIMIT_MS, 250, () => (families() === 2 ? true : undefined))) === true;
-}
-
-function recordedOf({ plug }: Knocked, momentUnixMs: number): Promise<Recorded> {
-  return readCapture(plug.wireRecording, { mac: DEVICE.mac, knockedFrom: [KNOCKS_FROM] }, momentUnixMs);
-}
-
-/** Nobody knocks at the card that leads to the server before it is OPEN; it is looked at all the same. */
-async function checkServerCard(lab: ScenarioLab, { plug }: Knocked, untilUnixMs: number): Promise<void> {
-  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, untilUnixMs);
-  const accepted = acceptedIn(before);
-  lab.check(accepted === 0, `its card to the server accepted ${accepted} connections`);
-}
-
-const acceptedIn = ({ answers }: Counted): number => answers.filter(({ kind }) => kind === 'accepted').length;
-
-/** Something was knocked at, and nothing answered. */
-const nothingIn = ({ received, answers }: Counted): boolean => received > 0 && answers.length === 0;
-
-function counted(part: Counted): string {
-  const { received, sent, answers } = part;
-  return `${received} frames to it, ${sent} from it, ${acceptedIn(part)} connections accepted, ${answers.length} answers of any kind`;
-}
-
-function knocks({ knocks: { tcp, udp } }: Knocker): string {
-  return `${tcp} TCP and ${udp} UDP knocks`;
 }

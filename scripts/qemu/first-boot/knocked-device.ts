@@ -1,0 +1,76 @@
+/**
+ * A device of the lab at whose doors somebody knocks from the moment that it has power; all that its cards carry is
+ * recorded.
+ */
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePorts } from '../../demo/free-ports.ts';
+import type { Guest } from '../guest.ts';
+import type { WirePlug } from '../machine.ts';
+import type { ScenarioLab } from '../scenario.ts';
+import { type Counted, type Recorded, readCapture } from '../wire/capture.ts';
+import { DEVICE, KNOCKS_FROM, Knocker } from '../wire/knocker.ts';
+import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
+import { Stranger } from './stranger-logins.ts';
+
+/** Nobody says when. */
+export const NEVER = Number.POSITIVE_INFINITY;
+/** QEMU's own for the first card. */
+const SERVER_CARD = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
+
+export interface Knocked {
+  readonly guest: Guest;
+  readonly knocker: Knocker;
+  readonly plug: WirePlug;
+}
+
+/** Somebody knocks before there is power. */
+export async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
+  const guest = await lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
+  const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
+  const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
+  const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  const [sshPort = 0] = await freePorts(1);
+  const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
+  const knocker = await Knocker.at(socket);
+  await guest.powerOn({ wire: plug });
+  return { guest, knocker, plug };
+}
+
+export async function switchOff({ guest, knocker, plug }: Knocked): Promise<void> {
+  // QEMU ends by itself, so that the recordings are whole.
+  if (guest.isOn) await guest.shutDown();
+  await knocker.end();
+  await rm(plug.socket, { force: true });
+}
+
+export function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<Stranger> {
+  return Stranger.at(plug.sshPort, lab.world.path('devices', `${guest.id}-stranger`));
+}
+
+export function recordedOf({ plug }: Knocked, momentUnixMs: number): Promise<Recorded> {
+  return readCapture(plug.wireRecording, { mac: DEVICE.mac, knockedFrom: [KNOCKS_FROM] }, momentUnixMs);
+}
+
+/** Nobody knocks at the card that leads to the server before it is OPEN; it is looked at all the same. */
+export async function checkServerCard(lab: ScenarioLab, { plug }: Knocked, untilUnixMs: number): Promise<void> {
+  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, untilUnixMs);
+  const accepted = acceptedIn(before);
+  lab.check(accepted === 0, `its card to the server accepted ${accepted} connections`);
+}
+
+export const acceptedIn = ({ answers }: Counted): number => answers.filter(({ kind }) => kind === 'accepted').length;
+
+/** Something was knocked at, and nothing answered. */
+export const nothingIn = ({ received, answers }: Counted): boolean => received > 0 && answers.length === 0;
+
+export function counted(part: Counted): string {
+  const { received, sent, answers } = part;
+  return `${received} frames to it, ${sent} from it, ${acceptedIn(part)} connections accepted, ${answers.length} answers of any kind`;
+}
+
+export function knocks({ knocks: { tcp, udp } }: Knocker): string {
+  return `${tcp} TCP and ${udp} UDP knocks`;
+}

@@ -1,29 +1,25 @@
-/**
- * The device's own TLS key: P-256, made here by node:crypto, never leaving the data partition. Durable before anything
- * is said about it, because the server binds the claim to the first key it sees.
- */
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { dirname } from 'node:path';
+/** The device's own TLS key: P-256, made here by node:crypto, never leaving the data partition. */
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
-import { makeDirectoryDurably, writeDurably } from '../../platform/durable-file.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
+import { sha256Hex } from '../../trust/crypto.ts';
 
-const KEY_FILE_CAP_BYTES = 4096;
+export const KEY_FILE_CAP_BYTES = 4096;
 
 export interface DeviceKey {
   readonly privateKey: KeyObject;
   readonly privateKeyPem: string;
 }
 
-/** The key that stands, or a new one, durable (0600) once this returns. A cut in between leaves none, or a whole one. */
-export async function readOrMakeDeviceKey(disk: Disk, path: string): Promise<DeviceKey> {
-  const standing = await readDeviceKey(disk, path);
-  if (standing !== undefined) return standing;
+/** In memory alone. */
+export function makeDeviceKey(): DeviceKey {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const privateKeyPem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  await makeDirectoryDurably(disk, dirname(path));
-  await writeDurably(disk, path, new TextEncoder().encode(privateKeyPem));
-  return { privateKey, privateKeyPem };
+  return { privateKey, privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
+}
+
+/** SHA-256 of the public key (SPKI), hex. */
+export function fingerprintOf({ privateKey }: DeviceKey): string {
+  return sha256Hex(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }));
 }
 
 /** Undefined when there is none. A damaged or foreign key is a Fault: making another would lock this device out. */

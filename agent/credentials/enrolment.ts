@@ -28,7 +28,8 @@ import { decodeAnswer } from '../transport/server-link.ts';
 import type { ServerEntry } from '../transport/server-pool.ts';
 import { makeCertificateRequest } from './certificate-request.ts';
 import { proveClaim } from './claim.ts';
-import { type DeviceKey, readOrMakeDeviceKey } from './device-key.ts';
+import type { DeviceKey } from './device-key.ts';
+import { readOrMakeDeviceKey } from './enrolment-key.ts';
 import { checkChain, type Identity, type IdentityPaths } from './identity.ts';
 
 /** The server is ours, but its certificate is out of its dates: enrolment waits. */
@@ -41,7 +42,7 @@ export async function enrol(
   server: ServerEntry,
   paths: IdentityPaths,
 ): Promise<Verdict<Identity>> {
-  const key = await readOrMakeDeviceKey(disk, paths.key);
+  const key = await readOrMakeDeviceKey(disk, paths);
   const url = new URL(server.url);
   const connection = await connectSecurely(addressOf(url, server.anchors), undefined);
   if (!connection.ok) return connection;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type Disk, FileTooLarge } from '../../platform/disk.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
+import { firstBootDirectory } from '../first-boot/first-boot-record.ts';
 import { readDeviceKey } from './device-key.ts';
 
 const CHAIN_CAP_BYTES = 16 * 1024;
@@ -13,6 +14,10 @@ const CHAIN_CAP_BYTES = 16 * 1024;
 export interface IdentityPaths {
   readonly key: string;
   readonly certificate: string;
+  /** Names the key that the agent made because the first boot had not (enrolment-key.ts). */
+  readonly madeHere: string;
+  /** The first boot's folder; where the device has none, it is not there. */
+  readonly firstBoot: string;
 }
 
 export interface Identity {
@@ -23,7 +28,12 @@ export interface Identity {
 }
 
 export function identityPaths(dataDirectory: string): IdentityPaths {
-  return { key: join(dataDirectory, 'identity/device.key'), certificate: join(dataDirectory, 'identity/device.crt') };
+  return {
+    key: join(dataDirectory, 'identity/device.key'),
+    certificate: join(dataDirectory, 'identity/device.crt'),
+    madeHere: join(dataDirectory, 'identity/made-here'),
+    firstBoot: firstBootDirectory(dataDirectory),
+  };
 }
 
 /** Undefined when the device is not enrolled yet. A certificate that does not fit the key is a Fault. */

@@ -10,7 +10,7 @@ import { writeDurably } from '../../platform/durable-file.ts';
 import type { RenewAnswer } from '../../protocol/credentials-api.ts';
 import { accept, type Verdict } from '../../trust/refusal.ts';
 import { makeCertificateRequest } from './certificate-request.ts';
-import { readOrMakeDeviceKey } from './device-key.ts';
+import { readOrMakeDeviceKey } from './enrolment-key.ts';
 import { checkChain, type Identity, type IdentityPaths } from './identity.ts';
 
 /** Sends a PKCS#10 request (DER), gives what the server says. */
@@ -23,7 +23,7 @@ export async function renewCertificate(
   deviceId: string,
   ask: AskForCertificate,
 ): Promise<Verdict<Identity>> {
-  const key = await readOrMakeDeviceKey(disk, paths.key);
+  const key = await readOrMakeDeviceKey(disk, paths);
   const answer = await ask(makeCertificateRequest(key.privateKey, deviceId));
   if (!answer.ok) return answer;
   const { certificateChain } = answer.value;

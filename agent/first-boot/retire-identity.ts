@@ -6,8 +6,9 @@ import { identityPaths } from '../credentials/identity.ts';
 
 /** The certificate first: one without its key is of no use to anybody. */
 export async function retireIdentity(disk: Disk, dataDirectory: string): Promise<void> {
-  const { certificate, key } = identityPaths(dataDirectory);
+  const { certificate, key, madeHere } = identityPaths(dataDirectory);
   await makeDirectoryDurably(disk, dirname(key));
   await removeDurably(disk, certificate);
   await removeDurably(disk, key);
+  await removeDurably(disk, madeHere);
 }

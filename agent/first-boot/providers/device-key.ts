@@ -1,11 +1,12 @@
 /**
  * The device's TLS key and what it says of the certificate: a key that the factory baked into the data partition, and all
  * devices share, is replaced before anything opens, and its certificate goes. A key that was made here stays through
- * rotations and renewals (the server binds the claim to it); a factory reset makes a new one.
+ * rotations and renewals (the server binds the claim to it), also one that the agent made because the first boot was
+ * blocked; a factory reset makes a new one.
  *
  * It lies on the data partition, in agent/credentials' own place, so nothing is bound and no boot has to put it back.
  */
-import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectoryDurably, removeDurably, writeDurably } from '../../../platform/durable-file.ts';
@@ -13,13 +14,18 @@ import { Fault } from '../../../platform/fault.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
 import { sha256Hex } from '../../../trust/crypto.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
-import { type DeviceKey, readDeviceKey } from '../../credentials/device-key.ts';
+import {
+  type DeviceKey,
+  fingerprintOf,
+  KEY_FILE_CAP_BYTES,
+  makeDeviceKey,
+  readDeviceKey,
+} from '../../credentials/device-key.ts';
+import { STAGED_DEVICE_KEY, wasMadeHere } from '../../credentials/enrolment-key.ts';
 import { type IdentityPaths, identityPaths } from '../../credentials/identity.ts';
 import { makingOf, ProviderRecord } from '../provider-record.ts';
 import type { ProviderWorld } from '../world.ts';
 
-const STAGED = 'device-key.pem';
-const KEY_CAP_BYTES = 4096;
 const CERTIFICATE_CAP_BYTES = 16 * 1024;
 
 const Record = v.strictObject({
@@ -33,7 +39,7 @@ const Record = v.strictObject({
 type Record = v.InferOutput<typeof Record>;
 
 export class DeviceKeyProvider implements CredentialProvider {
-  readonly name = 'device-key';
+  readonly name = STAGED_DEVICE_KEY.provider;
   readonly #world: ProviderWorld;
   readonly #paths: IdentityPaths;
   readonly #adopt: boolean;
@@ -49,7 +55,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   async inspect(): Promise<readonly CredentialEntry[]> {
     const record = await this.#record.read();
-    const fingerprint = fingerprintOf(await this.#standing());
+    const fingerprint = fingerprintOrNull(await this.#standing());
     const certificate = await this.#certificate();
     const isOwn = record !== undefined && fingerprint === record.fingerprint;
     const state = fingerprint === null ? 'absent' : isOwn ? 'own' : 'factory';
@@ -72,18 +78,23 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   async stage(staging: Staging, _random: SecretSource): Promise<readonly EscrowedSecret[]> {
     const standing = await this.#standing();
-    const record = await this.#record.read();
-    const stays =
-      standing !== undefined && (record === undefined ? this.#adopt : record.fingerprint === fingerprintOf(standing));
-    await staging.write(STAGED, new TextEncoder().encode(stays ? standing.privateKeyPem : makeKey()));
+    const stays = standing !== undefined && (await this.#isOwn(standing));
+    const { privateKeyPem } = stays ? standing : makeDeviceKey();
+    await staging.write(STAGED_DEVICE_KEY.name, new TextEncoder().encode(privateKeyPem));
     return [];
+  }
+
+  async #isOwn(standing: DeviceKey): Promise<boolean> {
+    const record = await this.#record.read();
+    if (record !== undefined) return record.fingerprint === fingerprintOf(standing);
+    return this.#adopt || wasMadeHere(this.#world.disk, this.#paths, standing);
   }
 
   async apply(staging: Staging): Promise<void> {
     const pem = await this.stagedKey(staging);
     if (pem === undefined) throw new Error('nothing is staged for device-key');
-    const fingerprint = spkiSha256(pem);
-    const former = fingerprintOf(await this.#standing());
+    const fingerprint = fingerprintOf({ privateKey: createPrivateKey(pem), privateKeyPem: pem });
+    const former = fingerprintOrNull(await this.#standing());
     if (former !== fingerprint) {
       await makeDirectoryDurably(this.#world.disk, dirname(this.#paths.key));
       // First: a certificate for another key would be taken for damage.
@@ -104,7 +115,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   /** What signs for this epoch before it is applied: the escrow's blob, above all. */
   async stagedKey(staging: Staging): Promise<string | undefined> {
-    const bytes = await staging.read(STAGED, KEY_CAP_BYTES);
+    const bytes = await staging.read(STAGED_DEVICE_KEY.name, KEY_FILE_CAP_BYTES);
     return bytes === undefined ? undefined : new TextDecoder().decode(bytes);
   }
 
@@ -113,7 +124,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   async verifyNew(): Promise<Check> {
     const record = await this.#record.read();
-    const fingerprint = fingerprintOf(await this.#standing());
+    const fingerprint = fingerprintOrNull(await this.#standing());
     if (record === undefined || fingerprint !== record.fingerprint)
       return {
         ok: false,
@@ -127,7 +138,7 @@ export class DeviceKeyProvider implements CredentialProvider {
 
   async verifyOldRefused(): Promise<Check> {
     const former = (await this.#record.read())?.former ?? null;
-    if (former === null || fingerprintOf(await this.#standing()) !== former) return { ok: true };
+    if (former === null || fingerprintOrNull(await this.#standing()) !== former) return { ok: true };
     return { ok: false, code: 'factory-device-key-left', detail: `${this.#paths.key} is what it was before` };
   }
 
@@ -135,6 +146,7 @@ export class DeviceKeyProvider implements CredentialProvider {
     await makeDirectoryDurably(this.#world.disk, dirname(this.#paths.key));
     await removeDurably(this.#world.disk, this.#paths.certificate);
     await removeDurably(this.#world.disk, this.#paths.key);
+    await removeDurably(this.#world.disk, this.#paths.madeHere);
     await this.#record.remove();
   }
 
@@ -160,15 +172,6 @@ export class DeviceKeyProvider implements CredentialProvider {
   }
 }
 
-function makeKey(): string {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-}
-
-function fingerprintOf(key: DeviceKey | undefined): string | null {
-  return key === undefined ? null : spkiSha256(key.privateKeyPem);
-}
-
-function spkiSha256(privateKeyPem: string): string {
-  return sha256Hex(createPublicKey(privateKeyPem).export({ type: 'spki', format: 'der' }));
+function fingerprintOrNull(key: DeviceKey | undefined): string | null {
+  return key === undefined ? null : fingerprintOf(key);
 }

@@ -11,8 +11,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SourceUnreachable } from '../../../../agent/core/ports.ts';
 import { makeCertificateRequest } from '../../../../agent/credentials/certificate-request.ts';
 import { readClaim } from '../../../../agent/credentials/claim.ts';
-import { readDeviceKey, readOrMakeDeviceKey } from '../../../../agent/credentials/device-key.ts';
+import { readDeviceKey } from '../../../../agent/credentials/device-key.ts';
 import { EnrolmentMustWait, enrol } from '../../../../agent/credentials/enrolment.ts';
+import { readOrMakeDeviceKey } from '../../../../agent/credentials/enrolment-key.ts';
 import { identityPaths, readIdentity } from '../../../../agent/credentials/identity.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { DEVICE_PATHS, type EnrolRequest } from '../../../../protocol/device-api.ts';
@@ -185,7 +186,7 @@ describe('enrolment', () => {
 
 describe('the certificate request', () => {
   it('is one that other implementations verify, for the device id and the key', async () => {
-    const key = await readOrMakeDeviceKey(nodeDisk, paths().key);
+    const key = await readOrMakeDeviceKey(nodeDisk, paths());
     const request = new x509.Pkcs10CertificateRequest(makeCertificateRequest(key.privateKey, 'cam-0001'));
     expect(await request.verify()).toBe(true);
     expect(request.subject).toBe('CN=cam-0001');
@@ -217,9 +218,9 @@ describe('files of this device', () => {
   });
 
   it('never make a new key over one that cannot be read', async () => {
-    await readOrMakeDeviceKey(nodeDisk, paths().key);
+    await readOrMakeDeviceKey(nodeDisk, paths());
     await writeFile(paths().key, 'torn');
-    await expect(readOrMakeDeviceKey(nodeDisk, paths().key)).rejects.toMatchObject({ code: 'device-key-unreadable' });
+    await expect(readOrMakeDeviceKey(nodeDisk, paths())).rejects.toMatchObject({ code: 'device-key-unreadable' });
     expect(await readFile(paths().key, 'utf8')).toBe('torn');
   });
 

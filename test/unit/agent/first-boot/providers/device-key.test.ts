@@ -1,7 +1,17 @@
 /** The device's key: the factory's goes, with its certificate; this device's own stays through rotations. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { readOrMakeDeviceKey } from '../../../../../agent/credentials/enrolment-key.ts';
+import { identityPaths } from '../../../../../agent/credentials/identity.ts';
+import {
+  FACTORY_RECORD,
+  type FirstBootRecord,
+  firstBootDirectory,
+  firstBootRecord,
+} from '../../../../../agent/first-boot/first-boot-record.ts';
 import { DeviceKeyProvider } from '../../../../../agent/first-boot/providers/device-key.ts';
+import { EpochFolder } from '../../../../../agent/first-boot/staging.ts';
+import { makeDirectoryDurably } from '../../../../../platform/durable-file.ts';
 import { SimulatedDisk } from '../../../../sim/simulated-disk.ts';
 import { cutEverywhere } from '../cut-everywhere.ts';
 import { bytesOf, diskStaging, folderWorld, rememberedForms, seededSecrets, textOf } from '../folder-device.ts';
@@ -78,4 +88,50 @@ it('ends the same wherever apply is cut, and never has a new key beside the old 
   expect(
     await cutEverywhere({ disk, act, always, compared: (path) => path.startsWith('/data/identity') }),
   ).toBeGreaterThan(20);
+});
+
+describe('a first boot that is blocked, on a device that enrols all the same', () => {
+  /** The record of a first boot that has begun its epoch on this board. */
+  async function blockedDevice(change: Partial<FirstBootRecord>): Promise<SimulatedDisk> {
+    const disk = new SimulatedDisk();
+    await disk.place('/data/first-boot/begun', bytesOf(''));
+    const record = { ...FACTORY_RECORD, state: 'blocked', epoch: 1, ...change } as const;
+    await firstBootRecord(disk, firstBootDirectory('/data')).write(record);
+    return disk;
+  }
+  const enrols = (disk: SimulatedDisk) => readOrMakeDeviceKey(disk, identityPaths('/data'));
+
+  it('goes on with the key that the agent made for that, to which the server bound the claim', async () => {
+    const disk = await blockedDevice({ resume: 'factory' });
+    const { privateKeyPem } = await enrols(disk);
+    await disk.place(CERTIFICATE, bytesOf('of the server'));
+    await rotate(disk, 1);
+    expect(await keyOf(disk)).toBe(privateKeyPem);
+    expect(await disk.readFile(CERTIFICATE, 4096)).toBeDefined();
+    expect(await at(disk).inspect()).toMatchObject([{ name: 'device-key', state: 'own', epoch: 1 }, {}]);
+  });
+
+  it('enrols with the key that is sealed and waits to be applied', async () => {
+    const disk = await blockedDevice({ resume: 'applied' });
+    const staging = new EpochFolder(disk, firstBootDirectory('/data')).staging(1, 'device-key');
+    await makeDirectoryDurably(disk, '/data/first-boot/epoch-1');
+    await at(disk).stage(staging, seededSecrets('a'));
+    expect((await enrols(disk)).privateKeyPem).toBe(await at(disk).stagedKey(staging));
+  });
+
+  it('replaces a key that was there before it began, as an image of a device that ran brings it', async () => {
+    const disk = new SimulatedDisk();
+    await disk.place('/data/begun', bytesOf(''));
+    const { privateKeyPem } = await enrols(disk);
+    await rotate(disk, 1);
+    expect(await keyOf(disk)).not.toBe(privateKeyPem);
+  });
+
+  it('makes another after a factory reset', async () => {
+    const disk = await blockedDevice({ resume: 'factory' });
+    const { privateKeyPem } = await enrols(disk);
+    await at(disk).wipe();
+    await rotate(disk, 2);
+    expect(await keyOf(disk)).not.toBe(privateKeyPem);
+  });
 });

@@ -5,7 +5,7 @@ import type { Userspace } from '../device-image/device-base.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
-import type { DeviceOptions, PublishedRelease, ReleaseFault, World } from './world.ts';
+import type { DeviceOptions, ImageVariant, PublishedRelease, ReleaseFault, World } from './world.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -83,8 +83,8 @@ export class ScenarioLab {
     return this.findings.length > 0 && this.findings.every(({ holds }) => holds);
   }
 
-  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
-    const release = await this.world.publish(fault);
+  async publish(fault: ReleaseFault, variant?: ImageVariant): Promise<PublishedRelease> {
+    const release = await this.world.publish(fault, variant);
     this.#images.push(release);
     return release;
   }
@@ -112,10 +112,13 @@ export class ScenarioLab {
     return release;
   }
 
-  /** From the factory, switched off. */
+  /** From the factory, switched off. An image of its own (`rootImage`) counts as what its factory gave it. */
   async newGuest(more: DeviceOptions = {}): Promise<Guest> {
     const guest = await Guest.make(this.world, `${this.#prefix}-${this.guests.length + 1}`, this.#watcher, more);
     this.guests.push(guest);
+    const { version, images } = this.world.factory;
+    if (more.rootImage !== undefined)
+      this.#images.push({ version, images: new Map([...images, ['rootfs', more.rootImage]]) });
     return guest;
   }
 

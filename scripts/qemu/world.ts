@@ -7,7 +7,7 @@ import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Process, ProcessGroup } from '../../platform/processes.ts';
-import { TransportState } from '../../protocol/operator-api.ts';
+import { type CredentialsGate, type RolloutPurpose, TransportState } from '../../protocol/operator-api.ts';
 import { claimPath, FleetWords } from '../demo/fleet-words.ts';
 import { freePorts } from '../demo/free-ports.ts';
 import { askUntil } from '../demo/patience.ts';
@@ -40,8 +40,11 @@ const FORMS_LIMIT_MS = 900_000;
 
 const Ready = v.object({ event: v.literal('ready'), oneTimeToken: v.nullable(v.string()) });
 
-/** What a release does instead of working; empty: it works (scripts/device-image/small/). */
-export type ReleaseFault = '' | 'panic' | 'hang' | 'mute' | 'unhealthy' | 'checked' | 'agent-crash';
+/**
+ * What a release does instead of working; empty: it works (scripts/device-image/small/). `provider-fails`: the maker's own
+ * provider of its first boot fails at whatever it is asked (debian/lab/usr/lib/acme/panel-pin).
+ */
+export type ReleaseFault = '' | 'panic' | 'hang' | 'mute' | 'unhealthy' | 'checked' | 'agent-crash' | 'provider-fails';
 
 export interface DeviceOptions {
   /** Releases that look at the sensor (`checked`) fail on this device. */
@@ -56,7 +59,10 @@ export interface DeviceOptions {
 export interface ImageVariant {
   readonly files: Readonly<Record<string, string>>;
   readonly without: readonly string[];
+  readonly fault?: ReleaseFault;
 }
+
+const AS_EVERY_IMAGE: ImageVariant = { files: {}, without: [] };
 
 export interface LabRelease {
   readonly version: string;
@@ -102,6 +108,7 @@ export class World {
   readonly #agentFile: string | undefined;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
+  #gate: CredentialsGate = 'report';
   #sequence: number;
   /** What every board is given beside its disk, when slots are verified. */
   firmware: BoardFirmware | undefined;
@@ -175,7 +182,7 @@ export class World {
     const args = ['run', '--data', this.path('server'), ...(first ? ['--keys', this.path('ceremony/server')] : [])];
     args.push('--device-port', String(device), '--operator-port', String(operator), '--mqtt-port', String(mqtt));
     args.push('--name', 'localhost', HOST_FOR_GUESTS, '--poll-after-ms', '3000', '--tick-ms', '500');
-    args.push('--log-level', 'warn', '--json');
+    args.push('--credentials-gate', this.#gate, '--log-level', 'warn', '--json');
     const file = join(PROJECT_DIRECTORY, 'bin/holdfast-server');
     this.#server = this.#processes.start({ name: 'holdfast-server', file, args, logFile: this.path('server.log') });
     const { oneTimeToken } = v.parse(Ready, await this.#server.firstLine());
@@ -196,6 +203,13 @@ export class World {
 
   async stopServer(): Promise<void> {
     await this.#server?.stop();
+  }
+
+  /** What the server gives a device that has not proven its rotation; it is started anew. */
+  async setGate(gate: CredentialsGate): Promise<void> {
+    await this.stopServer();
+    this.#gate = gate;
+    await this.startServer();
   }
 
   /** Keeps what the server knows at this moment, for `rewindServer`. */
@@ -219,13 +233,13 @@ export class World {
   }
 
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
-  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
+  async publish(fault: ReleaseFault, variant = AS_EVERY_IMAGE): Promise<PublishedRelease> {
     this.#sequence += 1;
     // A maker may have a release of that number.
     const mark = this.own === undefined ? '' : '-lab';
     const release = { version: `${this.#sequence}.0.0${mark}`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
-    const images = await this.#imagesOf(release);
+    const images = await this.#imagesOf(release, variant);
     const folder = this.path('releases', release.version);
     const { vendor, hardwareClass, channel } = this.product;
     const names = ['--vendor', vendor, '--class', hardwareClass, '--channel', channel, '--version', release.version];
@@ -259,9 +273,10 @@ export class World {
     { path }: Pick<PublishedRelease, 'path'>,
     deviceIds: readonly string[],
     maxFailedPercent = 20,
+    purpose: RolloutPurpose = 'update',
   ): Promise<string> {
     const to = deviceIds.flatMap((id) => ['--device', id]);
-    const pace = ['--waves', '100%', '--timeout', '60m', '--max-failed', `${maxFailedPercent}%`];
+    const pace = ['--waves', '100%', '--timeout', '60m', '--max-failed', `${maxFailedPercent}%`, '--purpose', purpose];
     const words = ['rollout', 'start', path, ...pace, ...to];
     const said = await this.words.holdfast(words, { quiet: true });
     return v.parse(v.object({ rollout: v.object({ rolloutId: v.string() }) }), said).rollout.rolloutId;
@@ -292,21 +307,9 @@ export class World {
   }
 
   /** A root file system of the factory's version, with other files; answers its path. Nobody signed it. */
-  async makeVariant(name: string, { files, without }: ImageVariant): Promise<string> {
-    const outFile = this.path('images', `${name}.squashfs`);
+  makeVariant(name: string, variant: ImageVariant): Promise<string> {
     const { version } = this.factory;
-    const agent = this.#agentFile === undefined ? {} : { [AGENT_BUNDLE]: this.#agentFile };
-    const all = { ...agent, ...files };
-    await makeRootImage({
-      base: this.#labBase,
-      version,
-      fault: '',
-      factory: this.#factoryFiles,
-      files: all,
-      without,
-      outFile,
-    });
-    return outFile;
+    return this.#makeRootImage(name, { version, fault: variant.fault ?? '' }, variant);
   }
 
   /** The files that every image of the lab has, as a folder. */
@@ -405,9 +408,9 @@ export class World {
   }
 
   /** By component. */
-  async #imagesOf(release: LabRelease): Promise<ReadonlyMap<string, string>> {
+  async #imagesOf(release: LabRelease, variant = AS_EVERY_IMAGE): Promise<ReadonlyMap<string, string>> {
     if (this.own !== undefined) return this.own.imagesOf(release);
-    const rootImage = await this.#makeRootImage(release);
+    const rootImage = await this.#makeRootImage(release.version, release, variant);
     const bootImage = this.#verified ? await this.#makeVerified(release, rootImage) : this.#labBase.bootImage;
     return new Map([
       ['boot', bootImage],
@@ -427,14 +430,19 @@ export class World {
     return bootImage;
   }
 
-  async #makeRootImage({ version, fault }: LabRelease): Promise<string> {
-    const outFile = this.path('images', `${version}.squashfs`);
-    const files: Record<string, string> = {};
+  async #makeRootImage(
+    name: string,
+    { version, fault }: Pick<LabRelease, 'version' | 'fault'>,
+    { files: more, without }: ImageVariant,
+  ): Promise<string> {
+    const outFile = this.path('images', `${name}.squashfs`);
+    const files: Record<string, string> = { ...more };
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
-    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, outFile });
+    const factory = this.#factoryFiles;
+    await makeRootImage({ base: this.#labBase, version, fault, factory, files, without, outFile });
     return outFile;
   }
 
@@ -444,7 +452,13 @@ export class World {
 }
 
 /** Root can be let in by its owner alone; nobody opens what these devices seal. */
-const FIRST_BOOT = { providers: { unixPasswords: { breakGlass: 'root' } }, escrow: { ownersFile: 'owners' } } as const;
+const FIRST_BOOT = {
+  providers: {
+    unixPasswords: { breakGlass: 'root' },
+    makers: [{ name: 'panel', executable: '/usr/lib/acme/panel-pin' }],
+  },
+  escrow: { ownersFile: 'owners' },
+} as const;
 
 /** X25519, as `holdfast escrow key new` prints it. */
 function ownerKey(): string {

@@ -17,10 +17,10 @@ const HOST_KEYS = ['ed25519', 'rsa', 'ecdsa'] as const;
 const DROP_IN = '10-holdfast-gate.conf';
 
 /**
- * What runs as the first boot: the agent's own program, or a stand-in that ends with this status; `none`: an image without
- * Holdfast's gates.
+ * What runs as the first boot: the agent's own program, with a maker's provider that works or one that always fails, or a
+ * stand-in that ends with this status; `none`: an image without Holdfast's gates.
  */
-export type FirstBootProgram = 'agent' | 'none' | 4;
+export type FirstBootProgram = 'agent' | 'provider-fails' | 'none' | 4;
 
 /** The private key that the factory's support logs in with, everywhere. */
 export function supportKey(world: World): string {
@@ -36,14 +36,16 @@ export async function factoryHostKeys(world: World): Promise<readonly string[]> 
 
 /** Makes the root file system of it; answers its path. */
 export async function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
-  const secrets = world.path('factory-secrets');
-  const variant = await withSecrets(world, secrets);
-  const files = { ...variant.files, ...(await standIn(secrets, program)) };
+  const variant = await factorySecrets(world);
+  const files = { ...variant.files, ...(await standIn(world.path('factory-secrets'), program)) };
   const without = [...variant.without, ...(program === 'none' ? await gatesOf(world.tree) : [])];
-  return world.makeVariant(`factory-${program}`, { files, without });
+  const fault = program === 'provider-fails' ? program : '';
+  return world.makeVariant(`factory-${program}`, { files, without, fault });
 }
 
-async function withSecrets(world: World, folder: string): Promise<ImageVariant> {
+/** What each of this maker's images brings: the factory's, and releases that are published later. */
+export async function factorySecrets(world: World): Promise<ImageVariant> {
+  const folder = world.path('factory-secrets');
   const files: Record<string, string> = {};
   for (const path of await filesIn(FACTORY)) files[path.slice(FACTORY.length + 1)] = path;
   await mkdir(folder, { recursive: true, mode: 0o700 });

@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePorts } from '../../demo/free-ports.ts';
+import { askUntil } from '../../demo/patience.ts';
 import type { Guest } from '../guest.ts';
 import type { WirePlug } from '../machine.ts';
 import type { ScenarioLab } from '../scenario.ts';
@@ -15,6 +16,12 @@ import { DEVICE, KNOCKS_FROM, Knocker } from '../wire/knocker.ts';
 import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
 import { Stranger } from './stranger-logins.ts';
 
+/** What it says when it opens. */
+export const OPENS = /^lab: opens$/;
+/** The device says that it opens and waits three seconds; the recording's clock may be one behind. In between lies this. */
+export const OPENS_AFTER_MS = 1000;
+const ANSWER_LIMIT_MS = 300_000;
+const SSH_PORT = 22;
 /** Nobody says when. */
 export const NEVER = Number.POSITIVE_INFINITY;
 /** QEMU's own for the first card. */
@@ -52,6 +59,24 @@ export function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<
 
 export function recordedOf({ plug }: Knocked, momentUnixMs: number): Promise<Recorded> {
   return readCapture(plug.wireRecording, { mac: DEVICE.mac, knockedFrom: [KNOCKS_FROM] }, momentUnixMs);
+}
+
+/** Of any kind, by the recording, between two moments. */
+export async function answersBetween(knocked: Knocked, fromUnixMs: number, untilUnixMs: number): Promise<number> {
+  const [from, until] = await Promise.all([recordedOf(knocked, fromUnixMs), recordedOf(knocked, untilUnixMs)]);
+  return until.before.answers.length - from.before.answers.length;
+}
+
+/** Its sshd accepts a connection over IPv4 and one over IPv6; `from`: of so many answers and later ones. */
+export async function hearsAccepted(knocker: Knocker, from = 0): Promise<boolean> {
+  const families = (): number =>
+    new Set(
+      knocker.answers
+        .slice(from)
+        .filter(({ kind, port }) => kind === 'accepted' && port === SSH_PORT)
+        .map(({ family }) => family),
+    ).size;
+  return (await askUntil(ANSWER_LIMIT_MS, 250, () => (families() === 2 ? true : undefined))) === true;
 }
 
 /** Nobody knocks at the card that leads to the server before it is OPEN; it is looked at all the same. */

@@ -5,30 +5,27 @@
 import { askUntil } from '../../demo/patience.ts';
 import { BOOT_LIMIT_MS } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
-import type { Knocker } from '../wire/knocker.ts';
 import { FACTORY_RELEASE } from '../world.ts';
 import { FACTORY_PASSWORD, factoryHostKeys, supportKey } from './factory-image.ts';
 import {
   acceptedIn,
   checkServerCard,
   counted,
+  hearsAccepted,
   type Knocked,
   knocks,
   NEVER,
   nothingIn,
+  OPENS,
+  OPENS_AFTER_MS,
   recordedOf,
   strangerAt,
   switchOff,
   switchOn,
 } from './knocked-device.ts';
 
-const OPENS = /^lab: opens$/;
 /** A whole sweep, as the device takes it. */
 const SWEEP_LIMIT_MS = 900_000;
-const ANSWER_LIMIT_MS = 300_000;
-const SSH_PORT = 22;
-/** The device says that it opens and waits three seconds; the recording's clock may be one behind. In between lies this. */
-const OPENS_AFTER_MS = 1000;
 
 export const STRANGERS: Scenario = {
   name: 'first-boot',
@@ -84,7 +81,7 @@ async function answersOnlyWhenOpen(lab: ScenarioLab): Promise<void> {
 }
 
 /** With the real ssh client: what was the factory's lets nobody in any more. */
-async function keepsStrangersOut(lab: ScenarioLab, knocked: Knocked): Promise<void> {
+export async function keepsStrangersOut(lab: ScenarioLab, knocked: Knocked): Promise<void> {
   const stranger = await strangerAt(lab, knocked);
   const { passwords, accepted, unclear } = await stranger.triesPasswords();
   lab.check(
@@ -125,12 +122,4 @@ async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
   const { before } = await recordedOf(knocked, NEVER);
   lab.check(nothingIn(before), `BLOCKED: recorded from power on: ${counted(before)}`);
   await checkServerCard(lab, knocked, NEVER);
-}
-
-async function hearsAccepted(knocker: Knocker): Promise<boolean> {
-  const families = (): number =>
-    new Set(
-      knocker.answers.filter(({ kind, port }) => kind === 'accepted' && port === SSH_PORT).map(({ family }) => family),
-    ).size;
-  return (await askUntil(ANSWER_LIMIT_MS, 250, () => (families() === 2 ? true : undefined))) === true;
 }

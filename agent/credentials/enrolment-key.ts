@@ -1,5 +1,5 @@
 /**
- * The key that this device enrols with: the one that stands, or the one that the first boot has sealed and not applied
+ * The key that this device enrols with: the one that stands, or the one that the first boot has staged and not applied
  * yet, or a new one. The server binds the claim to the first key that it sees. So a first boot that is blocked, and
  * whose device enrols all the same to get its repair, must go on with this very key: another would lock the device out.
  *
@@ -24,11 +24,10 @@ export async function readOrMakeDeviceKey(disk: Disk, paths: IdentityPaths): Pro
   const standing = await readDeviceKey(disk, paths.key);
   if (standing !== undefined) return standing;
   const reading = await firstBootRecord(disk, paths.firstBoot).read();
-  const record = reading.found === 'whole' ? reading.value : undefined;
-  const staged = record?.resume === 'escrowed' || record?.resume === 'applied' ? record.epoch : undefined;
-  const key = (staged === undefined ? undefined : await stagedKey(disk, paths, staged)) ?? makeDeviceKey();
+  const epoch = reading.found === 'whole' ? reading.value.epoch : 0;
+  const key = (epoch === 0 ? undefined : await stagedKey(disk, paths, epoch)) ?? makeDeviceKey();
   await makeDirectoryDurably(disk, dirname(paths.key));
-  if (record !== undefined && record.epoch > 0) {
+  if (epoch > 0) {
     await writeDurably(disk, paths.madeHere, new TextEncoder().encode(`${fingerprintOf(key)}\n`));
   }
   await writeDurably(disk, paths.key, new TextEncoder().encode(key.privateKeyPem));
@@ -41,10 +40,15 @@ export async function wasMadeHere(disk: Disk, { madeHere }: IdentityPaths, key: 
   return mark !== undefined && new TextDecoder().decode(mark).trim() === fingerprintOf(key);
 }
 
+/** What cannot be read is not applied either: the first boot holds it against its digest, and makes all anew. */
 async function stagedKey(disk: Disk, { firstBoot }: IdentityPaths, epoch: number): Promise<DeviceKey | undefined> {
   const { provider, name } = STAGED_DEVICE_KEY;
   const bytes = await new EpochFolder(disk, firstBoot).staging(epoch, provider).read(name, KEY_FILE_CAP_BYTES);
   if (bytes === undefined) return undefined;
-  const privateKeyPem = new TextDecoder().decode(bytes);
-  return { privateKey: createPrivateKey(privateKeyPem), privateKeyPem };
+  try {
+    const privateKeyPem = new TextDecoder().decode(bytes);
+    return { privateKey: createPrivateKey(privateKeyPem), privateKeyPem };
+  } catch {
+    return undefined;
+  }
 }

@@ -29,7 +29,7 @@ import {
 import { keepsStrangersOut } from './strangers-scenario.ts';
 
 /** The whole of a first boot, with every factory pair tried, on a busy machine. */
-const FIRST_BOOT_LIMIT_MS = 900_000;
+const FIRST_BOOT_LIMIT_MS = 1_800_000;
 const REPORT_LIMIT_MS = 600_000;
 const BLOCKED = /^BLOCKED: this device stays closed \[(\S+)\]/;
 const CODE = 'maker-provider-failed';
@@ -87,7 +87,7 @@ async function trialGoesBack(lab: ScenarioLab): Promise<void> {
 }
 
 async function trialIsBlocked(lab: ScenarioLab, guest: Guest, { version }: PublishedRelease): Promise<void> {
-  const trial = await guest.boots();
+  const trial = await guest.boots(FIRST_BOOT_LIMIT_MS);
   lab.check(trial.version === version && trial.trial, `${trial.version} comes up in slot ${trial.slot}, on trial`);
   const [said, code] = await guest.hears(BLOCKED, FIRST_BOOT_LIMIT_MS);
   lab.check(code === CODE, `its first boot says: ${said}`);
@@ -96,7 +96,7 @@ async function trialIsBlocked(lab: ScenarioLab, guest: Guest, { version }: Publi
 /** By itself: nobody does anything. */
 async function opensAgain(lab: ScenarioLab, guest: Guest): Promise<void> {
   await guest.hears(/^holdfast: slot a$/, FALL_BACK_LIMIT_MS);
-  const back = await guest.boots();
+  const back = await guest.boots(FIRST_BOOT_LIMIT_MS);
   lab.check(
     back.slot === 'a' && !back.trial && back.version === FACTORY_RELEASE.version,
     `goes back to slot ${back.slot}, ${back.version}`,
@@ -118,7 +118,7 @@ async function factoryFreshTakesRepair(lab: ScenarioLab): Promise<void> {
     lab.check(knocker.isThere && knocker.answers.length === 0, `until then it answers none of ${knocks(knocker)}`);
     await lab.world.rollOut(repair, [guest.id], undefined, 'repair');
     await hearsTrial(lab, guest, 1);
-    const trial = await guest.boots();
+    const trial = await guest.boots(FIRST_BOOT_LIMIT_MS);
     lab.check(
       trial.version === repair.version,
       `the repair, ${trial.version}, comes up in slot ${trial.slot}, on trial`,

@@ -111,12 +111,20 @@ describe('a first boot that is blocked, on a device that enrols all the same', (
     expect(await at(disk).inspect()).toMatchObject([{ name: 'device-key', state: 'own', epoch: 1 }, {}]);
   });
 
-  it('enrols with the key that is sealed and waits to be applied', async () => {
-    const disk = await blockedDevice({ resume: 'applied' });
+  it.each([
+    ['blocked before it is applied', { resume: 'applied' }],
+    ['under way while the agent runs, at a later try', { state: 'generated' }],
+  ] as const)('enrols with the key that is staged: %s', async (_, change) => {
+    const disk = await blockedDevice(change);
     const staging = new EpochFolder(disk, firstBootDirectory('/data')).staging(1, 'device-key');
     await makeDirectoryDurably(disk, '/data/first-boot/epoch-1');
     await at(disk).stage(staging, seededSecrets('a'));
-    expect((await enrols(disk)).privateKeyPem).toBe(await at(disk).stagedKey(staging));
+    const { privateKeyPem } = await enrols(disk);
+    expect(privateKeyPem).toBe(await at(disk).stagedKey(staging));
+    await disk.place(CERTIFICATE, bytesOf('of the server'));
+    await at(disk).apply(staging);
+    expect(await keyOf(disk)).toBe(privateKeyPem);
+    expect(await disk.readFile(CERTIFICATE, 4096)).toBeDefined();
   });
 
   it('replaces a key that was there before it began, as an image of a device that ran brings it', async () => {

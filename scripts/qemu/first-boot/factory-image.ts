@@ -16,11 +16,8 @@ const FACTORY_MACHINE_ID = 'f0'.repeat(16);
 const HOST_KEYS = ['ed25519', 'rsa', 'ecdsa'] as const;
 const DROP_IN = '10-holdfast-gate.conf';
 
-/**
- * What runs as the first boot: the agent's own program, with a maker's provider that works or one that always fails, or a
- * stand-in that ends with this status; `none`: an image without Holdfast's gates.
- */
-export type FirstBootProgram = 'agent' | 'provider-fails' | 'none' | 4;
+/** The first boot's: a maker's provider that works, or one that always fails; `none`: an image without Holdfast's gates. */
+export type FirstBootProgram = 'agent' | 'provider-fails' | 'none';
 
 /** The private key that the factory's support logs in with, everywhere. */
 export function supportKey(world: World): string {
@@ -37,10 +34,9 @@ export async function factoryHostKeys(world: World): Promise<readonly string[]> 
 /** Makes the root file system of it; answers its path. */
 export async function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
   const variant = await factorySecrets(world);
-  const files = { ...variant.files, ...(await standIn(world.path('factory-secrets'), program)) };
   const without = [...variant.without, ...(program === 'none' ? await gatesOf(world.tree) : [])];
   const fault = program === 'provider-fails' ? program : '';
-  return world.makeVariant(`factory-${program}`, { files, without, fault });
+  return world.makeVariant(`factory-${program}`, { ...variant, without, fault });
 }
 
 /** What each of this maker's images brings: the factory's, and releases that are published later. */
@@ -70,21 +66,6 @@ async function keyPair(path: string, kind: string): Promise<string> {
     await needProgram('ssh-keygen', ['-q', '-t', kind, '-N', '', '-C', 'factory', '-f', path]);
   }
   return path;
-}
-
-/** In place of the agent's program; it says on the console that it is none. */
-async function standIn(folder: string, program: FirstBootProgram): Promise<Record<string, string>> {
-  if (typeof program === 'string') return {};
-  const text = `#!/bin/sh\necho "lab: STAND-IN for the first boot ends with ${program}" >/dev/console\nexit ${program}\n`;
-  const unit = '[Service]\nExecStart=\nExecStart=/usr/lib/lab/first-boot\n';
-  return {
-    'usr/lib/lab/first-boot': await put(join(folder, `first-boot-${program}`), text, 0o755),
-    'usr/lib/systemd/system/holdfast-firstboot.service.d/stand-in.conf': await put(
-      join(folder, `stand-in-${program}.conf`),
-      unit,
-      0o644,
-    ),
-  };
 }
 
 async function gatesOf(tree: string): Promise<string[]> {

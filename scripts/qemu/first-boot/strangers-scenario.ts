@@ -103,7 +103,7 @@ export async function keepsStrangersOut(lab: ScenarioLab, knocked: Knocked): Pro
 }
 
 async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
-  const knocked = await switchOn(lab, 4);
+  const knocked = await switchOn(lab, 'provider-fails');
   const { guest, knocker } = knocked;
   try {
     const isThere = await askUntil(BOOT_LIMIT_MS, 500, () => (knocker.isThere ? true : undefined));

@@ -24,12 +24,26 @@ export const USAGE = `holdfast-agent: keeps this device on firmware that its own
       What taking this machine over would change. --yes does it, --undo takes it back. FILE: fields of agent.json.
   holdfast-agent firstboot --config FILE [--boot | --rotate] [--json]
       Which secrets this device has. --boot, for its unit: own ones stand, or it stays closed (4). --rotate: new ones.
+  holdfast-agent password --user NAME --config FILE [--stdin] [--json]
+      Give an account of this device a password of your own: typed twice, or one line on standard input. As root.
+  holdfast-agent label --config FILE [--stdin] [--json]
+      Is this the text of this device's label? 0: it is, 4: it is not. For the setup program of the device's maker.
 
   --debug   a stack trace when something fails      --version   --help
 exit: 0 done · 2 usage · 3 a file or setting is wrong · 4 refused · 5 this machine · 6 the server · 7 damaged state
 `;
 
-export const COMMANDS = ['run', 'status', 'verify', 'install', 'enrol', 'doctor', 'adopt'] as const;
+export const COMMANDS = [
+  'run',
+  'status',
+  'verify',
+  'install',
+  'enrol',
+  'doctor',
+  'adopt',
+  'password',
+  'label',
+] as const;
 export type CommandName = (typeof COMMANDS)[number];
 
 const OPTIONS = {
@@ -43,6 +57,8 @@ const OPTIONS = {
   answers: { type: 'string' },
   yes: { type: 'boolean', default: false },
   undo: { type: 'boolean', default: false },
+  user: { type: 'string' },
+  stdin: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
   debug: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
@@ -61,6 +77,8 @@ const TAKES: Readonly<Record<CommandName, readonly string[]>> = {
   enrol: [],
   doctor: ['self-test'],
   adopt: ['answers', 'yes', 'undo'],
+  password: ['user', 'stdin'],
+  label: ['stdin'],
 };
 const OWN = Object.values(TAKES).flat();
 
@@ -78,6 +96,8 @@ export interface CommandOptions {
   readonly answers?: string | undefined;
   readonly yes: boolean;
   readonly undo: boolean;
+  readonly user?: string | undefined;
+  readonly stdin: boolean;
   readonly json: boolean;
 }
 
@@ -103,6 +123,7 @@ export function decodeCommandLine(words: readonly string[]): CommandLine {
   if (values.yes && values.undo) throw usage('give --yes or --undo, not both');
   if (command === 'install' && argument === undefined) throw usage('install needs the directory to install from');
   if (command === 'verify' && values.release === undefined) throw usage('verify needs --release PATH');
+  if (command === 'password' && values.user === undefined) throw usage('password needs --user NAME');
   if (values.from !== undefined && values.server !== undefined) throw usage('give --from or --server, not both');
   return { ask: 'command', options: { ...values, command, config, argument, selfTest: values['self-test'] } };
 }

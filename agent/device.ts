@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type Disk, nodeDisk } from '../platform/disk.ts';
 import { makeDirectoryDurably } from '../platform/durable-file.ts';
 import type { ReportEvent } from '../protocol/device-api.ts';
+import type { Verdict } from '../trust/refusal.ts';
 import { applicationOf } from './application/hooks.ts';
 import { openBoard } from './boards/open-board.ts';
 import type { AgentConfig } from './config.ts';
@@ -25,6 +26,7 @@ import { type Identity, type IdentityPaths, identityPaths, readIdentity } from '
 import type { CheckSettings } from './health/executable-check.ts';
 import { localHealth } from './health/local-health.ts';
 import { lastBootEnd } from './last-boot-end.ts';
+import { refreshTrustedRoot } from './obtain-release.ts';
 import { DurableReporter } from './reports/durable-reporter.ts';
 import { NoticeLimiter } from './reports/notice-limiter.ts';
 import { systemClock, systemRandom } from './system-clock.ts';
@@ -124,7 +126,16 @@ export class Device {
       identityPaths,
       identity: () => this.#identity,
       becomes: (identity) => this.becomes(identity),
+      refreshRoot: () => this.#refreshRoot(),
+      notice: (code, detail) => this.notices.say(code, detail),
     });
+  }
+
+  /** Not rationed, as polls are not: it is next to nothing, and who owns this device does not wait for a cheaper link. */
+  async #refreshRoot(): Promise<Verdict<unknown>> {
+    const { disk, clock, log, config, servers } = this;
+    const settings = engineSettings(config, this.#identity?.deviceId ?? 'not enrolled');
+    return refreshTrustedRoot({ disk, clock, log, source: new HttpsSource(servers) }, settings);
   }
 
   /** The application on the device, where its maker gave it a say. */

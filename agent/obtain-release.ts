@@ -12,9 +12,9 @@ import { Sha256, sha256Hex } from '../trust/crypto.ts';
 import { accept, refuse, type Verdict } from '../trust/refusal.ts';
 import { findTarget, type Release, type ReleaseImage, verifyRelease } from '../trust/release.ts';
 import { ENVELOPE_CAP_BYTES } from '../trust/suit/envelope.ts';
-import { refreshMetadata, type TrustedMetadata } from '../trust/tuf/client.ts';
+import { type RefreshPorts, refreshMetadata, refreshRoot, type TrustedMetadata } from '../trust/tuf/client.ts';
 import { releasesOf } from '../trust/tuf/listing.ts';
-import type { Targets } from '../trust/tuf/metadata.ts';
+import type { Root, Targets } from '../trust/tuf/metadata.ts';
 import { type EnginePorts, type EngineSettings, SourceUnreachable } from './core/ports.ts';
 import { countersRecord } from './storage/counters.ts';
 import { DiskMetadataStore } from './storage/metadata-store.ts';
@@ -102,12 +102,24 @@ async function isThere(
   }
 }
 
+/** The newest root that the source has, verified step by step and stored. Throws as `obtainRelease` does. */
+export async function refreshTrustedRoot(
+  ports: ObtainPorts,
+  settings: ObtainSettings,
+): Promise<Verdict<Verified<Root>>> {
+  return refreshRoot(await refreshPorts(ports, settings));
+}
+
 async function refresh(ports: ObtainPorts, settings: ObtainSettings): Promise<Verdict<TrustedMetadata>> {
+  return refreshMetadata(await refreshPorts(ports, settings));
+}
+
+async function refreshPorts(ports: ObtainPorts, settings: ObtainSettings): Promise<RefreshPorts> {
   const { disk, clock, log } = ports;
   const { stateDirectory, factoryRootPath } = settings;
   const counters = await countersRecord(disk, stateDirectory).read();
   const nowMs = clock.wallUnixMs();
-  return refreshMetadata({
+  return {
     store: await DiskMetadataStore.open({ disk, stateDirectory, factoryRootPath, log }),
     source: ports.source,
     time: {
@@ -115,7 +127,7 @@ async function refresh(ports: ObtainPorts, settings: ObtainSettings): Promise<Ve
       synchronisedUnixS: nowMs === undefined ? undefined : Math.floor(nowMs / 1000),
     },
     mode: { offline: settings.offline ?? false, environment: settings.device.environment, canonicalForm: 'required' },
-  });
+  };
 }
 
 /** A small target, whole, at most of its signed size and the cap. */

@@ -113,6 +113,7 @@ export class RunLoop {
     await this.#exchange(signal);
     const { rest } = await this.#runEngine();
     if (rest === 'reboot') return this.#reboot();
+    await this.#stageRotation();
     await this.#flush();
     this.#device.servers.close();
     return 'stopped';
@@ -173,7 +174,7 @@ export class RunLoop {
     this.#offeredActionId = action?.actionId ?? null;
     if (requests.includes('retry-now')) this.#engine.retryNow();
     const spoken = await this.#speakOfCredentials(requests);
-    if (isNews || wasAway || requests.includes('retry-now') || this.#credentials.rebootOwed) this.#work.call();
+    if (isNews || wasAway || requests.includes('retry-now') || this.#credentials.rotationAsked) this.#work.call();
     await this.#flush();
     if (!spoken.ok) throw this.#refused(spoken);
   }
@@ -260,7 +261,9 @@ export class RunLoop {
       this.#liveness.heard('work', workSilenceMs(this.#device.config));
       const rest = await this.#runEngine().finally(() => this.#hardware?.disarm());
       if (rest.rest === 'reboot') return this.#reboot();
-      if (rest.rest === 'idle' && (await this.#rebootForRotation())) return this.#reboot();
+      if ((await this.#stageRotation()) && rest.rest === 'idle' && (await this.#rebootForRotation())) {
+        return this.#reboot();
+      }
       if (rest.rest === 'held') this.#device.log.warn('held', { why: rest.why });
       await this.#flushQuietly();
       const waits = this.#engine.status().waiting?.reason;
@@ -274,9 +277,13 @@ export class RunLoop {
     return 'stopped';
   }
 
+  /** Between two runs of the engine. Tried again after each poll that asks for it. */
+  async #stageRotation(): Promise<boolean> {
+    return this.#credentials.rotationAsked && this.#credentials.stageRotation();
+  }
+
   /** Only a boot makes new secrets. The application may put it off, as it may an update; each poll asks again. */
   async #rebootForRotation(): Promise<boolean> {
-    if (!this.#credentials.rebootOwed) return false;
     const { application, board, clock, config, log } = this.#device;
     const why = await application?.inUse();
     this.#rotationOwedSinceMs ??= clock.monotonicMs();

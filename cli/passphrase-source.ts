@@ -5,11 +5,7 @@
 
 import { PASSPHRASE_CAP_BYTES, Passphrase, type PassphraseSource, readPassphraseFile } from '../keys/passphrase.ts';
 import { EXIT, Fault } from '../platform/fault.ts';
-
-const ENTER = new Set([0x0a, 0x0d]);
-const BACKSPACE = new Set([0x08, 0x7f]);
-const CONTROL_C = 0x03;
-const CONTROL_D = 0x04;
+import { readHiddenLine } from '../platform/hidden-line.ts';
 
 function cancelled(): Fault {
   return new Fault({
@@ -20,40 +16,10 @@ function cancelled(): Fault {
   });
 }
 
-/** Reads one line from the terminal into a buffer that is wiped by its owner; nothing of it is shown, nor made a string. */
-function promptTerminal(label: string): Promise<Passphrase> {
-  const { stdin, stderr } = process;
-  const buffer = new Uint8Array(PASSPHRASE_CAP_BYTES);
-  let length = 0;
-  stderr.write(label);
-  stdin.setRawMode(true);
-  stdin.resume();
-  return new Promise((resolve, reject) => {
-    const end = (settle: () => void): void => {
-      stdin.off('data', onData);
-      stdin.setRawMode(false);
-      stdin.pause();
-      stderr.write('\n');
-      settle();
-    };
-    const take = (byte: number): (() => void) | undefined => {
-      if (byte === CONTROL_C || byte === CONTROL_D) {
-        buffer.fill(0);
-        return () => reject(cancelled());
-      }
-      if (ENTER.has(byte)) return () => resolve(new Passphrase(buffer.subarray(0, length)));
-      if (BACKSPACE.has(byte)) length = Math.max(0, length - 1);
-      else if (length < buffer.length) buffer[length++] = byte;
-      return undefined;
-    };
-    const onData = (piece: Buffer): void => {
-      let settle: (() => void) | undefined;
-      for (const byte of piece) settle ??= take(byte);
-      piece.fill(0);
-      if (settle !== undefined) end(settle);
-    };
-    stdin.on('data', onData);
-  });
+async function promptTerminal(label: string): Promise<Passphrase> {
+  const line = await readHiddenLine(label, PASSPHRASE_CAP_BYTES);
+  if (line === undefined) throw cancelled();
+  return new Passphrase(line);
 }
 
 function demandTerminal(): void {

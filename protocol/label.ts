@@ -1,20 +1,60 @@
 /**
- * The label secret: what a person at the device has and nobody on the network, for setting the device up locally. On a
- * printed label as a QR code, and as a file on the device's factory partition (0600). The QR code holds the file's text.
+ * The label secret: what a person at the device has and nobody on the network, for setting the device up locally. It
+ * stands in the QR code of a printed label and nowhere else; the device gets a digest of it.
  *
- * It is random, never derived from a serial number or an address, and it opens no network service: it says "I can see
- * this device". It is not the claim, which enrols, and not a password.
+ * It is random, never derived from a serial number or an address, and opens nothing by itself: it says "I can see this
+ * device". It is not the claim, which enrols, and not a password. A plain hash without limits on tries is enough for it:
+ * NIST SP 800-63B-4 asks for salt and a slow hash below 112 bits, and for a limit of tries below 64.
  */
 import * as v from 'valibot';
-import { Name } from './device-api.ts';
+import { utf8 } from '../trust/bytes.ts';
+import { sha256Hex } from '../trust/crypto.ts';
+import { decodeJson } from '../trust/json.ts';
+import { Name, Sha256Hex } from './device-api.ts';
 
 /** 192 bits. */
 export const LABEL_SECRET_BYTES = 24;
+const TEXT_CAP_BYTES = 4096;
+const CONTEXT = 'holdfast label 1\0';
 
-export const LabelFile = v.strictObject({
+/** What a scanner reads. */
+export const LabelText = v.strictObject({
   format: v.literal('holdfast-label-1'),
   deviceId: Name,
   /** base64url. */
   secret: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{32}$/)),
 });
-export type LabelFile = v.InferOutput<typeof LabelFile>;
+export type LabelText = v.InferOutput<typeof LabelText>;
+
+/** What lies on the device; no secret. */
+const LabelVerifier = v.strictObject({
+  format: v.literal('holdfast-label-verifier-1'),
+  deviceId: Name,
+  sha256: Sha256Hex,
+});
+export type LabelVerifier = v.InferOutput<typeof LabelVerifier>;
+
+export function verifierOf({ deviceId, secret }: LabelText): LabelVerifier {
+  return { format: 'holdfast-label-verifier-1', deviceId, sha256: digestOf(deviceId, secret) };
+}
+
+/** Undefined when the bytes are no such file. */
+export function decodeLabelVerifier(bytes: Uint8Array): LabelVerifier | undefined {
+  return decodeAs(bytes, LabelVerifier);
+}
+
+/** Compares digests of secrets: how far two of them agree says nothing of the secret. */
+export function isLabelOf(scanned: string, verifier: LabelVerifier): boolean {
+  const label = decodeAs(utf8(scanned), LabelText);
+  return label?.deviceId === verifier.deviceId && digestOf(label.deviceId, label.secret) === verifier.sha256;
+}
+
+function digestOf(deviceId: string, secret: string): string {
+  return sha256Hex(utf8(`${CONTEXT}${deviceId}\0${secret}`));
+}
+
+function decodeAs<T>(bytes: Uint8Array, schema: v.GenericSchema<unknown, T>): T | undefined {
+  const json = decodeJson(bytes, { capBytes: TEXT_CAP_BYTES });
+  const parsed = json.ok ? v.safeParse(schema, json.value) : undefined;
+  return parsed?.success ? parsed.output : undefined;
+}

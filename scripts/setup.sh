@@ -61,6 +61,7 @@ missing_for_images() {
   has mcopy && has mtype || printf ' mtools'
   has fw_printenv && has fw_setenv || printf ' libubootenv-tool'
   has mksquashfs && has unsquashfs || printf ' squashfs-tools'
+  has mkfs.erofs || printf ' erofs-utils'
   has systemd-notify || printf ' systemd'
   has python3 || printf ' python3'
   # holdfast image lint tests password hashes with its crypt(3).

@@ -4,11 +4,13 @@
  *
  * Invariants: the blob is with the server before the statement that names it. A server that takes neither holds nothing
  * up but these. A rotation is asked of the next boot by a durable file, once, and needs a reboot that the application may
- * put off. A device without a first boot only renews its certificate.
+ * put off; not before the root chain was brought up to date, because the next boot seals to the owners whom it names. A
+ * device without a first boot only renews its certificate.
  * May not: make or read a secret of any provider.
  */
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
+import { errorText } from '../../platform/fault.ts';
 import {
   type CredentialEntry,
   MAX_CREDENTIALS,
@@ -19,7 +21,7 @@ import type { PollAnswer, PollRequest, Slot } from '../../protocol/device-api.ts
 import { sha256Hex } from '../../trust/crypto.ts';
 import { accept, refuse, type Verdict } from '../../trust/refusal.ts';
 import { hardwareId } from '../core/hardware.ts';
-import type { Log } from '../core/ports.ts';
+import { type Log, SourceUnreachable } from '../core/ports.ts';
 import { type FirstBootRecord, firstBootDirectory, firstBootRecord } from '../first-boot/first-boot-record.ts';
 import { readInventory } from '../first-boot/inventory-file.ts';
 import { askRotation } from '../first-boot/requests.ts';
@@ -43,13 +45,20 @@ export interface TalkWorld {
   identity(): Identity | undefined;
   /** From the next connection on. */
   becomes(identity: Identity): void;
+  /** Fetches and stores the root chain, as an update does. Throws SourceUnreachable. */
+  refreshRoot(): Promise<Verdict<unknown>>;
+  /** Into the reports, limited by cause and hour. */
+  notice(code: string, detail: string): void;
 }
 
 export class CredentialTalk {
   readonly #world: TalkWorld;
   readonly #directory: string;
   readonly #store: StateRecord<FirstBootRecord>;
-  #rebootOwed = false;
+  #asked = false;
+  #staged = false;
+  /** What the last poll said of it; follow() reads again only what it is about to change. */
+  #told: { readonly record: FirstBootRecord | undefined } | undefined;
 
   constructor(world: TalkWorld) {
     this.#world = world;
@@ -57,14 +66,42 @@ export class CredentialTalk {
     this.#store = firstBootRecord(world.disk, this.#directory);
   }
 
-  /** New secrets are asked for, and only a boot makes them. */
-  get rebootOwed(): boolean {
-    return this.#rebootOwed;
+  /** The server wants new secrets, and only a boot makes them. */
+  get rotationAsked(): boolean {
+    return this.#asked || this.#staged;
+  }
+
+  /**
+   * Leaves the request to the next boot; false while it must wait. Who left the owners must not be sealed to again: the
+   * newest root comes first, each time. There is no bound after which it goes on with the owners known before: who can
+   * keep the root away can keep the command away. The server counts a device that takes too long, and reports say why.
+   * Not while the engine runs: both write the same metadata.
+   */
+  async stageRotation(): Promise<boolean> {
+    const trouble = await this.#rootTrouble();
+    if (trouble !== undefined) {
+      this.#world.notice('rotation-waits-for-root', trouble);
+      return false;
+    }
+    if (!this.#staged) await askRotation(this.#world.disk, this.#directory);
+    this.#staged = true;
+    return true;
+  }
+
+  async #rootTrouble(): Promise<string | undefined> {
+    try {
+      const refreshed = await this.#world.refreshRoot();
+      return refreshed.ok ? undefined : `${refreshed.code}: ${refreshed.detail}`;
+    } catch (error) {
+      if (error instanceof SourceUnreachable) return errorText(error);
+      throw error;
+    }
   }
 
   /** For the poll; null where this device has no first boot. */
   async standing(): Promise<PollRequest['firstBoot']> {
     const record = await this.#record();
+    this.#told = { record };
     return record === undefined ? null : { state: record.state, epoch: record.epoch };
   }
 
@@ -76,9 +113,12 @@ export class CredentialTalk {
       const renewed = await this.#renew(identity);
       if (!renewed.ok) return renewed;
     }
+    const told = this.#told;
+    this.#told = undefined;
+    this.#asked = asked.includes('rotate-credentials') && told?.record !== undefined;
+    if (told !== undefined && !owesWord(told.record, asked)) return accept(undefined);
     const record = await this.#record();
     if (record === undefined) return accept(undefined);
-    if (asked.includes('rotate-credentials')) await this.#askForRotation();
     const enrolled = record.state === 'open' ? await this.#note(record, 'enrolled') : record;
     const owed = enrolled.state === 'enrolled' || asked.includes('report-credentials');
     return owed ? this.#report(enrolled, bootedSlot) : accept(undefined);
@@ -150,13 +190,6 @@ export class CredentialTalk {
     return accept(undefined);
   }
 
-  async #askForRotation(): Promise<void> {
-    if (!this.#rebootOwed) {
-      await askRotation(this.#world.disk, this.#directory);
-    }
-    this.#rebootOwed = true;
-  }
-
   async #record(): Promise<FirstBootRecord | undefined> {
     const reading = await this.#store.read();
     return reading.found === 'whole' ? reading.value : undefined;
@@ -168,6 +201,12 @@ export class CredentialTalk {
     await this.#store.write(noted);
     return noted;
   }
+}
+
+/** Has the server to hear of this record, whatever it is by now? */
+function owesWord(record: FirstBootRecord | undefined, asked: Asked): boolean {
+  if (record === undefined) return false;
+  return Object.values(TOLD).some((state) => state === record.state) || asked.includes('report-credentials');
 }
 
 /** The key that signs: told here, so that no statement is without it. */

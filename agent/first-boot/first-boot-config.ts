@@ -24,6 +24,8 @@ export const FirstBootConfig = v.strictObject({
   ),
   /** The owner's lines for authorized_keys, in the factory image; null: nobody logs in with a key. */
   loginKeysFile: v.optional(v.nullable(Path), null),
+  /** What `holdfast label` wrote for this device (protocol/label.ts); null: it has no label. */
+  labelFile: v.optional(v.nullable(Path), null),
   /** Where the traits of this board are read; agent/core/hardware.ts weighs them. `emmc-cid`: the folder of block devices. */
   hardware: v.optional(
     v.pipe(
@@ -55,7 +57,7 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
   }
   const parsed = v.safeParse(FirstBootConfig, firstBoot);
   if (!parsed.success) throw invalidField(path, parsed.issues[0], 'firstBoot');
-  const { escrow, loginKeysFile, hardware, applicationData, resetRequest } = parsed.output;
+  const { escrow, loginKeysFile, labelFile, hardware, applicationData, resetRequest } = parsed.output;
   const at = (relativePath: string): string => resolve(dirname(path), relativePath);
   const atOrNull = (relativePath: string | null): string | null => (relativePath === null ? null : at(relativePath));
   const folders = applicationData.map(at);
@@ -65,6 +67,7 @@ export function firstBootConfigOf({ firstBoot, path, dataDirectory }: AgentConfi
     ...parsed.output,
     escrow: { ...escrow, ownersFile: atOrNull(escrow.ownersFile) },
     loginKeysFile: atOrNull(loginKeysFile),
+    labelFile: atOrNull(labelFile),
     hardware: hardware.map((trait) => ({ ...trait, path: at(trait.path) })),
     applicationData: folders,
     resetRequest: atOrNull(resetRequest),

@@ -3,25 +3,21 @@
  * nothing; where the root names too few owners, the escrow refuses, and the first boot stays closed.
  */
 import { createPrivateKey } from 'node:crypto';
-import { join } from 'node:path';
 import { nodeDisk } from '../../platform/disk.ts';
-import { openBoard } from '../boards/open-board.ts';
 import type { AgentConfig } from '../config.ts';
 import type { CredentialProvider, Escrow } from '../core/first-boot-ports.ts';
 import type { Log } from '../core/ports.ts';
-import { systemClock } from '../system-clock.ts';
 import { readTrustedRoot } from '../trusted-root.ts';
 import { OwnerEscrow } from './escrow.ts';
 import type { FirstBootConfig } from './first-boot-config.ts';
 import { firstBootDirectory } from './first-boot-record.ts';
+import { worldOfMachine } from './machine-world.ts';
 import { readOwnerKeys } from './owner-keys.ts';
 import { DeviceKeyProvider } from './providers/device-key.ts';
 import { openProviders } from './providers.ts';
 import { EpochFolder } from './staging.ts';
-import { openWorld, type ProviderWorld } from './world.ts';
+import type { ProviderWorld } from './world.ts';
 
-/** In memory: gone with the power. */
-const SCRATCH = '/run/holdfast-firstboot';
 const LOGIN_KEYS_CAP_BYTES = 64 * 1024;
 
 export interface Wired {
@@ -37,7 +33,7 @@ interface Parts {
 }
 
 export async function wire(config: AgentConfig, firstBoot: FirstBootConfig, log: Log): Promise<Wired> {
-  const world = worldOf(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
+  const world = worldOfMachine(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
   return { providers: openProviders(firstBoot.providers, world), escrow: escrowOf({ config, firstBoot, world, log }) };
 }
 
@@ -46,24 +42,6 @@ async function readLoginKeys(path: string | null): Promise<readonly string[]> {
   const bytes = path === null ? undefined : await nodeDisk.readFile(path, LOGIN_KEYS_CAP_BYTES);
   const lines = new TextDecoder().decode(bytes).split('\n');
   return lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
-}
-
-/** An emulated device's root is the folder that its boot loop made: never the machine that it is emulated on. */
-function rootOf({ board }: AgentConfig): string {
-  if (board.kind !== 'emulated') return '/';
-  return join(process.env.HOLDFAST_RUN ?? join(board.directory, 'run'), 'rootfs');
-}
-
-function worldOf(config: AgentConfig, { providers }: FirstBootConfig, ownerKeys: readonly string[]): ProviderWorld {
-  const { dataDirectory } = config;
-  const time = systemClock(config.clock);
-  const nowUnixMs = (): number | null => time.wallUnixMs() ?? null;
-  const root = rootOf(config);
-  const scratchDirectory = root === '/' ? SCRATCH : join(dataDirectory, 'scratch');
-  // As the board tells it: an emulated device boots while the machine below it does not, and each boot brings its slot anew.
-  const bootId = async (): Promise<string> => (await openBoard(config.board, nodeDisk).bootFacts()).bootId;
-  const way = root === '/' ? providers.files : 'bound';
-  return openWorld({ root, dataDirectory, way, scratchDirectory, ownerKeys, nowUnixMs, bootId });
 }
 
 /** Owners are read when something is sealed: a root that cannot be read keeps the device closed, and says so. */

@@ -75,7 +75,7 @@ export function addImageCommands(program: Command, finish: Finish): void {
     usage: 'lint IMAGE',
     summary: 'find secrets, open doors and missing gates in an image',
     details:
-      'IMAGE is a raw disk (GPT or MBR), an ext4, squashfs or FAT image, or a folder. Nothing is mounted, and no root rights are needed. Exit 4 when there are errors that are not allowed.',
+      'IMAGE is a raw disk (GPT or MBR), an ext4, squashfs, erofs or FAT image, or a folder. Nothing is mounted, and no root rights are needed. Exit 4 when there are errors that are not allowed.',
     examples: [
       'holdfast image lint disk.img',
       "holdfast image lint rootfs.img --product --report lint.json --allow 'partition-unknown=the environment of U-Boot'",

@@ -79,7 +79,7 @@ async function publish(out: Output, options: { readonly metadata: string }, path
     const { targetsBytes } = await metadataOfServer(api, profile, undefined);
     const answer = await api.publish({ roots: [text], targets: new TextDecoder().decode(targetsBytes) });
     out.say(
-      `Root ${root.version} is published. Devices take it at their next poll, and seal to its owners from then on.`,
+      `Root ${root.version} is published. Devices take it with the next release, or before they rotate, and seal to its owners from then on.`,
     );
     out.next(
       `cp ${path} ${options.metadata}/${root.version}.root.json`,

@@ -7,13 +7,13 @@ import { EXIT, Fault } from '../../platform/fault.ts';
 import { readInputFile } from '../../platform/input-file.ts';
 import { Name } from '../../protocol/device-api.ts';
 import { ClaimFile } from '../../protocol/enrolment.ts';
-import { LABEL_SECRET_BYTES, type LabelFile } from '../../protocol/label.ts';
+import { LABEL_SECRET_BYTES, type LabelText, verifierOf } from '../../protocol/label.ts';
 import { base64url } from '../../trust/bytes.ts';
 import { decodeJson } from '../../trust/json.ts';
 import { addCommand, type Finish, type Outcome, onRun } from '../command.ts';
 import type { Output } from '../output.ts';
 import { qrCode, qrSvg, qrText } from '../qr-picture.ts';
-import { demandNewSecretFile, writeNewFile } from '../secret-file.ts';
+import { demandNewFile, demandNewSecretFile, writeNewFile } from '../secret-file.ts';
 
 const CLAIM_CAP_BYTES = 4096;
 
@@ -24,11 +24,12 @@ interface LabelOptions {
   readonly svg?: string;
 }
 
-/** What the label says: the text of the file that the device gets. */
+/** What the label says, and what the device gets to know it by; a claim it has already. */
 interface Content {
   readonly kind: 'label' | 'claim';
   readonly deviceId: string;
   readonly text: string;
+  readonly file: string | null;
 }
 
 function wrong(code: string, what: string, where: string, cure: string): Fault {
@@ -42,9 +43,10 @@ async function contentOf(options: LabelOptions): Promise<Content> {
     throw wrong('device-id-malformed', what, '--device', 'Give the id of the device, like --device cam-0001.');
   }
   const secret = randomBytes(LABEL_SECRET_BYTES);
-  const label: LabelFile = { format: 'holdfast-label-1', deviceId: options.device, secret: base64url(secret) };
+  const label: LabelText = { format: 'holdfast-label-1', deviceId: options.device, secret: base64url(secret) };
   secret.fill(0);
-  return { kind: 'label', deviceId: options.device, text: JSON.stringify(label) };
+  const file = `${JSON.stringify(verifierOf(label))}\n`;
+  return { kind: 'label', deviceId: options.device, text: JSON.stringify(label), file };
 }
 
 async function claimContent(path: string, expected: string | undefined): Promise<Content> {
@@ -63,7 +65,7 @@ async function claimContent(path: string, expected: string | undefined): Promise
   if (expected !== undefined && expected !== claimId) {
     throw wrong('claim-of-another-device', `the claim is for ${claimId}`, path, 'Give the claim of this device.');
   }
-  return { kind: 'claim', deviceId: claimId, text: JSON.stringify(claim.output) };
+  return { kind: 'claim', deviceId: claimId, text: JSON.stringify(claim.output), file: null };
 }
 
 async function demandPlace(out: Output, options: LabelOptions): Promise<void> {
@@ -79,11 +81,11 @@ async function demandPlace(out: Output, options: LabelOptions): Promise<void> {
 
 async function makeLabel(out: Output, options: LabelOptions): Promise<Outcome> {
   await demandPlace(out, options);
-  const { kind, deviceId, text } = await contentOf(options);
-  const file = kind === 'claim' ? null : resolve(options.out ?? `${deviceId}.label.json`);
-  if (file !== null) {
-    await demandNewSecretFile(file);
-    await writeNewFile(file, Buffer.from(`${text}\n`, 'utf8'));
+  const { kind, deviceId, text, file: content } = await contentOf(options);
+  const file = content === null ? null : resolve(options.out ?? `${deviceId}.label.json`);
+  if (file !== null && content !== null) {
+    await demandNewFile(file);
+    await writeNewFile(file, Buffer.from(content, 'utf8'), 0o644);
   }
   const code = qrCode(text);
   if (options.svg !== undefined) {
@@ -96,9 +98,10 @@ async function makeLabel(out: Output, options: LabelOptions): Promise<Outcome> {
   if (kind === 'claim') {
     out.say('It holds the claim: whoever reads it before the device has enrolled can enrol in its place.');
   } else {
-    out.say('It is for setting the device up by somebody who stands before it, and opens nothing over a network.');
+    out.say('The secret in it stands nowhere else: the file for the device has a digest of it.');
     out.next(
-      `put ${file} into the device's factory partition as label.json (0600), and stick the label inside its lid`,
+      `put ${file} onto the device, name it in agent.json (firstBoot.labelFile), and stick the label inside its lid`,
+      'holdfast-agent label --stdin    on the device: is what was scanned its label?',
     );
   }
   const svg = options.svg === undefined ? null : resolve(options.svg);
@@ -110,7 +113,7 @@ export function addLabelCommand(program: Command, finish: Finish): void {
     usage: 'label',
     summary: 'print the QR code of a device: a random secret for local setup, or its claim',
     details:
-      'Makes a random secret (192 bits), writes the file that goes into the device, and draws the same text as a QR code.\n' +
+      'Makes a random secret (192 bits), draws it as a QR code, and writes the file by which the device knows it again.\n' +
       'With --claim the code holds that claim instead: the text that a scanner reads is the claim file.',
     examples: [
       'holdfast label --device cam-0001 --svg cam-0001.svg',

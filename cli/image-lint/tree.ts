@@ -24,7 +24,7 @@ export interface ImageEntry {
 export class Unreadable extends Error {}
 
 export interface ImageTree {
-  /** `ext4`, `squashfs`, `vfat`, `directory`. */
+  /** `ext4`, `erofs`, `squashfs`, `vfat`, `directory`. */
   readonly format: string;
   /** In an order in which folders come before what is in them. */
   readonly entries: ReadonlyMap<string, ImageEntry>;

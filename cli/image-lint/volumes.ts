@@ -5,6 +5,7 @@ import { EXIT, Fault } from '../../platform/fault.ts';
 import { ByteSource } from './byte-source.ts';
 import { type Partition, readPartitions } from './partitions.ts';
 import { readDirectory } from './readers/directory.ts';
+import { isErofs, readErofs } from './readers/erofs.ts';
 import { isExt4, readExt4 } from './readers/ext4.ts';
 import { isFat, readFat } from './readers/fat.ts';
 import { isSquashfs, readSquashfs } from './readers/squashfs.ts';
@@ -36,12 +37,12 @@ interface Reader {
 const READERS: readonly Reader[] = [
   { is: isSquashfs, read: readSquashfs },
   { is: isExt4, read: readExt4 },
+  { is: isErofs, read: readErofs },
   { is: isFat, read: readFat },
 ];
 
 /** What is known by name and not read: [format, offset, bytes in latin1]. */
 const OTHERS: readonly (readonly [format: string, offset: number, bytes: string])[] = [
-  ['erofs', 1024, '\xe2\xe1\xf5\xe0'],
   ['btrfs', 0x10040, '_BHRfS_M'],
   ['f2fs', 1024, '\x10\x20\xf5\xf2'],
   ['xfs', 0, 'XFSB'],
@@ -102,7 +103,7 @@ function wholeImage(source: ByteSource, path: string): Volume {
     where: path,
     cure: packed
       ? 'Unpack it first (xz -d, zstd -d, qemu-img convert -O raw).'
-      : 'Give a raw disk image, an ext4, squashfs or FAT image, or a folder.',
+      : 'Give a raw disk image, an ext4, squashfs, erofs or FAT image, or a folder.',
     exitStatus: EXIT.input,
   });
 }

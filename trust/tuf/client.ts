@@ -91,6 +91,15 @@ export async function refreshMetadata(ports: RefreshPorts): Promise<Verdict<Trus
   return new Refresh(ports).run();
 }
 
+/**
+ * The root chain alone (§5.2, §5.3), for what a root says of servers and owners: a timestamp that has expired does not
+ * stand in its way. Refuses and rejects as `refreshMetadata` does.
+ */
+export async function refreshRoot(ports: RefreshPorts): Promise<Verdict<Verified<Root>>> {
+  const updated = await new Refresh(ports).updateRoot();
+  return updated.ok ? accept(updated.value.root) : updated;
+}
+
 class Refresh {
   readonly #ports: RefreshPorts;
   readonly #now: JudgedTime;
@@ -103,7 +112,7 @@ class Refresh {
   }
 
   async run(): Promise<Verdict<TrustedMetadata>> {
-    const root = await this.#updateRoot();
+    const root = await this.updateRoot();
     if (!root.ok) return root;
     const timestamp = await this.#updateTimestamp(root.value.root);
     if (!timestamp.ok) return timestamp;
@@ -128,7 +137,7 @@ class Refresh {
 
   // --- §5.2, §5.3 root -------------------------------------------------------------------------------------------
 
-  async #updateRoot(): Promise<Verdict<{ readonly root: Verified<Root>; readonly steps: number }>> {
+  async updateRoot(): Promise<Verdict<{ readonly root: Verified<Root>; readonly steps: number }>> {
     const loaded = await this.#loadRoot();
     if (!loaded.ok) return loaded;
     let root = loaded.value;

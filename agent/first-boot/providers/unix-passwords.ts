@@ -98,7 +98,7 @@ export class UnixPasswords implements CredentialProvider {
       await staging.write(STAGED, encodeJson({ breakGlass: null }));
       return [];
     }
-    if (!decodePasswd(await this.#text(PASSWD)).some(({ name }) => name === user)) throw noAccount(user);
+    if (!(await this.#hasAccount(user))) throw noAccount(user, NO_BREAK_GLASS_CURE);
     const text = randomPassword(random);
     const breakGlass = { user, hash: makeSha512Crypt(text, random), madeUnixMs: this.#world.nowUnixMs() };
     await staging.write(STAGED, encodeJson({ breakGlass }));
@@ -188,11 +188,14 @@ export class UnixPasswords implements CredentialProvider {
     await this.reconcile();
   }
 
-  /** The owner's own choice, given by a command; it survives boots and rotations, but not a factory reset. */
+  /**
+   * The owner's own choice, given by a command; it survives boots and rotations, but not a factory reset. That of the
+   * break-glass account stands until the next rotation, which makes and seals one again.
+   */
   async setByOwner(user: string, typed: string, random: SecretSource): Promise<PasswordVerdict> {
     const verdict = judgePassword(typed, [user]);
     if (!verdict.ok) return verdict;
-    if (!decodePasswd(await this.#text(PASSWD)).some(({ name }) => name === user)) throw noAccount(user);
+    if (!(await this.#hasAccount(user))) throw noAccount(user, 'Name an account that stands there.');
     const record = await this.#standing();
     const given = { user, hash: makeSha512Crypt(verdict.text, random), madeUnixMs: this.#world.nowUnixMs() };
     const breakGlass = record.breakGlass?.user === user ? null : record.breakGlass;
@@ -210,6 +213,10 @@ export class UnixPasswords implements CredentialProvider {
     const image = decodeShadow((await this.#image(SHADOW)) ?? '');
     if (breakGlass !== null && image.get(breakGlass.user) === breakGlass.hash) image.delete(breakGlass.user);
     return formerLogins(decodePasswd(await this.#text(PASSWD)), image);
+  }
+
+  async #hasAccount(user: string): Promise<boolean> {
+    return decodePasswd(await this.#text(PASSWD)).some(({ name }) => name === user);
   }
 
   async #standing(): Promise<Record> {
@@ -245,12 +252,14 @@ function daysOf(unixMs: number | null): number | null {
   return unixMs === null ? null : Math.floor(unixMs / DAY_MS);
 }
 
-function noAccount(user: string): Fault {
+const NO_BREAK_GLASS_CURE = 'Name an account of the image as breakGlass in agent.json, or null for none.';
+
+function noAccount(user: string, cure: string): Fault {
   return new Fault({
     code: 'account-missing',
     what: `there is no account ${user} on this device`,
     where: PASSWD,
-    cure: 'Name an account of the image as breakGlass in agent.json, or null for none.',
+    cure,
     exitStatus: EXIT.input,
   });
 }

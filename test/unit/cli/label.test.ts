@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { qrCode, qrSvg, qrText } from '../../../cli/qr-picture.ts';
 import { ClaimFile } from '../../../protocol/enrolment.ts';
-import { LabelFile } from '../../../protocol/label.ts';
+import { decodeLabelVerifier, isLabelOf, LabelText } from '../../../protocol/label.ts';
 import { workshop } from '../keys/workshop.ts';
 import { documentOf, runHoldfast } from './run-holdfast.ts';
 
@@ -93,19 +93,25 @@ describe('holdfast label', () => {
     await writeFile(join(home, 'claim.json'), JSON.stringify(claim, null, 2));
   });
 
-  it('makes a file for the device and a picture, both 0600, that say the same random secret', async () => {
+  it('makes a picture (0600) of a random secret, and a file by which the device knows it, without the secret', async () => {
     const made = await run('--device', 'cam-0001', '--svg', 'one.svg', '--json');
     expect(documentOf(made)).toMatchObject({ ok: true, device: 'cam-0001', kind: 'label' });
-    const file = await readFile(join(home, 'cam-0001.label.json'), 'utf8');
-    const label = v.parse(LabelFile, JSON.parse(file));
-    expect(seen(drawn(await readFile(join(home, 'one.svg'), 'utf8')))).toBe(file.trim());
-    for (const name of ['one.svg', 'cam-0001.label.json'])
-      expect((await stat(join(home, name))).mode & 0o777, name).toBe(0o600);
-    expect(made.stdout + made.stderr).not.toContain(label.secret);
-    await run('--device', 'cam-0001', '--svg', 'two.svg', '--out', 'two.json', '--json');
-    const other = v.parse(LabelFile, JSON.parse(await readFile(join(home, 'two.json'), 'utf8')));
-    expect(other.secret).not.toBe(label.secret);
+    const file = await readFile(join(home, 'cam-0001.label.json'));
+    const scan = async (name: string) => seen(drawn(await readFile(join(home, name), 'utf8'))) ?? '';
+    const label = v.parse(LabelText, JSON.parse(await scan('one.svg')));
+    expect((await stat(join(home, 'one.svg'))).mode & 0o777).toBe(0o600);
+    expect(made.stdout + made.stderr + file).not.toContain(label.secret);
     expect(Buffer.from(label.secret, 'base64url')).toHaveLength(24);
+    await run('--device', 'cam-0001', '--svg', 'two.svg', '--out', 'two.json', '--json');
+    const verifier = decodeLabelVerifier(file);
+    if (verifier === undefined) throw new Error('no verifier');
+    expect([isLabelOf(await scan('one.svg'), verifier), isLabelOf(await scan('two.svg'), verifier)]).toEqual([
+      true,
+      false,
+    ]);
+    const moved = JSON.stringify({ ...label, deviceId: 'cam-0002' });
+    for (const text of ['', label.secret, moved]) expect(isLabelOf(text, verifier), text).toBe(false);
+    expect(isLabelOf(moved, { ...verifier, deviceId: 'cam-0002' })).toBe(false);
   });
 
   it('draws a claim as the text of the claim file', async () => {

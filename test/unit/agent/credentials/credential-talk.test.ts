@@ -3,6 +3,7 @@ import { createHash, verify, X509Certificate } from 'node:crypto';
 import * as v from 'valibot';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { nextFirstBoot } from '../../../../agent/core/first-boot-machine.ts';
+import { SourceUnreachable } from '../../../../agent/core/ports.ts';
 import { CredentialTalk, type TalkWorld, TOLD } from '../../../../agent/credentials/credential-talk.ts';
 import { type Identity, identityPaths, readIdentity } from '../../../../agent/credentials/identity.ts';
 import {
@@ -41,7 +42,7 @@ beforeAll(async () => {
 interface Heard {
   readonly calls: string[];
   readonly statements: RotationStatement[];
-  refuse: 'nothing' | 'escrow' | 'statement';
+  refuse: 'nothing' | 'escrow' | 'statement' | 'root' | 'network';
 }
 let disk: SimulatedDisk;
 let heard: Heard;
@@ -91,6 +92,13 @@ function talk(): CredentialTalk {
     becomes: (next) => {
       identity = next;
     },
+    async refreshRoot() {
+      heard.calls.push('root');
+      if (heard.refuse === 'root') return refuse('root-chain-broken', 'no');
+      if (heard.refuse === 'network') throw new SourceUnreachable('no route');
+      return accept(undefined);
+    },
+    notice: (code, detail) => heard.calls.push(`notice ${code}: ${detail}`),
   });
 }
 
@@ -140,13 +148,54 @@ describe('what the agent says of its credentials', () => {
   it('asks the next boot for new secrets, once, and then owes a reboot', async () => {
     await stands({ ...OPEN, state: 'reported' });
     const one = talk();
-    expect(one.rebootOwed).toBe(false);
+    expect(one.rotationAsked).toBe(false);
+    await one.standing();
     await one.follow(['rotate-credentials'], 'a');
-    expect(one.rebootOwed).toBe(true);
+    expect(one.rotationAsked).toBe(true);
+    expect(await one.stageRotation()).toBe(true);
     expect(new TextDecoder().decode(await disk.readFile(`${DIRECTORY}/request`, 64))).toBe('rotate\n');
     await disk.remove(`${DIRECTORY}/request`);
-    await one.follow(['rotate-credentials'], 'a');
+    expect(await one.stageRotation()).toBe(true);
     expect(await disk.readFile(`${DIRECTORY}/request`, 64)).toBeUndefined();
+  });
+
+  it('waits with new secrets, and says why, until it has the newest root, and no longer than they are wanted', async () => {
+    await stands({ ...OPEN, state: 'reported' });
+    const one = talk();
+    await one.standing();
+    await one.follow(['rotate-credentials'], 'a');
+    for (const refused of ['root', 'network'] as const) {
+      heard.refuse = refused;
+      expect(await one.stageRotation()).toBe(false);
+      expect(await disk.readFile(`${DIRECTORY}/request`, 64)).toBeUndefined();
+    }
+    expect(heard.calls).toEqual([
+      'root',
+      'notice rotation-waits-for-root: root-chain-broken: no',
+      'root',
+      'notice rotation-waits-for-root: no route',
+    ]);
+    await one.standing();
+    await one.follow([], 'a');
+    expect(one.rotationAsked).toBe(false);
+    heard.refuse = 'nothing';
+    expect(await one.stageRotation()).toBe(true);
+    expect(one.rotationAsked).toBe(true);
+  });
+
+  it('reads its record once for a poll after which the server owes and is owed nothing', async () => {
+    await stands({ ...OPEN, state: 'reported' });
+    const one = talk();
+    let reads = 0;
+    const { readFile } = disk;
+    disk.readFile = (path, capBytes) => {
+      if (path.startsWith(`${DIRECTORY}/record`)) reads += 1;
+      return readFile.call(disk, path, capBytes);
+    };
+    await one.standing();
+    const once = reads;
+    await one.follow([], 'a');
+    expect([once > 0, reads]).toEqual([true, once]);
   });
 
   it('renews its certificate also without a first boot, for the key that it has', async () => {

@@ -9,7 +9,7 @@ import { IMAGE_TOOL_ENV } from '../../../../scripts/images/ext4-image.ts';
 import { makeFatImage } from '../../../../scripts/images/fat-image.ts';
 import { needProgram } from '../../../../scripts/programs.ts';
 import { seededRandom } from '../../../../scripts/seeded-random.ts';
-import { inFolder, lint, makeExt4, makeFolder, makeSquashfs, rootWith, told } from './image-maker.ts';
+import { inFolder, lint, makeErofs, makeExt4, makeFolder, makeSquashfs, rootWith, told } from './image-maker.ts';
 
 describe('links', () => {
   it('that lead out of the image or round in a circle lead nowhere', async () => {
@@ -161,7 +161,7 @@ describe('damage', () => {
     });
   });
 
-  it.each(['ext4', 'fat', 'squashfs'] as const)(
+  it.each(['ext4', 'fat', 'squashfs', 'erofs'] as const)(
     'anywhere in %s ends in findings or a fault, never in a bug',
     async (format) => {
       await inFolder(async (folder) => {
@@ -169,6 +169,7 @@ describe('damage', () => {
         const planted = rootWith({ 'opt/long': 'x'.repeat(50_000), 'opt/many/a': '1', 'opt/many/b': '2' });
         if (format === 'ext4') await makeExt4(planted, folder, image, ['-b', '1024']);
         else if (format === 'squashfs') await makeSquashfs(planted, folder, image);
+        else if (format === 'erofs') await makeErofs(planted, folder, image, ['-zlz4hc', '-Eztailpacking']);
         else {
           const files = [{ name: 'cmdline.txt', bytes: Buffer.alloc(5000, 'x') }];
           await makeFatImage({

@@ -133,6 +133,17 @@ export async function makeFolder(entries: Entries, place: string): Promise<void>
   }
 }
 
+/** All is root's, whoever runs this. */
+export async function makeErofs(
+  entries: Entries,
+  work: string,
+  outFile: string,
+  words: readonly string[] = [],
+): Promise<void> {
+  await makeFolder(entries, join(work, 'tree'));
+  await needProgram('mkfs.erofs', ['--quiet', '--all-root', ...words, outFile, join(work, 'tree')]);
+}
+
 /** Owners come from a pseudo file: 0 unless planted otherwise, whoever runs this. */
 export async function makeSquashfs(entries: Entries, work: string, outFile: string): Promise<void> {
   await makeFolder(entries, join(work, 'tree'));

@@ -160,7 +160,8 @@ export const FLAGS = {
     cure: 'If you moved the card: holdfast devices approve DEVICE. If not: revoke it.',
   },
   'reports-went-back': {
-    meaning: 'It used a number again that another of its reports has: its data partition is an old copy, or a second one runs.',
+    meaning:
+      'It used a number again that another of its reports has: its data partition is an old copy, or a second one runs.',
     cure: 'If you put a backup back and it is the only one: holdfast devices approve DEVICE. If not: revoke it, and give each board a claim of its own.',
   },
   'two-boots-at-once': {

@@ -63,7 +63,7 @@ export class FirstBoot {
     this.#ports = ports;
     this.#settings = settings;
     this.#store = firstBootRecord(ports.disk, settings.directory);
-    this.#folder = new EpochFolder(ports.disk, settings.directory);
+    this.#folder = new EpochFolder(ports.disk, settings.directory, ports.eraseFile);
     this.#effects = new FirstBootEffects(ports, { folder: this.#folder, deviceId: settings.deviceId }, FACTORY_RECORD);
   }
 

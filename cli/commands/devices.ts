@@ -276,7 +276,9 @@ function chosenKey(deviceId: string, keys: readonly string[], wanted: string | u
   throw new Fault({
     code: fits.length === 0 ? 'key-unknown' : 'key-unnamed',
     what:
-      fits.length === 0 ? 'no key that waits begins so' : `${fits.length} keys wait with one claim: its card was copied`,
+      fits.length === 0
+        ? 'no key that waits begins so'
+        : `${fits.length} keys wait with one claim: its card was copied`,
     where: `devices approve ${deviceId}`,
     cure: `Say which takes the place of the one in use: --key ${keys.map((key) => key.slice(0, 12)).join(' or ') || '(none waits)'}. A copy that shall be a device of its own needs a claim of its own.`,
     exitStatus: EXIT.usage,

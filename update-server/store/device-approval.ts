@@ -5,8 +5,8 @@
 import { isRotated } from '../../protocol/credentials.ts';
 import type { DeviceCredentials } from '../../protocol/operator-api.ts';
 import type { Flag } from '../../protocol/reasons.ts';
-import { PERSON_DECIDES } from '../core/credentials.ts';
 import { type CredentialPolicy, type Service, serviceFor, standingOf } from '../core/credential-standing.ts';
+import { PERSON_DECIDES } from '../core/credentials.ts';
 import type { Actor, Store } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
 import { flagsText, inventoryOf } from './credentials.ts';

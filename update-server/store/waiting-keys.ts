@@ -21,7 +21,8 @@ interface WaitingRow {
 }
 
 const FIND = 'SELECT * FROM re_enrolments WHERE device_id = ? AND key_sha256 = ?';
-const KEEP = 'INSERT INTO re_enrolments (device_id, key_sha256, asked_unix_ms, approved_unix_ms) VALUES (?, ?, ?, NULL)';
+const KEEP =
+  'INSERT INTO re_enrolments (device_id, key_sha256, asked_unix_ms, approved_unix_ms) VALUES (?, ?, ?, NULL)';
 /** Never the one that a person has approved. */
 const PRUNE = `
   DELETE FROM re_enrolments WHERE device_id = @deviceId AND approved_unix_ms IS NULL AND id <= (

@@ -156,8 +156,8 @@ export const DeviceCredentials = v.strictObject({
   escrow: v.nullable(
     v.strictObject({ epoch: Count, sha256: Sha256Hex, owners: v.array(Sha256Hex), storedUnixMs: Moment }),
   ),
-  /** A key that came with its claim after another had used it: a card that was moved, a board that was flashed anew, or a thief. */
-  waitingKey: v.nullable(v.strictObject({ keySha256: Sha256Hex, sinceUnixMs: Moment })),
+  /** Keys that came with its claim after another had used it: a card that was moved or copied, a board that was flashed anew, or a thief. */
+  waitingKeys: v.array(v.strictObject({ keySha256: Sha256Hex, sinceUnixMs: Moment })),
 });
 export type DeviceCredentials = v.InferOutput<typeof DeviceCredentials>;
 
@@ -360,7 +360,7 @@ export const TokensAnswer = v.strictObject({ tokens: v.array(TokenView) });
 export const DevicesAnswer = v.strictObject({ devices: v.array(DeviceView) });
 /** POST `devices/:id/approve`: a person decides that what waits is right. Answers a `DeviceDetail`. */
 export const ApproveRequest = v.strictObject({
-  /** The board that it states, or the key that came with its claim after another had used it. */
+  /** The board that it states (and that it is the one, where two may have its key), or a key that came with its claim after another had used it. */
   what: v.picklist(['hardware', 'key']),
   /** What the person saw: refused when the device says something else by now. Null: a board without an identity. */
   value: v.nullable(Sha256Hex),

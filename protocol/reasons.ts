@@ -159,6 +159,15 @@ export const FLAGS = {
     meaning: 'The device key, or its data partition, is on another board than before.',
     cure: 'If you moved the card: holdfast devices approve DEVICE. If not: revoke it.',
   },
+  'reports-went-back': {
+    meaning:
+      'It used a number again that another of its reports has: its data partition is an old copy, or a second one runs.',
+    cure: 'If you put a backup back and it is the only one: holdfast devices approve DEVICE. If not: revoke it, and give each board a claim of its own.',
+  },
+  'two-boots-at-once': {
+    meaning: 'Reports come by turns from two boots: two boards run with one device key.',
+    cure: 'Revoke it (holdfast devices revoke DEVICE), and give each board a claim of its own. Once the copies are gone: holdfast devices approve DEVICE.',
+  },
   'escrow-differs': {
     meaning: 'The sealed blob that the device states, or brought, is not the one that the server keeps for this epoch.',
     cure: 'Rotate it: a new epoch gets a new blob. Keep the old one: it may be the only way in.',

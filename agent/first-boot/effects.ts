@@ -26,7 +26,7 @@ import { mergeHardware } from '../core/hardware.ts';
 import type { BootFacts, Log } from '../core/ports.ts';
 import type { FirstBootRecord } from './first-boot-record.ts';
 import { writeInventory } from './inventory-file.ts';
-import type { EpochFolder } from './staging.ts';
+import type { EpochFolder, EraseFile } from './staging.ts';
 import { FirstBootTrouble } from './trouble.ts';
 
 export interface FirstBootPorts {
@@ -42,6 +42,8 @@ export interface FirstBootPorts {
   /** Takes key and certificate of the other board away, durably. */
   readonly retireIdentity: () => Promise<void>;
   readonly wipeApplicationData: () => Promise<void>;
+  /** Before a staged file is removed. */
+  readonly eraseFile: EraseFile;
   readonly log: Log;
 }
 

@@ -7,8 +7,10 @@
  */
 import * as v from 'valibot';
 import { makeDirectoryDurably } from '../../platform/durable-file.ts';
+import { Fault } from '../../platform/fault.ts';
 import type { BlockedBecause } from '../../protocol/credentials.ts';
 import { hasReached } from '../../protocol/device-api.ts';
+import { decodeEscrow } from '../../protocol/escrow.ts';
 import {
   type FirstBootEvent,
   type FirstBootState,
@@ -61,7 +63,7 @@ export class FirstBoot {
     this.#ports = ports;
     this.#settings = settings;
     this.#store = firstBootRecord(ports.disk, settings.directory);
-    this.#folder = new EpochFolder(ports.disk, settings.directory);
+    this.#folder = new EpochFolder(ports.disk, settings.directory, ports.eraseFile);
     this.#effects = new FirstBootEffects(ports, { folder: this.#folder, deviceId: settings.deviceId }, FACTORY_RECORD);
   }
 
@@ -153,8 +155,24 @@ export class FirstBoot {
     // From then on an epoch's secrets are staged, and may be in effect.
     if (!hasReached(state, 'escrowed')) return true;
     if (!this.#ports.providers.every(({ name }) => providers.includes(name))) return false;
+    if (state === 'open' && !(await this.#isSealedForThisDevice())) return false;
     if (state !== 'escrowed' && state !== 'applied') return true;
     return (await this.#folder.stagedDigest(epoch)) === staged;
+  }
+
+  /**
+   * A copy that is given a claim of its own becomes another device: what it sealed under the former name, no owner would
+   * open as its. Asked only until the server has this epoch; a claim or a blob that cannot be read says nothing here.
+   */
+  async #isSealedForThisDevice(): Promise<boolean> {
+    if (this.#record.escrow === null) return true;
+    const deviceId = await this.#settings.deviceId().catch((error: unknown) => {
+      if (error instanceof Fault) return undefined;
+      throw error;
+    });
+    const blob = await this.#folder.readEscrow(this.#record.epoch).catch(() => undefined);
+    const sealed = blob === undefined ? undefined : decodeEscrow(blob);
+    return deviceId === undefined || sealed?.ok !== true || sealed.blob.deviceId === deviceId;
   }
 
   #resumed(): FirstBootState {

@@ -6,6 +6,7 @@ import type { AgentConfig } from '../config.ts';
 import type { Board, Log } from '../core/ports.ts';
 import { readClaim } from '../credentials/claim.ts';
 import { slotsRecord } from '../storage/counters.ts';
+import { eraseFile } from './erase-file.ts';
 import { FirstBoot } from './first-boot.ts';
 import { firstBootConfigOf } from './first-boot-config.ts';
 import { firstBootDirectory } from './first-boot-record.ts';
@@ -40,6 +41,7 @@ export async function openFirstBoot(config: AgentConfig, log: Log): Promise<Open
     wipeApplicationData: async () => {
       for (const folder of firstBoot.applicationData) await wipeFolder(folder);
     },
+    eraseFile,
     log,
   };
   const requests = { own: `${directory}/request`, reset: firstBoot.resetRequest };

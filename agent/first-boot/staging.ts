@@ -3,8 +3,8 @@
  * 0600), and `escrow-N`, the sealed blob.
  *
  * Invariants: everything written is durable once it is written; an epoch's number stands in the names, so that a lost
- * record can count on from them. What is removed is gone for good once a function returns, as far as names go: flash
- * keeps old blocks.
+ * record can count on from them. What is removed is gone for good once a function returns; flash that moves what is
+ * written may keep old blocks.
  */
 import { createHash } from 'node:crypto';
 import type { Disk } from '../../platform/disk.ts';
@@ -16,13 +16,19 @@ import type { Staging } from '../core/first-boot-ports.ts';
 const STAGED_FILE_CAP_BYTES = 256 * 1024;
 const NAME = /^(epoch|escrow)-(\d{1,15})(?:\.new)?$/;
 
+/** Takes the bytes of a file away where they lie (erase-file.ts). */
+export type EraseFile = (path: string) => Promise<void>;
+
 export class EpochFolder {
   readonly #disk: Disk;
   readonly directory: string;
+  readonly #erase: EraseFile | undefined;
 
-  constructor(disk: Disk, directory: string) {
+  /** `erase` is for who discards. */
+  constructor(disk: Disk, directory: string, erase?: EraseFile) {
     this.#disk = disk;
     this.directory = directory;
+    this.#erase = erase;
   }
 
   /** The highest number that any name carries; 0 without one. */
@@ -59,12 +65,15 @@ export class EpochFolder {
     return digest.digest('hex');
   }
 
-  /** Everything staged, of every epoch, is gone. */
+  /** Everything staged, of every epoch, is overwritten and gone: what was applied stands with its consumer, and nowhere else. */
   async discardStaged(): Promise<void> {
     for (const name of await this.#disk.list(this.directory)) {
       if (NAME.exec(name)?.[1] !== 'epoch') continue;
       const folder = `${this.directory}/${name}`;
-      for (const file of await this.#disk.list(folder)) await this.#disk.remove(`${folder}/${file}`);
+      for (const file of await this.#disk.list(folder)) {
+        await this.#erase?.(`${folder}/${file}`);
+        await this.#disk.remove(`${folder}/${file}`);
+      }
       await this.#disk.removeDirectory(folder);
       await this.#disk.syncDirectory(this.directory);
     }

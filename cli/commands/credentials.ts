@@ -43,7 +43,7 @@ function list(out: Output, deviceId: string): Promise<Outcome> {
 }
 
 function sayCredentials(out: Output, deviceId: string, credentials: DeviceCredentials): void {
-  const { statedUnixMs, flags, escrow, waitingKey, inventory } = credentials;
+  const { statedUnixMs, flags, escrow, waitingKeys, inventory } = credentials;
   out.table([
     ['device', deviceId],
     ['credentials', credentials.standing],
@@ -51,7 +51,7 @@ function sayCredentials(out: Output, deviceId: string, credentials: DeviceCreden
     ['stated', statedUnixMs === null ? 'never' : formatMoment(statedUnixMs)],
     ['board', credentials.hardwareId ?? 'not known'],
     ['escrow', escrow === null ? 'none' : `epoch ${escrow.epoch}, for ${escrow.owners.length} owners`],
-    ...(waitingKey === null ? [] : [['waits for approval', `key ${waitingKey.keySha256.slice(0, 12)}`]]),
+    ...waitingKeys.map(({ keySha256 }) => ['waits for approval', `key ${keySha256.slice(0, 12)}`]),
     ...flags.map(({ code, detail }) => ['against it', `${code}: ${detail}`]),
   ]);
   if (inventory.length === 0) return;

@@ -263,14 +263,37 @@ async function extractClaim(out: Output, file: string, deviceId: string, target:
   return { document: { deviceId, path, expiresUnixMs: claim.expiresUnixMs } };
 }
 
+interface ApproveOptions {
+  readonly why: string;
+  readonly key?: string;
+}
+
+/** Throws a Fault where it is not clear which: a card that was copied brings a key from each board. */
+function chosenKey(deviceId: string, keys: readonly string[], wanted: string | undefined): string {
+  const fits = keys.filter((key) => wanted === undefined || key.startsWith(wanted));
+  const [only] = fits;
+  if (only !== undefined && fits.length === 1) return only;
+  throw new Fault({
+    code: fits.length === 0 ? 'key-unknown' : 'key-unnamed',
+    what:
+      fits.length === 0
+        ? 'no key that waits begins so'
+        : `${fits.length} keys wait with one claim: its card was copied`,
+    where: `devices approve ${deviceId}`,
+    cure: `Say which takes the place of the one in use: --key ${keys.map((key) => key.slice(0, 12)).join(' or ') || '(none waits)'}. A copy that shall be a device of its own needs a claim of its own.`,
+    exitStatus: EXIT.usage,
+  });
+}
+
 /** Shows what waits, and approves just that: a device that says something else by then is refused. */
-function approve(out: Output, deviceId: string, why: string): Promise<Outcome> {
+function approve(out: Output, deviceId: string, { why, key: wanted }: ApproveOptions): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
     const { credentials } = await api.device(deviceId);
-    const key = credentials?.waitingKey ?? null;
-    if (key !== null) {
-      out.say(`A key (${key.keySha256.slice(0, 12)}) came with its claim, which another key had used before.`);
-      const { device } = await api.approveDevice(deviceId, { what: 'key', value: key.keySha256, why });
+    const keys = (credentials?.waitingKeys ?? []).map(({ keySha256 }) => keySha256);
+    if (keys.length > 0 || wanted !== undefined) {
+      const key = chosenKey(deviceId, keys, wanted);
+      out.say(`A key (${key.slice(0, 12)}) came with its claim, which another key had used before.`);
+      const { device } = await api.approveDevice(deviceId, { what: 'key', value: key, why });
       out.say('It is approved: it enrols by itself within a week, and the former key is refused from then on.');
       return { document: { device } };
     }
@@ -342,9 +365,14 @@ export function addDeviceCommands(program: Command, finish: Finish): void {
   const approveCommand = addCommand(group, {
     usage: 'approve DEVICE',
     summary: 'say that a device is right on the board that it is on now: its card was moved',
-    examples: ['holdfast devices approve cam-0003 --why "board replaced"'],
-  }).requiredOption('--why <TEXT>', 'the reason, for the audit log');
-  onRun<{ why: string }>(approveCommand, finish, (out, options, deviceId = '') => approve(out, deviceId, options.why));
+    examples: [
+      'holdfast devices approve cam-0003 --why "board replaced"',
+      'holdfast devices approve cam-0003 --key 4f1c22 --why "this copy replaces it"',
+    ],
+  })
+    .requiredOption('--why <TEXT>', 'the reason, for the audit log')
+    .option('--key <HEX>', 'where several keys wait with its claim: the beginning of the one that is right');
+  onRun<ApproveOptions>(approveCommand, finish, (out, options, deviceId = '') => approve(out, deviceId, options));
   const revokeCommand = addCommand(group, {
     usage: 'revoke DEVICE',
     summary: "end a device's access, at once",

@@ -2,7 +2,7 @@
  * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -22,6 +22,7 @@ import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
 import type { SignedImages, SlotPlaces } from './booted-digest.ts';
+import { makeOwners } from './first-boot/owners.ts';
 import type { OwnImage } from './own-image/own-image.ts';
 
 export const VENDOR = 'acme.example';
@@ -387,7 +388,8 @@ export class World {
       ...(this.#base?.userspace.hasSystemd === true ? { firstBoot: FIRST_BOOT } : {}),
     };
     await mkdir(this.path('factory'));
-    await writeFile(this.path('factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
+    const owners = this.#base?.userspace.hasSystemd === true ? await makeOwners(this) : [];
+    await writeFile(this.path('factory/owners'), owners.map((key) => `${key}\n`).join(''));
     await writeFile(this.path('factory/agent.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeFile(this.path('factory/root.json'), await readFile(this.path('ceremony/public/1.root.json')));
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
@@ -451,7 +453,7 @@ export class World {
   }
 }
 
-/** Root can be let in by its owner alone; nobody opens what these devices seal. */
+/** Root can be let in by its owners alone (first-boot/owners.ts). */
 const FIRST_BOOT = {
   providers: {
     unixPasswords: { breakGlass: 'root' },
@@ -459,12 +461,6 @@ const FIRST_BOOT = {
   },
   escrow: { ownersFile: 'owners' },
 } as const;
-
-/** X25519, as `holdfast escrow key new` prints it. */
-function ownerKey(): string {
-  const { publicKey } = generateKeyPairSync('x25519');
-  return publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-}
 
 /** Of a release's images. */
 export function imageOf(images: ReadonlyMap<string, string>, component: string): string {

@@ -30,6 +30,11 @@ export interface KnownCredentials {
   readonly credentials: readonly CredentialEntry[];
 }
 
+/** Two boards may have one key: what either of them states decides nothing, a person does. */
+export const SEEN_TWICE: readonly Flag[] = ['reports-went-back', 'two-boots-at-once'];
+/** What only a person takes away. */
+export const PERSON_DECIDES: readonly Flag[] = ['hardware-moved', ...SEEN_TWICE];
+
 export interface StatementFacts {
   /** Whose certificate the statement came with. */
   readonly deviceId: string;
@@ -44,6 +49,8 @@ export interface StatementFacts {
   readonly approvedHardware: string | 'next' | null;
   /** It was seen on another board, and no person has decided since. */
   readonly waitsForApproval: boolean;
+  /** What its reports said against its key, and no person has decided since. */
+  readonly seenTwice: readonly RaisedFlag[];
   /** Of other devices that are not revoked. */
   readonly sharedWith: readonly { readonly name: string; readonly deviceId: string }[];
   readonly sameHardware: readonly string[];
@@ -76,7 +83,7 @@ export function judgeStatement(facts: StatementFacts): StatementJudgement {
   if (!facts.nonceFresh) return { verdict: 'refused', code: 'statement-nonce-unknown' };
   if (!facts.signatureValid) return { verdict: 'refused', code: 'statement-signature-wrong' };
   if (statement.deviceId !== facts.deviceId) return { verdict: 'refused', code: 'statement-of-another-device' };
-  const flags = [...wentBack(facts), ...copies(facts), ...moved(facts), ...escrow(facts)];
+  const flags = [...wentBack(facts), ...copies(facts), ...moved(facts), ...facts.seenTwice, ...escrow(facts)];
   if (flags.length > 0) return { verdict: 'flagged', flags };
   return { verdict: isRotated(statement) ? 'proven' : 'factory', flags };
 }

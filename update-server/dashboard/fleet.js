@@ -121,13 +121,13 @@ async function openDevice(deviceId) {
   document.getElementById('device').showModal();
 }
 
-function credentialFacts({ standing, state, epoch, flags, inventory, escrow, waitingKey }) {
+function credentialFacts({ standing, state, epoch, flags, inventory, escrow, waitingKeys }) {
   const [words] = STANDING_WORDS[standing] ?? [standing];
   const stated = state === null ? 'nothing stated yet' : `epoch ${epoch}, ${state}`;
   return [
     ['Credentials', `${words} (${stated})`],
     ...flags.map(({ code, detail }) => ['Against it', `${code}: ${detail}`]),
-    ...(waitingKey === null ? [] : [['Waits for approval', `key ${waitingKey.keySha256.slice(0, 12)}`]]),
+    ...waitingKeys.map(({ keySha256 }) => ['Waits for approval', `key ${keySha256.slice(0, 12)}`]),
     ['Escrow', escrow === null ? 'none' : `epoch ${escrow.epoch}, for ${escrow.owners.length} owners`],
     ...(inventory.length === 0
       ? []

@@ -8,11 +8,13 @@ import {
   judgeStatement,
   type KnownCredentials,
   type RaisedFlag,
+  SEEN_TWICE,
   type StatementFacts,
 } from '../core/credentials.ts';
 import type { DeviceRecord, GivenStatement, StatementOutcome } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
 import type { Sqlite } from './database.ts';
+import { forgetBoots } from './device-boots.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
 import { escrowDigest } from './escrow-blobs.ts';
@@ -115,6 +117,7 @@ function factsOf(db: Sqlite, row: DeviceRow, given: GivenStatement): StatementFa
     ...{ deviceId, statement, nonceFresh, signatureValid, known },
     approvedHardware: row.approved_hardware,
     waitsForApproval: record?.flags.some(({ code }) => code === 'hardware-moved') === true,
+    seenTwice: record?.flags.filter(({ code }) => SEEN_TWICE.includes(code)) ?? [],
     keptEscrow: escrowDigest(db, row, statement.epoch),
     ...twinsOf(db, given),
   };
@@ -238,6 +241,7 @@ export function addFlag(db: Sqlite, deviceId: string, flag: RaisedFlag, nowUnixM
 export function beginCredentialLife(db: Sqlite, deviceId: string): void {
   db.prepare('DELETE FROM credential_records WHERE device_id = ?').run(deviceId);
   db.prepare('DELETE FROM credentials WHERE device_id = ?').run(deviceId);
+  forgetBoots(db, deviceId);
   db.prepare(`
     UPDATE devices SET credential_life = credential_life + 1, first_boot_state = NULL, first_boot_epoch = NULL,
       approved_hardware = CASE WHEN hardware_id IS NULL THEN NULL ELSE 'next' END

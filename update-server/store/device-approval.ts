@@ -6,6 +6,7 @@ import { isRotated } from '../../protocol/credentials.ts';
 import type { DeviceCredentials } from '../../protocol/operator-api.ts';
 import type { Flag } from '../../protocol/reasons.ts';
 import { type CredentialPolicy, type Service, serviceFor, standingOf } from '../core/credential-standing.ts';
+import { PERSON_DECIDES } from '../core/credentials.ts';
 import type { Actor, Store } from '../core/ports.ts';
 import { appendAudit } from './audit-log.ts';
 import { flagsText, inventoryOf } from './credentials.ts';
@@ -14,7 +15,7 @@ import { addDeviceEvent } from './device-events.ts';
 import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
 import { newestEscrow } from './escrow-blobs.ts';
 import { isRotationOwed } from './rotation-parts.ts';
-import { approveKey, waitingKeyOf } from './waiting-keys.ts';
+import { approveKey, waitingKeysOf } from './waiting-keys.ts';
 
 /** For a person's look at one device. */
 export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials | null {
@@ -30,7 +31,7 @@ export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials |
     flags: (record?.flags ?? []).map(({ code, detail }): { code: Flag; detail: string } => ({ code, detail })),
     inventory: inventoryOf(db, row.device_id),
     escrow: newestEscrow(db, row.device_id),
-    waitingKey: waitingKeyOf(db, row.device_id),
+    waitingKeys: waitingKeysOf(db, row.device_id),
   };
 }
 
@@ -56,7 +57,7 @@ export function approveDevice(
     : approveHardware(db, row, approval, actor, nowUnixMs);
 }
 
-/** The board that the device states becomes the one that it is measured by; its word is judged again without that flag. */
+/** The board that the device states becomes the one that it is measured by; its word is judged again without what only a person takes away. */
 function approveHardware(
   db: Sqlite,
   row: DeviceRow,
@@ -67,9 +68,9 @@ function approveHardware(
   const { value: hardwareId, why } = approval;
   const deviceId = row.device_id;
   const record = deviceOf(row).credentials;
-  if (record?.flags.some(({ code }) => code === 'hardware-moved') !== true) return 'nothing-to-approve';
+  if (record?.flags.some(({ code }) => PERSON_DECIDES.includes(code)) !== true) return 'nothing-to-approve';
   if (row.stated_hardware !== hardwareId) return 'says-otherwise';
-  const flags = record.flags.filter(({ code }) => code !== 'hardware-moved');
+  const flags = record.flags.filter(({ code }) => !PERSON_DECIDES.includes(code));
   const { state, epoch } = record;
   const credentials = inventoryOf(db, deviceId);
   const proven = isRotated({ state, epoch, credentials }) ? 'proven' : 'factory';

@@ -31,6 +31,7 @@ export interface DeviceRow {
   readonly total_bytes: number;
   readonly acknowledged_report: number;
   readonly report_epoch: number;
+  readonly report_boot: string | null;
   readonly protocol: number | null;
   readonly first_boot_state: FirstBootState | null;
   readonly first_boot_epoch: number | null;
@@ -117,14 +118,19 @@ export function isOnline(device: DeviceRecord, nowUnixMs: number, onlineWindowMs
 const UPDATE_AFTER_REPORTS = `
   UPDATE devices SET booted_slot = ?, state = ?, state_since_unix_ms = ?, installed_sequence = ?, installed_version = ?,
     installed_since_unix_ms = ?, action_id = ?, waiting = ?, done_bytes = ?, total_bytes = ?, last_seen_unix_ms = ?,
-    acknowledged_report = ?, report_epoch = ?
+    acknowledged_report = ?, report_epoch = ?, report_boot = ?
   WHERE device_id = ?`;
 
 /** Writes what reports changed. */
 export function writeReported(
   db: Sqlite,
   device: DeviceRecord & DeviceChange,
-  marks: { readonly acknowledged: number; readonly epoch: number; readonly nowUnixMs: number },
+  marks: {
+    readonly acknowledged: number;
+    readonly epoch: number;
+    readonly boot: string | null;
+    readonly nowUnixMs: number;
+  },
 ): void {
   db.prepare(UPDATE_AFTER_REPORTS).run(
     device.bootedSlot,
@@ -140,6 +146,7 @@ export function writeReported(
     marks.nowUnixMs,
     marks.acknowledged,
     marks.epoch,
+    marks.boot,
     device.deviceId,
   );
 }

@@ -115,9 +115,9 @@ export function enrolDevice(db: Sqlite, claimId: string, certificate: NewCertifi
   }
   if (claim.usedByKeySha256 !== null && claim.usedByKeySha256 !== certificate.keySha256) {
     if (!takeApprovedKey(db, claimId, certificate.keySha256, nowUnixMs)) {
-      const words =
-        'a second key proved the claim of this device and waits for approval: a moved card, or a stolen secret';
-      if (keepWaitingKey(db, claimId, certificate.keySha256, nowUnixMs)) alarm(words);
+      const key = certificate.keySha256;
+      const words = `another key (${key.slice(0, 12)}) proved the claim of this device and waits for approval: a moved or copied card, or a stolen secret`;
+      if (keepWaitingKey(db, claimId, key, nowUnixMs)) alarm(words);
       return { outcome: 'other-key' };
     }
     revokeCertificates(db, claimId, nowUnixMs);

@@ -311,4 +311,28 @@ CREATE INDEX rotation_parts_pending ON rotation_parts (rotation, wave) WHERE sta
 CREATE INDEX rotation_parts_by_wave ON rotation_parts (rotation, wave, place_rank);
 `;
 
-export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+/** Several keys may wait for one claim (a card that was copied), and a boot that comes again says that it was. */
+const VERSION_5 = `
+ALTER TABLE re_enrolments RENAME TO re_enrolments_4;
+CREATE TABLE re_enrolments (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  key_sha256 TEXT NOT NULL,
+  asked_unix_ms INTEGER NOT NULL,
+  approved_unix_ms INTEGER,
+  UNIQUE (device_id, key_sha256)
+) STRICT;
+INSERT INTO re_enrolments (device_id, key_sha256, asked_unix_ms, approved_unix_ms)
+  SELECT device_id, key_sha256, asked_unix_ms, approved_unix_ms FROM re_enrolments_4;
+DROP TABLE re_enrolments_4;
+
+ALTER TABLE devices ADD COLUMN report_boot TEXT;
+CREATE TABLE device_boots (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id TEXT NOT NULL REFERENCES devices (device_id),
+  boot_id TEXT NOT NULL,
+  UNIQUE (device_id, boot_id)
+) STRICT;
+`;
+
+export const MIGRATIONS: readonly string[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];

@@ -46,6 +46,8 @@ export interface DevicesTable {
   acknowledged_report: Generated<number>;
   /** Counts the lives of the device's report counter: a wiped data partition begins a new one. */
   report_epoch: Generated<number>;
+  /** The boot that its newest report is of. */
+  report_boot: string | null;
   /** Of its last poll. */
   protocol: number | null;
   first_boot_state: FirstBootState | null;

@@ -1,7 +1,7 @@
 /**
- * A key that proved a claim which another key had used before: a card on another board, a board that was flashed anew, or
- * somebody who knows the claim's secret. It waits for a person; nothing changes for the key that is in use until then.
- * Runs within the caller's transaction.
+ * Keys that proved a claim which another key had used before: a card on another board, copies of it on several, a board
+ * that was flashed anew, or somebody who knows the claim's secret. Each waits for a person; nothing changes for the key that
+ * is in use until then, and no key takes another's place in the row. Runs within the caller's transaction.
  */
 import type { DeviceCredentials } from '../../protocol/operator-api.ts';
 import type { Actor, Store } from '../core/ports.ts';
@@ -11,6 +11,8 @@ import { addDeviceEvent } from './device-events.ts';
 
 /** The device asks again by itself within minutes; who does not is somebody else. */
 const APPROVAL_LIFE_MS = 7 * 24 * 3600 * 1000;
+/** Of one claim. A card that was copied comes with a key from each board; beyond so many the oldest make room. */
+const KEYS_PER_CLAIM = 32;
 
 interface WaitingRow {
   readonly key_sha256: string;
@@ -18,32 +20,38 @@ interface WaitingRow {
   readonly approved_unix_ms: number | null;
 }
 
-const find = (db: Sqlite, deviceId: string): WaitingRow | undefined =>
-  db.prepare<WaitingRow>('SELECT * FROM re_enrolments WHERE device_id = ?').get(deviceId);
+const FIND = 'SELECT * FROM re_enrolments WHERE device_id = ? AND key_sha256 = ?';
+const KEEP =
+  'INSERT INTO re_enrolments (device_id, key_sha256, asked_unix_ms, approved_unix_ms) VALUES (?, ?, ?, NULL)';
+/** Never the one that a person has approved. */
+const PRUNE = `
+  DELETE FROM re_enrolments WHERE device_id = @deviceId AND approved_unix_ms IS NULL AND id <= (
+    SELECT id FROM re_enrolments WHERE device_id = @deviceId ORDER BY id DESC LIMIT 1 OFFSET ${KEYS_PER_CLAIM})`;
+const WAITING = 'SELECT * FROM re_enrolments WHERE device_id = ? AND approved_unix_ms IS NULL ORDER BY id';
 
-/** False: it waits already. Another key takes the place, and an approval of the one before does not go over to it. */
+const find = (db: Sqlite, deviceId: string, keySha256: string): WaitingRow | undefined =>
+  db.prepare<WaitingRow>(FIND).get(deviceId, keySha256);
+
+/** False: it waits already. */
 export function keepWaitingKey(db: Sqlite, deviceId: string, keySha256: string, nowUnixMs: number): boolean {
-  if (find(db, deviceId)?.key_sha256 === keySha256) return false;
-  db.prepare(`
-    INSERT OR REPLACE INTO re_enrolments (device_id, key_sha256, asked_unix_ms, approved_unix_ms)
-    VALUES (?, ?, ?, NULL)`).run(deviceId, keySha256, nowUnixMs);
+  if (find(db, deviceId, keySha256) !== undefined) return false;
+  db.prepare(KEEP).run(deviceId, keySha256, nowUnixMs);
+  db.prepare(PRUNE).run({ deviceId });
   return true;
 }
 
-/** Uses an approval up. */
+/** Uses an approval up. One that came too late makes the key wait again. */
 export function takeApprovedKey(db: Sqlite, deviceId: string, keySha256: string, nowUnixMs: number): boolean {
-  const row = find(db, deviceId);
-  if (row?.key_sha256 !== keySha256 || row.approved_unix_ms === null) return false;
-  if (row.approved_unix_ms + APPROVAL_LIFE_MS <= nowUnixMs) return false;
-  db.prepare('DELETE FROM re_enrolments WHERE device_id = ?').run(deviceId);
-  return true;
+  const approvedUnixMs = find(db, deviceId, keySha256)?.approved_unix_ms ?? null;
+  if (approvedUnixMs === null) return false;
+  db.prepare('DELETE FROM re_enrolments WHERE device_id = ? AND key_sha256 = ?').run(deviceId, keySha256);
+  return approvedUnixMs + APPROVAL_LIFE_MS > nowUnixMs;
 }
 
-/** Null: none waits, or a person has decided. */
-export function waitingKeyOf(db: Sqlite, deviceId: string): DeviceCredentials['waitingKey'] {
-  const row = find(db, deviceId);
-  if (row === undefined || row.approved_unix_ms !== null) return null;
-  return { keySha256: row.key_sha256, sinceUnixMs: row.asked_unix_ms };
+/** Those about which no person has decided, oldest first. */
+export function waitingKeysOf(db: Sqlite, deviceId: string): DeviceCredentials['waitingKeys'] {
+  const rows = db.prepare<WaitingRow>(WAITING).all(deviceId);
+  return rows.map(({ key_sha256, asked_unix_ms }) => ({ keySha256: key_sha256, sinceUnixMs: asked_unix_ms }));
 }
 
 export function approveKey(
@@ -53,10 +61,16 @@ export function approveKey(
   nowUnixMs: number,
 ): Awaited<ReturnType<Store['approveDevice']>> {
   const { deviceId, value, why } = approval;
-  const waiting = waitingKeyOf(db, deviceId);
-  if (waiting === null) return 'nothing-to-approve';
-  if (waiting.keySha256 !== value) return 'says-otherwise';
-  db.prepare('UPDATE re_enrolments SET approved_unix_ms = ? WHERE device_id = ?').run(nowUnixMs, deviceId);
+  const waiting = waitingKeysOf(db, deviceId).map(({ keySha256 }) => keySha256);
+  if (waiting.length === 0) return 'nothing-to-approve';
+  if (value === null || !waiting.includes(value)) return 'says-otherwise';
+  // One key takes the place: who was approved before and has not come is not the right one any more.
+  db.prepare('UPDATE re_enrolments SET approved_unix_ms = NULL WHERE device_id = ?').run(deviceId);
+  db.prepare('UPDATE re_enrolments SET approved_unix_ms = ? WHERE device_id = ? AND key_sha256 = ?').run(
+    nowUnixMs,
+    deviceId,
+    value,
+  );
   const detail = `key ${value.slice(0, 12)} takes the place of the one in use: ${why}`;
   appendAudit(db, { actor, action: 'device.approve', subject: deviceId, detail }, nowUnixMs);
   addDeviceEvent(db, deviceId, nowUnixMs, 'approved', detail);

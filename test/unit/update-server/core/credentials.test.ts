@@ -18,6 +18,7 @@ const facts = (statement: Partial<RotationStatement> = {}, more: Partial<Stateme
   known: null,
   approvedHardware: null,
   waitsForApproval: false,
+  seenTwice: [],
   sharedWith: [],
   sameHardware: [],
   keptEscrow: null,
@@ -67,6 +68,8 @@ describe('a statement', () => {
     ['fingerprint-shared', facts({}, { sharedWith: [{ name: 'ssh-host-key:ed25519', deviceId: 'cam-0002' }] })],
     ['hardware-on-two-devices', facts({}, { sameHardware: ['cam-0002'] })],
     ['hardware-moved', facts({ hardwareId: fingerprint('other') }, { known: known() })],
+    ['reports-went-back', facts({}, { seenTwice: [{ code: 'reports-went-back', detail: 'report 7 came twice' }] })],
+    ['two-boots-at-once', facts({ epoch: 2 }, { seenTwice: [{ code: 'two-boots-at-once', detail: 'boot a again' }] })],
     ['escrow-differs', facts({ escrow: escrow('a') }, { keptEscrow: fingerprint('b') })],
   ];
   it.each(flagged)('is flagged as %s', (code, given) => expect(codesOf(given)).toEqual([code]));

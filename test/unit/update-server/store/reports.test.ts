@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Report } from '../../../../protocol/device-api.ts';
+import { fingerprint, rotated } from '../statements.ts';
 import {
   certificate,
   claim,
@@ -69,6 +70,51 @@ describe('reports', () => {
     expect(await send(notice(1, 'after the reset', 'boot-9'))).toBe(1);
     expect(await send(notice(1, 'after the reset', 'boot-9'), notice(2, 'more', 'boot-9'))).toBe(2);
     expect((await history()).slice(3)).toEqual(['test: after the reset', 'test: more']);
+  });
+
+  describe('of a device that has proven its credentials', () => {
+    const flags = async () => {
+      const { credentials } =
+        (await lab.store.findDevice('cam-0001', { nowUnixMs: lab.nowUnixMs, onlineWindowMs: 1 })) ?? {};
+      return credentials?.flags.map(({ code }) => code);
+    };
+    const device = (): Device => fleet.get('cam-0001') ?? expect.fail();
+    beforeEach(async () => {
+      await device().testify(rotated('cam-0001'));
+      await send(notice(1, 'a', 'first'), notice(2, 'b', 'first'));
+    });
+
+    it('say nothing against it as long as its boots follow one another, also when answers get lost', async () => {
+      await send(notice(2, 'b', 'first'), notice(3, 'c', 'second'));
+      await send(notice(3, 'c', 'second'));
+      await send(notice(3, 'c', 'second'), notice(4, 'd', 'second'), notice(5, 'e', 'third'));
+      await send(notice(1, 'its queue was lost', 'fourth'), notice(2, 'goes on', 'fourth'));
+      expect(await flags()).toEqual([]);
+    });
+
+    it('flag it when a number comes again that another report had, until a person has decided', async () => {
+      await send(notice(3, 'of the original', 'second'));
+      await send(notice(3, 'of the copy', 'third'));
+      expect(await flags()).toEqual(['reports-went-back']);
+      await device().testify(rotated('cam-0001', { epoch: 2 }));
+      expect(await flags()).toEqual(['reports-went-back']);
+      const hardwareId = fingerprint('board of', 'cam-0001');
+      const approval = { deviceId: 'cam-0001', what: 'hardware', value: hardwareId, why: 'a backup' } as const;
+      expect(await lab.store.approveDevice(approval, 'anna', lab.nowUnixMs)).toBe('approved');
+      await device().testify(rotated('cam-0001', { epoch: 2 }));
+      expect(await flags()).toEqual([]);
+    });
+
+    it('flag it when a boot speaks again after a later one, with one alarm however long that goes on', async () => {
+      await send(notice(3, 'of the copy', 'second'));
+      for (const at of [4, 6, 8]) {
+        await send(notice(at, 'of the original', 'first'));
+        await send(notice(at + 1, 'of the copy', 'second'));
+      }
+      expect(await flags()).toEqual(['two-boots-at-once']);
+      const audit = await lab.store.listAudit({ limit: 20 });
+      expect(audit.filter(({ action }) => action === 'credentials.alarm')).toHaveLength(1);
+    });
   });
 
   it('count anew after the device enrolled with a new claim', async () => {

@@ -209,7 +209,7 @@ describe('a key that comes with a claim which another has used', () => {
       ({ action, subject }) => action === 'enrol.alarm' && subject === 'cam-0070',
     );
     expect(alarms).toHaveLength(1);
-    const waiting = (await detailOf('cam-0070')).credentials?.waitingKey?.keySha256 ?? '';
+    const waiting = (await detailOf('cam-0070')).credentials?.waitingKeys[0]?.keySha256 ?? '';
     const approve = (value: string) =>
       bed.store.approveDevice(
         { deviceId: 'cam-0070', what: 'key', value, why: 'board replaced' },
@@ -233,6 +233,33 @@ describe('a key that comes with a claim which another has used', () => {
         ({ device: { deviceId } }) => deviceId === 'cam-0070',
       ),
     ).toHaveLength(1);
+  });
+});
+
+describe('several keys that come with one claim, as of a card that was copied', () => {
+  test('wait beside one another, and no later one takes the approval of another', async () => {
+    const [claim, first, ...copies] = [
+      await bed.claim('cam-0071'),
+      ...(await Promise.all([1, 2, 3, 4].map(makeDeviceKey))),
+    ] as const;
+    if (first === undefined) throw new Error('no key');
+    const enrolled = await bed.device(first).enrol(claim);
+    const device = bed.device(first, String(enrolled.body.certificateChain));
+    await state(device, rotated('cam-0071'));
+    for (const copy of [...copies, ...copies]) {
+      expect(codeOf(await bed.device(copy).enrol(claim))).toBe('409 claim-used-by-another-key');
+    }
+    const waiting = (await detailOf('cam-0071')).credentials?.waitingKeys.map(({ keySha256 }) => keySha256) ?? [];
+    expect(new Set(waiting).size).toBe(3);
+    const alarms = (await bed.store.listAudit({ limit: 50 })).filter(
+      ({ action, subject }) => action === 'enrol.alarm' && subject === 'cam-0071',
+    );
+    expect(alarms).toHaveLength(3);
+    const approval = { deviceId: 'cam-0071', what: 'key', value: waiting[1] ?? '', why: 'this one' } as const;
+    expect(await bed.store.approveDevice(approval, 'anna', bed.clock.now)).toBe('approved');
+    const answers: string[] = [];
+    for (const copy of copies) answers.push(codeOf(await bed.device(copy).enrol(claim)).slice(0, 3));
+    expect(answers).toEqual(['409', '200', '409']);
   });
 });
 

@@ -14,6 +14,7 @@ import { readTrustedRoot } from '../trusted-root.ts';
 import { OwnerEscrow } from './escrow.ts';
 import type { FirstBootConfig } from './first-boot-config.ts';
 import { firstBootDirectory } from './first-boot-record.ts';
+import { openOwnRoot } from './own-root.ts';
 import { readOwnerKeys } from './owner-keys.ts';
 import { DeviceKeyProvider } from './providers/device-key.ts';
 import { openProviders } from './providers.ts';
@@ -37,7 +38,7 @@ interface Parts {
 }
 
 export async function wire(config: AgentConfig, firstBoot: FirstBootConfig, log: Log): Promise<Wired> {
-  const world = worldOf(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
+  const world = await worldOf(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
   return { providers: openProviders(firstBoot.providers, world), escrow: escrowOf({ config, firstBoot, world, log }) };
 }
 
@@ -48,22 +49,22 @@ async function readLoginKeys(path: string | null): Promise<readonly string[]> {
   return lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
 }
 
-/** An emulated device's root is the folder that its boot loop made: never the machine that it is emulated on. */
-function rootOf({ board }: AgentConfig): string {
-  if (board.kind !== 'emulated') return '/';
-  return join(process.env.HOLDFAST_RUN ?? join(board.directory, 'run'), 'rootfs');
-}
-
-function worldOf(config: AgentConfig, { providers }: FirstBootConfig, ownerKeys: readonly string[]): ProviderWorld {
-  const { dataDirectory } = config;
+async function worldOf(
+  config: AgentConfig,
+  firstBoot: FirstBootConfig,
+  ownerKeys: readonly string[],
+): Promise<ProviderWorld> {
+  const { board, dataDirectory } = config;
   const time = systemClock(config.clock);
   const nowUnixMs = (): number | null => time.wallUnixMs() ?? null;
-  const root = rootOf(config);
-  const scratchDirectory = root === '/' ? SCRATCH : join(dataDirectory, 'scratch');
+  const facts = { dataDirectory, ownerKeys, nowUnixMs };
+  if (board.kind !== 'emulated') {
+    return openWorld({ ...facts, root: '/', way: firstBoot.providers.files, scratchDirectory: SCRATCH });
+  }
+  const own = await openOwnRoot(board.directory, { dataDirectory, ...firstBoot });
   // As the board tells it: an emulated device boots while the machine below it does not, and each boot brings its slot anew.
-  const bootId = async (): Promise<string> => (await openBoard(config.board, nodeDisk).bootFacts()).bootId;
-  const way = root === '/' ? providers.files : 'bound';
-  return openWorld({ root, dataDirectory, way, scratchDirectory, ownerKeys, nowUnixMs, bootId });
+  const bootId = async (): Promise<string> => (await openBoard(board, nodeDisk).bootFacts()).bootId;
+  return openWorld({ ...facts, ...own, way: 'bound', scratchDirectory: join(dataDirectory, 'scratch'), bootId });
 }
 
 /** Owners are read when something is sealed: a root that cannot be read keeps the device closed, and says so. */

@@ -4,7 +4,10 @@
  * except what stands on disk. So killing it at any point is a power cut, and starting it again is power coming back.
  *
  * One boot: end leftovers → empty run/ → choose a slot (chooseBoot) → write the attempt down → mount → booted.json →
- * start the slot's programs → wait for a reboot request, or for the watchdog.
+ * the first boot, to its end → start the slot's programs → wait for a reboot request, or for the watchdog.
+ *
+ * The units are ordered as systemd orders them (agent/systemd/): the first boot before everything else; the agent after
+ * it, however it ended, because a repair comes through the agent; the other programs only once this boot is open.
  */
 import { randomUUID } from 'node:crypto';
 import { appendFileSync, existsSync } from 'node:fs';
@@ -23,6 +26,8 @@ import {
   readBootEnv,
   writeBootEnv,
 } from '../platform/emulated-boot-env.ts';
+import { Oneshot } from './oneshot.ts';
+import type { Command, ProgramPlace } from './start-program.ts';
 import { endLeftover, Unit } from './unit.ts';
 
 /** How long a device that asked for a reboot may take to stop by itself. */
@@ -30,6 +35,9 @@ const SHUTDOWN_MS = 5000;
 const REBOOT_CHECK_MS = 200;
 /** A device without any slot that boots resets itself this often. */
 const DEAD_BOARD_PAUSE_MS = 5000;
+/** A first boot that is blocked is tried again after so long. */
+const FIRST_BOOT_RETRY_MS = 2000;
+const AGENT = 'agent';
 
 export type Mounted = { readonly ok: true; readonly version: string } | { readonly ok: false; readonly why: string };
 
@@ -37,11 +45,10 @@ export type Mounted = { readonly ok: true; readonly version: string } | { readon
 export interface EmulatedUserspace {
   /** Puts what the programs need of a slot's images into `rootDirectory`; `workDirectory` is for passing files. */
   mount(slotDirectory: string, rootDirectory: string, workDirectory: string): Promise<Mounted>;
+  /** Status 0 opens this boot. Left out: what is mounted has none, and nothing waits for it. */
+  firstBoot?(rootDirectory: string, configFile: string): Command;
   /** By name. `agent` must be one of them: it asks for reboots, and the watchdog watches it. */
-  programs(
-    rootDirectory: string,
-    configFile: string,
-  ): Readonly<Record<string, readonly [file: string, ...args: string[]]>>;
+  programs(rootDirectory: string, configFile: string): Readonly<Record<string, Command>>;
 }
 
 export class EmulatedDevice {
@@ -51,6 +58,7 @@ export class EmulatedDevice {
   readonly #root: string;
   readonly #board: ReturnType<typeof emulatedPaths>;
   #powered = true;
+  #firstBoot: Oneshot | undefined;
   #units: Unit[] = [];
   #watchdogFired = false;
 
@@ -124,18 +132,58 @@ export class EmulatedDevice {
 
   async #runSlot(slot: EmulatedSlot, trial: boolean): Promise<void> {
     this.#watchdogFired = false;
-    const programs = this.#userspace.programs(this.#root, join(this.directory, 'factory/agent.json'));
+    const configFile = join(this.directory, 'factory/agent.json');
+    const first = this.#userspace.firstBoot?.(this.#root, configFile);
+    this.#firstBoot = first === undefined ? undefined : new Oneshot(first, this.#place('firstboot', slot));
+    let isOpen = await this.#opens();
+    const programs = this.#userspace.programs(this.#root, configFile);
     this.#units = Object.entries(programs).map(([name, command]) => this.#unit(name, slot, trial, command));
-    if (!this.#powered) return;
-    for (const unit of this.#units) unit.start();
-    while (this.#powered && !this.#watchdogFired && !this.#rebootAsked()) await sleep(REBOOT_CHECK_MS);
+    this.#start(({ name }) => name === AGENT || isOpen);
+    let retryMs = performance.now() + FIRST_BOOT_RETRY_MS;
+    while (this.#runs()) {
+      await sleep(REBOOT_CHECK_MS);
+      if (isOpen || performance.now() < retryMs || !this.#runs()) continue;
+      isOpen = await this.#opens();
+      if (isOpen) this.#start(({ name }) => name !== AGENT);
+      retryMs = performance.now() + FIRST_BOOT_RETRY_MS;
+    }
     if (this.#powered && !this.#watchdogFired) await this.#waitForAgent();
   }
 
-  #unit(name: string, slot: EmulatedSlot, trial: boolean, command: readonly [string, ...string[]]): Unit {
+  /** Runs the first boot; true when this boot is open, or has none. */
+  async #opens(): Promise<boolean> {
+    if (this.#firstBoot === undefined) return true;
+    if (!this.#runs()) return false;
+    const isOpen = await this.#firstBoot.run();
+    if (!isOpen && this.#runs()) this.#say('the first boot did not open: the agent alone may run');
+    return isOpen;
+  }
+
+  #start(which: (unit: Unit) => boolean): void {
+    if (this.#runs()) for (const unit of this.#units.filter(which)) unit.start();
+  }
+
+  #runs(): boolean {
+    return this.#powered && !this.#watchdogFired && !this.#rebootAsked();
+  }
+
+  #unit(name: string, slot: EmulatedSlot, trial: boolean, command: Command): Unit {
     return new Unit({
+      ...this.#place(name, slot),
       name,
       command,
+      say: this.#say,
+      restartWanted: () => this.#powered && !this.#rebootAsked(),
+      onGivenUp: () => {
+        if (name !== AGENT || !trial) return;
+        this.#say('the watchdog resets the board');
+        this.#watchdogFired = true;
+      },
+    });
+  }
+
+  #place(name: string, slot: EmulatedSlot): ProgramPlace {
+    return {
       workingDirectory: this.#root,
       env: {
         // `node` in the image's scripts is the one that runs here, whatever this machine calls node.
@@ -146,14 +194,7 @@ export class EmulatedDevice {
       },
       pidFile: join(this.#run, `${name}.pid`),
       consoleFile: join(this.#run, 'console.log'),
-      say: this.#say,
-      restartWanted: () => this.#powered && !this.#rebootAsked(),
-      onGivenUp: () => {
-        if (name !== 'agent' || !trial) return;
-        this.#say('the watchdog resets the board');
-        this.#watchdogFired = true;
-      },
-    });
+    };
   }
 
   #rebootAsked(): boolean {
@@ -167,9 +208,10 @@ export class EmulatedDevice {
   }
 
   async #stopUnits(): Promise<void> {
-    const units = this.#units;
+    const running = [...this.#units, ...(this.#firstBoot === undefined ? [] : [this.#firstBoot])];
     this.#units = [];
-    await Promise.all(units.map((unit) => unit.stop()));
+    this.#firstBoot = undefined;
+    await Promise.all(running.map((one) => one.stop()));
   }
 
   async #pause(ms: number): Promise<void> {

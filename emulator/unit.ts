@@ -2,23 +2,17 @@
  * One supervised program of an emulated device, as a systemd unit with `Restart=always` would have it: started again
  * half a second after it ends, given up after five starts within twenty seconds.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { type Command, killProgram, type ProgramPlace, startProgram } from './start-program.ts';
 
 const RESTART_PAUSE_MS = 500;
 const STARTS_MAX = 5;
 const STARTS_WINDOW_MS = 20_000;
 
-export interface UnitDescription {
+export interface UnitDescription extends ProgramPlace {
   readonly name: string;
-  /** Program and arguments. */
-  readonly command: readonly [string, ...string[]];
-  readonly workingDirectory: string;
-  readonly env: Readonly<Record<string, string>>;
-  /** Holds the process id while the program runs. */
-  readonly pidFile: string;
-  /** Its output is appended to this file. */
-  readonly consoleFile: string;
+  readonly command: Command;
   /** One line for the console. */
   readonly say: (line: string) => void;
   /** Asked when the program has ended; false leaves it stopped. */
@@ -27,6 +21,7 @@ export interface UnitDescription {
 }
 
 export class Unit {
+  readonly name: string;
   readonly #is: UnitDescription;
   #child: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -34,38 +29,26 @@ export class Unit {
   #stopped = false;
 
   constructor(description: UnitDescription) {
+    this.name = description.name;
     this.#is = description;
   }
 
   start(): void {
     const nowMs = performance.now();
     this.#startsMs = [...this.#startsMs.filter((startMs) => nowMs - startMs < STARTS_WINDOW_MS), nowMs];
-    const { name, command, workingDirectory, env, pidFile, consoleFile, say } = this.#is;
-    const [file, ...args] = command;
-    const output = openSync(consoleFile, 'a', 0o600);
-    const child = spawn(file, args, { cwd: workingDirectory, env: { ...env }, stdio: ['ignore', output, output] });
-    closeSync(output);
-    this.#child = child;
-    if (child.pid !== undefined) writeFileSync(pidFile, `${child.pid}\n`);
-    child.once('error', (error) => say(`${name} cannot start: ${error.message}`));
-    child.once('exit', (code, signal) => this.#ended(signal ?? `status ${code ?? 0}`));
+    this.#child = startProgram(this.#is.command, this.#is, ({ text }) => this.#ended(text));
   }
 
   /** Ends the program at once, as a power cut does; resolves when it is gone. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#restart);
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-    child.kill('SIGKILL');
-    await gone;
+    await killProgram(this.#child);
   }
 
   #ended(how: string): void {
-    const { name, pidFile, say, restartWanted, onGivenUp } = this.#is;
+    const { name, say, restartWanted, onGivenUp } = this.#is;
     this.#child = undefined;
-    rmSync(pidFile, { force: true });
     if (this.#stopped) return;
     say(`${name} ended: ${how}`);
     if (!restartWanted()) return;

@@ -7,7 +7,7 @@ import * as v from 'valibot';
 import { EXIT, Fault } from '../platform/fault.ts';
 import { Name } from '../protocol/device-api.ts';
 import { CREDENTIALS_GATES, CredentialsGate } from '../protocol/operator-api.ts';
-import type { CredentialPolicy } from './core/credential-standing.ts';
+import { type CredentialPolicy, USUAL_POLICY } from './core/credential-standing.ts';
 import type { PreparationSettings } from './transport/preparation.ts';
 
 export interface ServerConfig {
@@ -152,13 +152,13 @@ function buildCommand(version: string, onRun: (options: Options) => void): Comma
     .option(
       '--credentials-gate <mode>',
       `what is done about devices that have not proven that their factory secrets are gone: ${CREDENTIALS_GATES.join(', ')}`,
-      'report',
+      USUAL_POLICY.gate,
     )
     .option(
       '--factory-certificate-hours <hours>',
       'what a certificate of such a device is good for, where the gate is enforced',
       decodeWhole(1, 8760),
-      168,
+      USUAL_POLICY.factoryCertificateMs / HOUR_MS,
     )
     .option('--log-level <level>', LOG_LEVELS.join(', '), 'info')
     .option('--json', 'print the ready line, and failures, as JSON', false)

@@ -23,7 +23,7 @@ export async function passwordCommand({ config: path, user = '', stdin, json }: 
   const directory = firstBootDirectory(config.dataDirectory);
   await demandOpen(directory);
   const { unixPasswords } = firstBoot.providers;
-  const passwords = new UnixPasswords(worldOfMachine(config, firstBoot, []), unixPasswords);
+  const passwords = new UnixPasswords(await worldOfMachine(config, firstBoot, []), unixPasswords);
   const verdict = await passwords.setByOwner(user, await typedTwice(user, stdin), kernelSecrets());
   if (!verdict.ok) throw refused(verdict.code, verdict.detail);
   await noteIn(directory, passwords);

@@ -24,6 +24,8 @@ export interface DeviceFilesSettings {
   readonly root: string;
   readonly dataDirectory: string;
   readonly way: 'bound' | 'in-place' | 'auto';
+  /** Throws where a path leads out of `root` by a link; for a root that is a folder of another machine. */
+  readonly demandInside?: (path: string) => Promise<void>;
 }
 
 export class DeviceFiles {
@@ -32,6 +34,7 @@ export class DeviceFiles {
   readonly #own: string;
   readonly #dataDirectory: string;
   readonly #way: DeviceFilesSettings['way'];
+  readonly #demandInside: DeviceFilesSettings['demandInside'];
   readonly #mounts: Mounts | undefined;
   readonly #forms: FileForms;
 
@@ -42,6 +45,7 @@ export class DeviceFiles {
     this.#dataDirectory = settings.dataDirectory;
     this.#own = join(settings.dataDirectory, 'own');
     this.#way = settings.way;
+    this.#demandInside = settings.demandInside;
     this.#mounts = mounts;
     this.#forms = forms;
   }
@@ -124,14 +128,14 @@ export class DeviceFiles {
   }
 
   /** Names in a folder as they are in effect; empty when there is none. */
-  list(folder: string): Promise<string[]> {
-    return this.#disk.list(this.#literal(folder));
+  async list(folder: string): Promise<string[]> {
+    return this.#disk.list(await this.#inside(folder));
   }
 
   /** A folder that the image lacks. In a read-only slot there is none to be made: `activate` then says what is missing. */
   async makeFolder(folder: string, form: FileForm): Promise<void> {
     if (await this.isBesideSlot(folder)) return;
-    const target = this.#literal(folder);
+    const target = await this.#inside(folder);
     if ((await this.#forms.read(target)) !== undefined) return;
     await makeDirectoryDurably(this.#disk, target, form.mode);
     await this.#forms.set(target, form);
@@ -143,8 +147,14 @@ export class DeviceFiles {
   }
 
   async #target(path: string): Promise<string> {
-    const literal = this.#literal(path);
+    const literal = await this.#inside(path);
     return this.#mounts === undefined ? literal : this.#mounts.resolve(literal, await this.isBesideSlot(path));
+  }
+
+  async #inside(path: string): Promise<string> {
+    const literal = this.#literal(path);
+    await this.#demandInside?.(literal);
+    return literal;
   }
 
   #literal(path: string): string {

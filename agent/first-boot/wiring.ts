@@ -33,7 +33,7 @@ interface Parts {
 }
 
 export async function wire(config: AgentConfig, firstBoot: FirstBootConfig, log: Log): Promise<Wired> {
-  const world = worldOfMachine(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
+  const world = await worldOfMachine(config, firstBoot, await readLoginKeys(firstBoot.loginKeysFile));
   return { providers: openProviders(firstBoot.providers, world), escrow: escrowOf({ config, firstBoot, world, log }) };
 }
 

@@ -29,7 +29,7 @@ export interface ProviderWorld {
 export function openWorld(
   settings: DeviceFilesSettings &
     Pick<ProviderWorld, 'scratchDirectory' | 'ownerKeys' | 'nowUnixMs'> &
-    Partial<Pick<ProviderWorld, 'bootId'>>,
+    Partial<Pick<ProviderWorld, 'bootId' | 'run'>>,
   disk: Disk = nodeDisk,
 ): ProviderWorld {
   const { dataDirectory, scratchDirectory, ownerKeys, nowUnixMs } = settings;
@@ -39,7 +39,7 @@ export function openWorld(
   return {
     disk,
     files: new DeviceFiles(disk, settings, mounts, forms),
-    run: runProgram,
+    run: settings.run ?? runProgram,
     dataDirectory,
     scratchDirectory,
     ownerKeys,

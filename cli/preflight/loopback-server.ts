@@ -57,12 +57,14 @@ export class LoopbackServer {
       await writeDurably(nodeDisk, join(keys, name), bytes, 0o600);
     }
     const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
+    // What is in the images does not run here: such a device does no first boot, and can prove nothing.
+    const gate = ['--credentials-gate', 'report'];
     const pace = ['--tick-ms', '200', '--poll-after-ms', '500', '--delta-releases', recipes ? '1' : '0'];
     const place = ['--data', join(this.#directory, 'data'), '--keys', keys];
     this.#process = new Process({
       name: 'holdfast-server',
       file: process.execPath,
-      args: [bundleOf('holdfast-server'), 'run', ...place, ...ports, ...pace, '--log-level', 'warn', '--json'],
+      args: [bundleOf('holdfast-server'), 'run', ...place, ...ports, ...pace, ...gate, '--log-level', 'warn', '--json'],
       logFile: join(this.#directory, 'server.log'),
     });
     const ready = v.parse(Ready, await this.#process.firstLine());

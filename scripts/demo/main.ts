@@ -17,7 +17,8 @@ import { type DemoOptions, readDemoOptions } from './options.ts';
 import { writeReport } from './report.ts';
 import { attackEverything } from './steps/attack-step.ts';
 import { holdCeremony } from './steps/ceremony.ts';
-import { enrolDevices } from './steps/devices.ts';
+import { leaveFactory } from './steps/devices.ts';
+import { firstBoot } from './steps/first-boot.ts';
 import { badRelease, goodRelease } from './steps/releases.ts';
 import { openServer } from './steps/server.ts';
 import { gatherReport, sayNext, sayReport } from './steps/summary.ts';
@@ -53,13 +54,14 @@ async function runSteps(run: DemoRun): Promise<void> {
   let releasePath = '';
   await run.step(1, 'Ceremony: keys for three people', () => holdCeremony(run));
   const server = await stepWith(run, 2, 'Server: first start', () => openServer(run));
-  await run.step(3, `Devices: ${run.options.devices} leave the factory and enrol`, () => enrolDevices(run));
-  await run.step(4, 'A good release: one device, then 25 %, then all', async () => {
+  await run.step(3, `Devices: ${run.options.devices} leave the factory`, () => leaveFactory(run));
+  await run.step(4, 'First boot: every secret of the factory is replaced, then they enrol', () => firstBoot(run));
+  await run.step(5, 'A good release: one device, then 25 %, then all', async () => {
     releasePath = await goodRelease(run);
   });
-  await run.step(5, 'A bad release: it boots, and its health check fails', () => badRelease(run));
-  await run.step(6, 'Attacks: each an accepted input changed in one respect', () => attackEverything(run, releasePath));
-  await run.step(7, 'Trouble: in the middle of a good rollout', async () => {
+  await run.step(6, 'A bad release: it boots, and its health check fails', () => badRelease(run));
+  await run.step(7, 'Attacks: each an accepted input changed in one respect', () => attackEverything(run, releasePath));
+  await run.step(8, 'Trouble: in the middle of a good rollout', async () => {
     if (server !== undefined) await makeTrouble(run, server);
   });
 }
@@ -85,7 +87,9 @@ async function tidy(run: DemoRun): Promise<void> {
     'attacks',
     'ceremony',
     'claims',
+    'escrow',
     'operator',
+    'owners',
     'passphrase.txt',
     'one-time-token',
     'server',

@@ -11,6 +11,16 @@ export interface DeviceRow {
   readonly slot: string;
   /** The device's own word (`holdfast-agent status`), or `unreachable`. */
   readonly state: string;
+  readonly credentials: CredentialsRow;
+}
+
+export interface CredentialsRow {
+  /** The server's judgement of what the device stated; `unknown` when neither says anything. */
+  readonly standing: string;
+  /** How often it made its secrets anew. */
+  readonly epoch: number;
+  /** What of the factory's is in effect, looked up on the device; empty when nothing is. */
+  readonly factoryLeft: readonly string[];
 }
 
 export interface RolloutRow {
@@ -58,6 +68,9 @@ export interface DemoReport {
 export function completeReport(rows: Omit<DemoReport, 'ok'>, finished: boolean): DemoReport {
   const ok =
     finished &&
+    rows.devices.every(
+      ({ credentials }) => credentials.standing === 'proven' && credentials.factoryLeft.length === 0,
+    ) &&
     rows.steps.every((step) => step.ok) &&
     rows.recoveries.every((recovery) => recovery.ok) &&
     rows.refusals.every((refusal) => refusal.twinAccepted && refusal.code !== '');

@@ -3,21 +3,27 @@
  * claim left on disk.
  *
  *   node scripts/emulator/make-device.ts --dir DEVICE --images DIR --version 1.0.0 --sequence 1 \
- *        --claim CLAIM.json --root 1.root.json --endpoints SERVER_DATA/endpoints.json [--channel stable]
+ *        --claim CLAIM.json --root 1.root.json --endpoints SERVER_DATA/endpoints.json [--channel stable] \
+ *        [--owner ANN.escrow-key.pub --owner BOB.escrow-key.pub]
  *
- * Vendor and environment come from the options and the signed root; the hardware class comes from the claim.
+ * Vendor and environment come from the options and the signed root; the hardware class comes from the claim. At its first
+ * boot the device replaces what the demo images bring, sealed to the owners of the root, or of --owner.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as v from 'valibot';
 import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
+import { readOwnerPublicKeys } from '../../keys/escrow-key.ts';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import { ClaimFile } from '../../protocol/enrolment.ts';
+import { hex } from '../../trust/bytes.ts';
+import { DEMO_PROVIDERS } from '../images/factory-secrets.ts';
 
 const USAGE = `usage: node scripts/emulator/make-device.ts --dir DEVICE --images DIR --version VERSION --sequence NUMBER
-  --claim FILE --root FILE --endpoints FILE [--vendor acme.example] [--channel stable]`;
+  --claim FILE --root FILE --endpoints FILE [--vendor acme.example] [--channel stable]
+  [--owner FILE]...   public keys of owners, where the root names none (holdfast escrow key new)`;
 
 /** What the factory reads of files that other commands wrote; their other fields do not concern it. */
 const RootFile = v.object({
@@ -59,6 +65,7 @@ function readOptions() {
         endpoints: text,
         vendor: { type: 'string', default: 'acme.example' },
         channel: { type: 'string', default: 'stable' },
+        owner: { type: 'string', multiple: true, default: [] },
       },
     }).values;
   } catch (error) {
@@ -67,7 +74,7 @@ function readOptions() {
 }
 
 async function main(): Promise<void> {
-  const { dir, images, version, sequence, claim, root, endpoints, vendor, channel } = readOptions();
+  const { dir, images, version, sequence, claim, root, endpoints, vendor, channel, owner } = readOptions();
   if (!dir || !images || !version || !sequence || !claim || !root || !endpoints) {
     throw usageFault('every option without a default is needed');
   }
@@ -91,6 +98,7 @@ async function main(): Promise<void> {
       anchorsFile: resolve(dirname(endpoints), server.serverCa),
     },
     timing: DEMO_TIMING,
+    firstBoot: { providers: DEMO_PROVIDERS, owners: (await readOwnerPublicKeys(owner)).map(hex) },
   });
   process.stdout.write(`${claimFile.claimId}: ${dir}, class ${claimFile.hardwareClass}, ${version} in slot a\n`);
 }

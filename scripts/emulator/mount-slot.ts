@@ -9,8 +9,9 @@ import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { runProgram } from '../programs.ts';
 
 /** Folders of the root file system that the emulated userspace uses; the rest stays in the image. */
-const NEEDED = ['/usr/lib/holdfast', '/usr/lib/acme', '/etc'] as const;
+const NEEDED = ['/usr/lib/holdfast', '/usr/lib/acme', '/etc', '/root'] as const;
 const AGENT = 'usr/lib/holdfast/agent.mjs';
+const FIRST_BOOT = 'usr/lib/holdfast/firstboot.mjs';
 
 const failed = (why: string): Mounted => ({ ok: false, why });
 
@@ -53,9 +54,17 @@ async function mountSlot(slotDirectory: string, rootDirectory: string, workDirec
   return { ok: true, version: root === kernel ? root : `${root}, kernel of ${kernel}` };
 }
 
-/** The demo product's: its app, and the agent that the image carries. */
+/** The demo product's: its app, and the agent and first boot that the image carries; without them, nothing opens. */
 export const demoUserspace: EmulatedUserspace = {
   mount: mountSlot,
+  firstBoot: (rootDirectory, configFile) => [
+    process.execPath,
+    join(rootDirectory, FIRST_BOOT),
+    'firstboot',
+    '--boot',
+    '--config',
+    configFile,
+  ],
   programs: (rootDirectory, configFile) => ({
     app: [process.execPath, join(rootDirectory, 'usr/lib/acme/app.mjs')],
     agent: [process.execPath, join(rootDirectory, AGENT), 'run', '--config', configFile],

@@ -1,17 +1,20 @@
 /**
  * The demo product's images: `boot.img` (FAT: a kernel-like file, its configuration, the release's name) and
- * `rootfs.img` (ext4: real programs and libraries of this machine, the agent, its health check, the product's app).
+ * `rootfs.img` (ext4: real programs and libraries of this machine, the agent and its first boot, a health check, the
+ * product's app, and the secrets of its factory).
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { EXT4_OVERHEAD_SHARE, makeExt4Image } from './ext4-image.ts';
+import { factorySecretFiles } from './factory-secrets.ts';
 import { makeFatImage } from './fat-image.ts';
 import {
   contentSizeBytes,
   filesOfVersion,
   type ImageFile,
+  madeFile,
   type RealFile,
   readContent,
   realFiles,
@@ -30,8 +33,9 @@ export interface DemoImageRequest {
   readonly brokenApp: boolean;
   readonly rootfsMib: number;
   readonly bootMib: number;
-  /** The shipped bundle. */
+  /** The shipped bundles. */
   readonly agentFile: string;
+  readonly firstBootFile: string;
   /** Share of the root file system that is written. */
   readonly onProgress?: (share: number) => void;
 }
@@ -40,13 +44,13 @@ export interface DemoImageRequest {
 export type DemoImages = Readonly<Record<'boot' | 'rootfs', string>>;
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
-const made = (path: string, bytes: Uint8Array, mode = 0o644): ImageFile => ({
-  path,
-  mode,
-  content: { kind: 'bytes', bytes },
-});
+/** `holdfast-agent` and its first boot, as `npm run build` makes them. */
+export const BUILT_BUNDLES = {
+  agentFile: join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs'),
+  firstBootFile: join(PROJECT_DIRECTORY, 'dist/holdfast-firstboot.mjs'),
+} as const;
 
-async function agentBundle(file: string): Promise<Uint8Array> {
+async function bundle(file: string): Promise<Uint8Array> {
   try {
     return await readFile(file);
   } catch (cause) {
@@ -72,10 +76,12 @@ async function ownFiles(request: DemoImageRequest): Promise<ImageFile[]> {
   app = setConstant(app, "VERSION = '0.0.0'", `VERSION = ${JSON.stringify(version)}`);
   if (brokenApp) app = setConstant(app, 'SENSOR_WORKS = true', 'SENSOR_WORKS = false');
   return [
-    made('/etc/holdfast-release', text(`${JSON.stringify({ version, sequence })}\n`)),
-    made('/usr/lib/acme/app.mjs', text(app)),
-    made('/usr/lib/holdfast/agent.mjs', await agentBundle(request.agentFile)),
-    made('/usr/lib/holdfast/health.d/10-app', await readFile(join(USERSPACE, '10-app')), 0o755),
+    madeFile('/etc/holdfast-release', `${JSON.stringify({ version, sequence })}\n`),
+    madeFile('/usr/lib/acme/app.mjs', app),
+    madeFile('/usr/lib/holdfast/agent.mjs', await bundle(request.agentFile)),
+    madeFile('/usr/lib/holdfast/firstboot.mjs', await bundle(request.firstBootFile)),
+    madeFile('/usr/lib/holdfast/health.d/10-app', await readFile(join(USERSPACE, '10-app')), 0o755),
+    ...factorySecretFiles(),
   ];
 }
 

@@ -20,6 +20,12 @@ export interface ImageFile {
     | { readonly kind: 'bytes'; readonly bytes: Uint8Array };
 }
 
+/** A file with this content, that no file of this machine has. */
+export function madeFile(path: string, content: string | Uint8Array, mode = 0o644): ImageFile {
+  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+  return { path, mode, content: { kind: 'bytes', bytes } };
+}
+
 export interface RealFile {
   readonly source: string;
   readonly path: string;

@@ -1,18 +1,18 @@
 /**
  * Makes the demo product's images: node scripts/images/main.ts --version 1.0.0 --sequence 1 --out DIR [--broken-app]
  */
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import { startProgress } from '../progress.ts';
-import { makeDemoImages, PROJECT_DIRECTORY } from './demo-images.ts';
+import { BUILT_BUNDLES, makeDemoImages } from './demo-images.ts';
 
 const USAGE = `usage: node scripts/images/main.ts --version VERSION --sequence NUMBER --out DIR
   [--broken-app]        the app starts, and its health check fails
   [--rootfs-mib 64]     size of rootfs.img
   [--boot-mib 4]        size of boot.img
-  [--agent FILE]        the agent's bundle (dist/holdfast-agent.mjs)`;
+  [--agent FILE]        the agent's bundle (dist/holdfast-agent.mjs)
+  [--firstboot FILE]    the bundle of its first boot (dist/holdfast-firstboot.mjs)`;
 
 function usageFault(what: string): Fault {
   return new Fault({ code: 'usage', what, cure: USAGE, exitStatus: EXIT.usage });
@@ -35,7 +35,8 @@ function readOptions() {
         'broken-app': { type: 'boolean', default: false },
         'rootfs-mib': { type: 'string', default: '64' },
         'boot-mib': { type: 'string', default: '4' },
-        agent: { type: 'string', default: join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs') },
+        agent: { type: 'string', default: BUILT_BUNDLES.agentFile },
+        firstboot: { type: 'string', default: BUILT_BUNDLES.firstBootFile },
       },
     }).values;
   } catch (error) {
@@ -57,6 +58,7 @@ async function main(): Promise<void> {
     rootfsMib: wholeNumber('rootfs-mib', options['rootfs-mib'], 4),
     bootMib: wholeNumber('boot-mib', options['boot-mib'], 1),
     agentFile: options.agent,
+    firstBootFile: options.firstboot,
     onProgress: progress.update,
   });
   progress.end();

@@ -183,6 +183,7 @@ export class World {
     const args = ['run', '--data', this.path('server'), ...(first ? ['--keys', this.path('ceremony/server')] : [])];
     args.push('--device-port', String(device), '--operator-port', String(operator), '--mqtt-port', String(mqtt));
     args.push('--name', 'localhost', HOST_FOR_GUESTS, '--poll-after-ms', '3000', '--tick-ms', '500');
+    // The devices with busybox, and a maker's own, do no first boot: under `enforce` nothing but repairs would reach them.
     args.push('--credentials-gate', this.#gate, '--log-level', 'warn', '--json');
     const file = join(PROJECT_DIRECTORY, 'bin/holdfast-server');
     this.#server = this.#processes.start({ name: 'holdfast-server', file, args, logFile: this.path('server.log') });

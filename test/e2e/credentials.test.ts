@@ -29,7 +29,7 @@ const ask = async (epoch: number) => (await device.send('POST', DEVICE_PATHS.pol
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'holdfast-credentials-'));
   const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
-  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports, '--credentials-gate', 'enforce'];
+  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports];
   const config = decodeCommandLine(words, '0.0.0');
   if (config === undefined) throw new Error('no configuration');
   server = await startServer(config, { log: pino({ level: 'silent' }), version: '0.0.0' });

@@ -11,6 +11,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PROVISIONS } from '../../cli/evidence/provisions.ts';
 import { EmulatedDevice, type EmulatedUserspace } from '../../emulator/boot-loop.ts';
 import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
+import type { Command } from '../../emulator/start-program.ts';
+import { readOwnerPublicKeys } from '../../keys/escrow-key.ts';
 import { decodeCommandLine } from '../../update-server/config.ts';
 import { type RunningServer, startServer } from '../../update-server/server.ts';
 import { documentOf, type Run, runHoldfast } from '../unit/cli/run-holdfast.ts';
@@ -31,6 +33,12 @@ const onDevice = (path: string): string => join(home, 'cam-0001', path);
 const inEffect = (path: string): Promise<string> => readFile(onDevice(`run/rootfs/${path}`), 'utf8');
 const until = (holds: () => Promise<void>) => vi.waitFor(holds, { timeout: PATIENCE_MS, interval: 500 });
 
+const agentProgram = (file: string, ...words: string[]): Command => [
+  process.execPath,
+  join(PROJECT, 'agent', file),
+  ...words,
+];
+
 /** One slot, as a careless factory fills it: a well-known password, a host key and a machine-id that all devices share. */
 function userspace(shadow: string): EmulatedUserspace {
   return {
@@ -47,18 +55,8 @@ function userspace(shadow: string): EmulatedUserspace {
       for (const [path, text] of Object.entries(files)) await writeFile(join(root, path), text, { mode: 0o600 });
       return { ok: true, version: '1.0.0' };
     },
-    programs: (_root, config) => {
-      const node = (file: string): string => `"${process.execPath}" "${join(PROJECT, 'agent', file)}"`;
-      const boot = `${node('first-boot-main.ts')} firstboot --boot --config "${config}"`;
-      // A power cut ends this shell, and with it what it waits for.
-      return {
-        agent: [
-          '/bin/sh',
-          '-c',
-          `setpriv --pdeathsig KILL ${boot} && exec ${node('main.ts')} run --config "${config}"`,
-        ],
-      };
-    },
+    firstBoot: (_root, config) => agentProgram('first-boot-main.ts', 'firstboot', '--boot', '--config', config),
+    programs: (_root, config) => ({ agent: agentProgram('main.ts', 'run', '--config', config) }),
   };
 }
 
@@ -74,7 +72,7 @@ const cryptOf = (password: string, salt: string): string =>
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'holdfast-first-boot-'));
   const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
-  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports, '--credentials-gate', 'enforce'];
+  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports];
   const config = decodeCommandLine(words, '0.0.0');
   if (config === undefined) throw new Error('no configuration');
   server = await startServer(config, { log: pino({ level: 'silent' }), version: '0.0.0' });
@@ -95,6 +93,8 @@ async function buildDevice(): Promise<void> {
   await holdfast('devices', 'claims', '--class', 'acme-cam', '--prefix', 'cam-', '--count', '1', '--file', 'batch');
   await holdfast('devices', 'extract-claim', 'batch', 'cam-0001', '--out', 'claim');
   await writeFile(join(home, 'image'), 'no image is read here');
+  const keys = await readOwnerPublicKeys(['ann', 'bob'].map((name) => join(home, `${name}.escrow-key.pub`)));
+  const owners = keys.map((key) => Buffer.from(key).toString('hex'));
   await makeDevice({
     directory: join(home, 'cam-0001'),
     images: { rootfs: join(home, 'image') },
@@ -108,14 +108,8 @@ async function buildDevice(): Promise<void> {
     server: { url: server.endpoints.deviceUrl, mqttUrl: null, anchorsFile: server.endpoints.serverCa },
     timing: { ...DEMO_TIMING, pollIntervalMs: 500 },
     health: 'none',
+    firstBoot: { providers: { unixPasswords: { breakGlass: 'root' } }, owners },
   });
-  const owners = await Promise.all(
-    ['ann', 'bob'].map((name) => readFile(join(home, `${name}.escrow-key.pub`), 'utf8')),
-  );
-  await writeFile(onDevice('factory/owners'), owners.join('').replaceAll(/^(?!#)(\S+).*$/gm, '$1'));
-  const config = JSON.parse(await readFile(onDevice('factory/agent.json'), 'utf8'));
-  const firstBoot = { providers: { unixPasswords: { breakGlass: 'root' } }, escrow: { ownersFile: 'owners' } };
-  await writeFile(onDevice('factory/agent.json'), JSON.stringify({ ...config, firstBoot }));
   device = new EmulatedDevice(
     join(home, 'cam-0001'),
     userspace(`root:${cryptOf(FACTORY_PASSWORD, 'factory')}:19000:0:99999:7:::\npi::19000:0:99999:7:::\n`),

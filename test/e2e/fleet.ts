@@ -9,6 +9,7 @@ import type { Process } from '../../platform/processes.ts';
 import { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';
 import { holdCeremony } from '../../scripts/demo/steps/ceremony.ts';
+import { comeUp, leaveFactory } from '../../scripts/demo/steps/devices.ts';
 import { openServer } from '../../scripts/demo/steps/server.ts';
 import { beQuiet } from '../../scripts/demo/terminal.ts';
 
@@ -69,6 +70,12 @@ export async function fleetWithServer(devices: number): Promise<Fleet> {
     await fleet.close();
     throw error;
   }
+}
+
+/** Out of the factory, through their first boot, and enrolled. */
+export async function enrolDevices(run: DemoRun): Promise<void> {
+  await leaveFactory(run);
+  await comeUp(run);
 }
 
 export async function serverAuthority(run: DemoRun): Promise<string> {

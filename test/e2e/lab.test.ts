@@ -1,4 +1,5 @@
 /** The inner loop of a tester: no ceremony, and from a changed file in an image to a confirmed boot with one command. */
+import { generateKeyPairSync } from 'node:crypto';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,11 +9,16 @@ import type { TransportState } from '../../protocol/operator-api.ts';
 import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { claimPath } from '../../scripts/demo/fleet-words.ts';
 import { powerOn } from '../../scripts/demo/steps/devices.ts';
-import { type DemoImages, makeDemoImages, PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
+import { BUILT_BUNDLES, type DemoImages, makeDemoImages, PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../../scripts/images/ext4-image.ts';
+import { DEMO_PROVIDERS } from '../../scripts/images/factory-secrets.ts';
 import { needProgram } from '../../scripts/programs.ts';
 import { emptyFleet, type Fleet, SMALL_ROOTFS_MIB } from './fleet.ts';
 
+/** A lab's root names no owner: those of the image count. */
+const owner = (): string =>
+  generateKeyPairSync('x25519').publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
+const OWNERS = [owner(), owner()];
 const DEVICE = 'cam-0001';
 const OFFLINE = 'cam-0002';
 /** A guard against what never comes, far above what a slow machine takes. */
@@ -23,7 +29,6 @@ let emulator: Process;
 let images: { one: DemoImages; two: DemoImages; broken: DemoImages };
 
 function make(version: string, sequence: number, brokenApp = false): Promise<DemoImages> {
-  const agentFile = join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs');
   const outDirectory = run.path('images', version);
   return makeDemoImages({
     version,
@@ -32,7 +37,7 @@ function make(version: string, sequence: number, brokenApp = false): Promise<Dem
     brokenApp,
     rootfsMib: SMALL_ROOTFS_MIB,
     bootMib: 1,
-    agentFile,
+    ...BUILT_BUNDLES,
   });
 }
 
@@ -80,6 +85,7 @@ async function makeLabDevice(deviceId: string): Promise<void> {
       anchorsFile: run.path('server/pki/server-ca.pem'),
     },
     timing: DEMO_TIMING,
+    firstBoot: { providers: DEMO_PROVIDERS, owners: OWNERS },
   });
 }
 

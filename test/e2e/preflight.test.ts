@@ -7,10 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, OTHER_CLASS, VENDOR } from '../../scripts/demo/demo-run.ts';
-import { enrolDevices } from '../../scripts/demo/steps/devices.ts';
 import { makeImages, publish } from '../../scripts/demo/steps/releases.ts';
 import { PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
-import { type Fleet, fleetWithServer, SMALL_ROOTFS_MIB } from './fleet.ts';
+import { enrolDevices, type Fleet, fleetWithServer, SMALL_ROOTFS_MIB } from './fleet.ts';
 
 let fleet: Fleet;
 let run: DemoRun;

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { attackEverything } from '../../scripts/demo/steps/attack-step.ts';
-import { enrolDevices } from '../../scripts/demo/steps/devices.ts';
+import { leaveFactory } from '../../scripts/demo/steps/devices.ts';
+import { firstBoot } from '../../scripts/demo/steps/first-boot.ts';
 import { badRelease, goodRelease } from '../../scripts/demo/steps/releases.ts';
 import { makeTrouble } from '../../scripts/demo/steps/trouble.ts';
 import { type Fleet, fleetWithServer } from './fleet.ts';
@@ -16,8 +17,12 @@ afterAll(() => fleet?.close());
 const HANG_MS = 10 * 60_000;
 
 describe('a fleet of real agents against a real server', { timeout: HANG_MS }, () => {
-  it('enrols over mTLS, each device with a key of its own', async () => {
-    expect(await fleet.step('devices', enrolDevices)).toEqual([]);
+  it('leaves its factory with the same secrets in each device', async () => {
+    expect(await fleet.step('devices', leaveFactory)).toEqual([]);
+  });
+
+  it('replaces them before anything opens, enrols and proves it, rotates when asked, and lets its owner in', async () => {
+    expect(await fleet.step('first boot', firstBoot)).toEqual([]);
   });
 
   it('installs a good release wave by wave, each opened by confirmed boots', async () => {

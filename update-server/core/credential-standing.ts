@@ -41,7 +41,8 @@ export interface CredentialPolicy {
   readonly factoryCertificateMs: number;
 }
 
-export const USUAL_POLICY: CredentialPolicy = { gate: 'report', factoryCertificateMs: 7 * 24 * 3600 * 1000 };
+/** Fail closed: whoever has a reason to serve devices with factory secrets says so. */
+export const USUAL_POLICY: CredentialPolicy = { gate: 'enforce', factoryCertificateMs: 7 * 24 * 3600 * 1000 };
 
 /**
  * What a device may be given: everything; what it works on and repairs; repairs only (rollouts of purpose repair and

@@ -1,4 +1,4 @@
-/** Step 6: every attack of the table, each beside its accepted twin, against a device and the running server. */
+/** Step 7: every attack of the table, each beside its accepted twin, against a device and the running server. */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Attack, judge } from '../../attacks/attack.ts';

@@ -1,8 +1,9 @@
-/** Step 3: devices leave the factory with a claim, are powered, and enrol. */
+/** Step 3: devices leave the factory with a claim; and how they come up, each with a key of its own. */
 
 import { X509Certificate } from 'node:crypto';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import type { Process } from '../../../platform/processes.ts';
 import { PROJECT_DIRECTORY } from '../../images/demo-images.ts';
 import { needProgram } from '../../programs.ts';
@@ -51,18 +52,35 @@ export function powerOn(run: DemoRun, name: string, deviceIds: readonly string[]
   return run.processes.start({ name, file: NODE, args: script, logFile: run.path(`${name}.log`) });
 }
 
-export async function enrolDevices(run: DemoRun): Promise<void> {
+/** What `holdfast image lint` calls what the factory left in the image. */
+const FACTORY_FINDINGS = ['password-default', 'host-key', 'machine-id', 'authorized-keys'];
+const Lint = v.object({ findings: v.array(v.object({ code: v.string() })) });
+
+/** Nothing is powered yet. */
+export async function leaveFactory(run: DemoRun): Promise<void> {
   await makeImages(run, { version: '1.0.0', sequence: 1 });
+  const words = ['image', 'lint', run.path('images/1.0.0/rootfs.img')];
+  const { findings } = v.parse(Lint, await run.words.holdfast(words, { alsoStatus: [4] }));
+  const found = FACTORY_FINDINGS.filter((code) => findings.some((finding) => finding.code === code));
+  run.check(
+    found.length === FACTORY_FINDINGS.length,
+    `the same secrets of the factory in every device: ${found.join(', ')}`,
+  );
   await run.words.claims(HARDWARE_CLASS, run.deviceIds, run.path('claims'));
   await mkdir(run.path('devices'), { mode: 0o700 });
   for (const deviceId of run.deviceIds) await makeDevice(run, deviceId);
+}
+
+/** Power on: the first boot, then enrolment. */
+export async function comeUp(run: DemoRun): Promise<void> {
   powerOn(run, 'emulator', run.deviceIds);
   const progress = startProgress('devices enrol', run.deviceIds.length);
   let enrolled = 0;
   const all = await run.until(ENROL_LIMIT_MS, 500, async () => {
     const devices = (await run.words.devices()).filter(({ deviceId }) => run.deviceIds.includes(deviceId));
     enrolled = devices.filter(
-      ({ enrolment, online, installed }) => enrolment === 'enrolled' && online && installed !== null,
+      ({ enrolment, online, installed, credentials }) =>
+        enrolment === 'enrolled' && online && installed !== null && credentials === 'proven',
     ).length;
     progress.update(enrolled);
     return enrolled === run.deviceIds.length ? devices : undefined;
@@ -70,9 +88,9 @@ export async function enrolDevices(run: DemoRun): Promise<void> {
   progress.end();
   run.check(
     all !== undefined,
-    `the server says: ${enrolled} of ${run.deviceIds.length} devices enrolled, online over MQTT`,
+    `the server says: ${enrolled} of ${run.deviceIds.length} devices enrolled, online over MQTT, and proven to be open`,
   );
-  if (all === undefined) throw new Error('not all devices enrolled');
+  if (all === undefined) throw new Error('not all devices enrolled with secrets of their own');
   run.check(
     all.every(({ installed }) => installed?.version === '1.0.0'),
     'each reports 1.0.0',

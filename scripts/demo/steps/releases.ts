@@ -1,10 +1,9 @@
-/** Steps 4 and 5: releases are built, signed by an author and two people, published, and rolled out in waves. */
+/** Steps 5 and 6: releases are built, signed by an author and two people, published, and rolled out in waves. */
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as v from 'valibot';
 import { bytesFetched } from '../../../protocol/bytes-fetched.ts';
 import type { RolloutView } from '../../../protocol/operator-api.ts';
-import { makeDemoImages, PROJECT_DIRECTORY } from '../../images/demo-images.ts';
+import { BUILT_BUNDLES, makeDemoImages } from '../../images/demo-images.ts';
 import { startProgress } from '../../progress.ts';
 import { CHANNEL, type DemoRun, HARDWARE_CLASS, VENDOR } from '../demo-run.ts';
 import { bootedFacts } from '../fleet-words.ts';
@@ -43,7 +42,7 @@ export async function makeImages(run: DemoRun, release: DemoRelease): Promise<vo
     brokenApp,
     rootfsMib: run.options.rootfsMib,
     bootMib: 4,
-    agentFile: join(PROJECT_DIRECTORY, 'dist/holdfast-agent.mjs'),
+    ...BUILT_BUNDLES,
     onProgress: progress.update,
   });
   progress.end();

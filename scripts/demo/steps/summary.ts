@@ -1,18 +1,31 @@
-/** Step 8: what devices and server say at the end, gathered whatever happened before. */
+/** Step 9: what devices and server say at the end, gathered whatever happened before. */
 import { join } from 'node:path';
 import type { DemoRun } from '../demo-run.ts';
+import { secretsInEffect } from '../factory-left.ts';
 import { bootedFacts } from '../fleet-words.ts';
-import { completeReport, type DemoReport, type DeviceRow, type RolloutRow } from '../report.ts';
+import { type CredentialsRow, completeReport, type DemoReport, type DeviceRow, type RolloutRow } from '../report.ts';
 import { bold, green, red, renderTable, say } from '../terminal.ts';
 
 async function deviceRow(run: DemoRun, id: string): Promise<DeviceRow> {
+  const credentials = await credentialsRow(run, id);
+  const gone = { id, version: '', slot: '', state: 'unreachable', credentials };
   try {
     const { status } = await run.words.agent(run.devicePath(id));
     const booted = await bootedFacts(run.devicePath(id));
-    if (status === null) return { id, version: '', slot: booted?.slot ?? '', state: 'unreachable' };
-    return { id, version: status.installed.version, slot: booted?.slot ?? '', state: status.state };
+    if (status === null) return { ...gone, slot: booted?.slot ?? '' };
+    return { ...gone, version: status.installed.version, slot: booted?.slot ?? '', state: status.state };
   } catch {
-    return { id, version: '', slot: '', state: 'unreachable' };
+    return gone;
+  }
+}
+
+async function credentialsRow(run: DemoRun, id: string): Promise<CredentialsRow> {
+  try {
+    const { credentials } = await run.words.device(id);
+    const { left } = await secretsInEffect(run.devicePath(id));
+    return { standing: credentials?.standing ?? 'unknown', epoch: credentials?.epoch ?? 0, factoryLeft: left };
+  } catch {
+    return { standing: 'unknown', epoch: 0, factoryLeft: [] };
   }
 }
 
@@ -43,7 +56,7 @@ async function compareWords(run: DemoRun, devices: readonly DeviceRow[]): Promis
 
 export async function gatherReport(run: DemoRun): Promise<DemoReport> {
   const devices = await Promise.all(run.deviceIds.map((id) => deviceRow(run, id)));
-  await run.step(8, 'What stands at the end', () => compareWords(run, devices));
+  await run.step(9, 'What stands at the end', () => compareWords(run, devices));
   const rollouts = await rolloutRows(run);
   const { refusals, recoveries, steps } = run;
   return completeReport({ devices, rollouts, refusals, recoveries, steps }, run.unbroken && devices.length > 0);
@@ -54,8 +67,12 @@ export function sayReport(report: DemoReport, path: string): void {
   say();
   say(
     renderTable(
-      ['device', 'version', 'slot', 'state'],
-      devices.map((row) => [row.id, row.version, row.slot, row.state]),
+      ['device', 'version', 'slot', 'state', 'credentials', 'of the factory'],
+      devices.map(({ id, version, slot, state, credentials: { standing, epoch, factoryLeft } }) => [
+        ...[id, version, slot, state],
+        `${standing}, epoch ${epoch}`,
+        factoryLeft.join(', ') || 'nothing',
+      ]),
     ),
   );
   say();

@@ -1,5 +1,5 @@
 /**
- * Step 7: things go wrong on purpose, in the middle of a good rollout, and everything ends where it should. Each trouble
+ * Step 8: things go wrong on purpose, in the middle of a good rollout, and everything ends where it should. Each trouble
  * is one row: what was done, whether devices and server say that it was overcome, and how long that took.
  */
 

@@ -18,11 +18,22 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 const device = process.env.HOLDFAST_DEVICE;
 const booted = JSON.parse(readFileSync(device + '/board/booted.json', 'utf8'));
 const command = existsSync(device + '/data/command') ? JSON.parse(readFileSync(device + '/data/command', 'utf8')) : {};
+appendFileSync(device + '/run/order', 'agent\\n');
 appendFileSync(device + '/data/boots', booted.slot + (booted.trial ? ' trial' : '') + '\\n');
 const what = booted.trial ? command.onTrial : command.otherwise;
 if (what === 'reboot') { writeFileSync(device + '/board/reboot-request', ''); process.exit(0); }
 if (what === 'crash') process.exit(1);
 setInterval(() => {}, 1000);
+`;
+
+/** Stands in for the first boot: slow enough that whatever does not wait for it comes first; data/closed keeps it blocked. */
+const FAKE_FIRST_BOOT = `
+import { appendFileSync, existsSync } from 'node:fs';
+const device = process.env.HOLDFAST_DEVICE;
+await new Promise((resolve) => setTimeout(resolve, 300));
+const closed = existsSync(device + '/data/closed');
+appendFileSync(device + '/run/order', closed ? 'blocked\\n' : 'open\\n');
+process.exit(closed ? 4 : 0);
 `;
 
 let directory: string;
@@ -36,6 +47,8 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'holdfast-boot-'));
   const agentFile = join(directory, 'agent.mjs');
   await writeFile(agentFile, FAKE_AGENT);
+  const firstBootFile = join(directory, 'firstboot.mjs');
+  await writeFile(firstBootFile, FAKE_FIRST_BOOT);
   const make = (version: string, sequence: number): Promise<DemoImages> =>
     makeDemoImages({
       version,
@@ -45,6 +58,7 @@ beforeAll(async () => {
       rootfsMib: 4,
       bootMib: 1,
       agentFile,
+      firstBootFile,
     });
   images = { one: await make('1.0.0', 1), two: await make('2.0.0', 2) };
 });
@@ -171,6 +185,34 @@ describe('the emulated boot loop', () => {
     await bootsAtLeast(1);
     process.kill(pid, 'SIGKILL');
     expect(await bootsAtLeast(2)).toEqual(['a', 'a']);
+  });
+
+  it('runs the first boot to its end before anything else of the slot', async () => {
+    powerOn();
+    await bootsAtLeast(1);
+    expect(await readFile(join(device, 'run/order'), 'utf8')).toBe('open\nagent\n');
+    await until(() => existsSync(join(device, 'run/app.sock')));
+  });
+
+  it('starts the agent alone while the first boot is blocked, tries that again, and then the rest', async () => {
+    await writeFile(join(device, 'data/closed'), '');
+    powerOn();
+    await bootsAtLeast(1);
+    const order = () => readFileSync(join(device, 'run/order'), 'utf8').split('\n').slice(0, -1);
+    await until(() => order().length >= 3);
+    expect(order()).toEqual(['blocked', 'agent', 'blocked']);
+    expect([existsSync(join(device, 'run/app.sock')), pidIn('app')]).toEqual([false, undefined]);
+    await rm(join(device, 'data/closed'));
+    await until(() => existsSync(join(device, 'run/app.sock')));
+    expect(order()).toEqual(['blocked', 'agent', 'blocked', 'open']);
+  }, 30_000);
+
+  it('ends a first boot that a power cut meets, and starts nothing after it', async () => {
+    powerOn();
+    const pid = await until(() => pidIn('firstboot'));
+    await running?.device.powerOff();
+    await running?.ended;
+    expect([alive(pid), boots(), existsSync(join(device, 'run/order'))]).toEqual([false, [], false]);
   });
 
   it('reboots when the board is asked to, with a new boot id and an empty run folder', async () => {

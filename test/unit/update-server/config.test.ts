@@ -19,7 +19,7 @@ test('a command line with nothing but a folder gets the documented values', () =
     tickMs: 1000,
     pollAfterMs: 60_000,
     transport: { recipesFrom: 3, memoryCapBytes: 1536 * 2 ** 20, diskCapBytes: 20 * 2 ** 30 },
-    credentialPolicy: { gate: 'report', factoryCertificateMs: 168 * 3600_000 },
+    credentialPolicy: { gate: 'enforce', factoryCertificateMs: 168 * 3600_000 },
     logLevel: 'info',
     json: false,
     debug: false,
@@ -32,7 +32,7 @@ test('run is the command when none is named, and every option is taken', () => {
     ...['--operator-port', '1', '--mqtt-port', '65535', '--name', 'a.example', '10.0.0.1', '--tick-ms', '50'],
     ...['--poll-after-ms', '200', '--log-level', 'silent', '--json', '--debug'],
     ...['--delta-releases', '0', '--delta-memory-mib', '128', '--transport-disk-mib', '5'],
-    ...['--credentials-gate', 'enforce', '--factory-certificate-hours', '24'],
+    ...['--credentials-gate', 'report', '--factory-certificate-hours', '24'],
   );
   expect(config).toMatchObject({
     lab: { vendor: 'other.example' },
@@ -44,7 +44,7 @@ test('run is the command when none is named, and every option is taken', () => {
     tickMs: 50,
     pollAfterMs: 200,
     transport: { recipesFrom: 0, memoryCapBytes: 2 ** 27, diskCapBytes: 5 * 2 ** 20 },
-    credentialPolicy: { gate: 'enforce', factoryCertificateMs: 24 * 3600_000 },
+    credentialPolicy: { gate: 'report', factoryCertificateMs: 24 * 3600_000 },
     logLevel: 'silent',
     json: true,
     debug: true,

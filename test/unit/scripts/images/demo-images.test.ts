@@ -3,8 +3,11 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testHash } from '../../../../cli/image-lint/crypt.ts';
+import { FACTORY_PAIRS } from '../../../../protocol/factory-pairs.ts';
 import { type DemoImageRequest, makeDemoImages } from '../../../../scripts/images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../../../../scripts/images/ext4-image.ts';
+import { FACTORY_MACHINE_ID, factoryHostKeyLine } from '../../../../scripts/images/factory-secrets.ts';
 import { runProgram } from '../../../../scripts/programs.ts';
 
 const MIB = 1024 * 1024;
@@ -29,6 +32,7 @@ function request(name: string, changes: Partial<DemoImageRequest> = {}): DemoIma
     rootfsMib: 8,
     bootMib: 1,
     agentFile,
+    firstBootFile: agentFile,
     ...changes,
   };
 }
@@ -78,6 +82,28 @@ describe('demo images', () => {
   it('carry a broken sensor when the app is to fail', async () => {
     const { rootfs } = await makeDemoImages(request('broken', { brokenApp: true }));
     expect(await fileIn(rootfs, '/usr/lib/acme/app.mjs')).toContain('SENSOR_WORKS = false');
+  });
+
+  it('carry the secrets of a careless factory, the same in each', async () => {
+    const { rootfs } = await makeDemoImages(request('careless'));
+    expect(await fileIn(rootfs, '/etc/shadow')).toMatch(/^root:\$6\$/);
+    expect(await fileIn(rootfs, '/etc/machine-id')).toBe(`${FACTORY_MACHINE_ID}\n`);
+    const key = join(directory, 'host-key');
+    await writeFile(key, await fileIn(rootfs, '/etc/ssh/ssh_host_ed25519_key'), { mode: 0o600 });
+    expect((await runProgram('ssh-keygen', ['-y', '-f', key])).stdout.trim()).toBe(factoryHostKeyLine());
+    const shadow = await fileIn(rootfs, '/etc/shadow');
+    for (const [user, password] of [
+      ['root', 'xc3511'],
+      ['support', 'support'],
+    ] as const) {
+      const hash = new RegExp(`^${user}:([^:]+):`, 'm').exec(shadow)?.[1] ?? '';
+      expect(
+        await testHash(
+          hash,
+          FACTORY_PAIRS.map((pair) => pair.password),
+        ),
+      ).toEqual({ kind: 'fits', password });
+    }
   });
 
   it('refuse to be made without the agent, and say how to build it', async () => {

@@ -57,7 +57,7 @@ describe('a standing', () => {
   });
 
   it('makes a certificate short only where the gate is enforced', () => {
-    expect(certificateLifeMs(USUAL_POLICY, 'factory')).toBe(FULL_CERTIFICATE_MS);
+    expect(certificateLifeMs({ ...USUAL_POLICY, gate: 'report' }, 'factory')).toBe(FULL_CERTIFICATE_MS);
     const strict = { gate: 'enforce', factoryCertificateMs: 5 } as const;
     expect([certificateLifeMs(strict, 'factory'), certificateLifeMs(strict, 'proven')]).toEqual([
       5,

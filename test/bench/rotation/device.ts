@@ -94,7 +94,7 @@ export class FleetDevice {
     return this.#talk?.rebootOwed === true;
   }
 
-  /** What the maker's image brings. Enrols, and makes the first secrets of its own before it. */
+  /** What the maker's image brings, and the first boot on it: secrets of its own, before anything is said to anybody. */
   async leaveFactory(): Promise<void> {
     const files = {
       '/etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n',
@@ -108,6 +108,10 @@ export class FleetDevice {
     await this.#disk.makeDirectory(DATA);
     await this.#disk.syncDirectory('/');
     await this.boot();
+  }
+
+  /** Throws SourceUnreachable: the same again is right. */
+  async enrol(): Promise<void> {
     const enrolled = await enrol(this.#disk, this.#settings.claim, this.#settings.server, identityPaths(DATA));
     if (!enrolled.ok) throw new Error(`${this.id}: ${enrolled.code}: ${enrolled.detail}`);
     this.#identity = enrolled.value;

@@ -19,7 +19,7 @@ import { Turnstile } from './turnstile.ts';
 
 /** The agent's own: connections are closed for a pause that is longer. */
 const KEPT_CONNECTION_MS = 30_000;
-const AT_ONCE = 48;
+const AT_ONCE = 32;
 const SEED = 2026;
 
 export interface FleetSettings {
@@ -99,21 +99,37 @@ export class Fleet {
         this.turnstile.pass(async () => {
           const { device } = life;
           await device.leaveFactory();
-          await device.exchange();
-          await device.exchange();
+          for (const step of [() => device.enrol(), () => device.exchange(), () => device.exchange()]) {
+            await this.#untilAnswered(step);
+          }
           device.closeIdle();
           done += 1;
-          if (done % 1000 === 0) progress(done);
+          if (done % 500 === 0) progress(done);
         }),
       ),
     );
     this.turnstile.longestWaitMs = 0;
   }
 
+  async #untilAnswered(step: () => Promise<unknown>): Promise<void> {
+    const backoff = new Backoff(systemRandom, DEFAULT_RETRY);
+    for (;;) {
+      try {
+        await step();
+        return;
+      } catch (error) {
+        if (!(error instanceof SourceUnreachable)) throw error;
+        this.#failed(error);
+        await this.#sleep(backoff.nextPauseMs());
+      }
+    }
+  }
+
   /** All that are not away poll from here on, each at its own place in the interval. */
   start(): void {
     this.counts.requests = 0;
     this.counts.pollMs.length = 0;
+    this.counts.failures.clear();
     for (const life of this.lives) if (!life.away) this.#live(life, this.#random() * this.#settings.pollMs);
   }
 
@@ -175,10 +191,14 @@ export class Fleet {
       return withJitter(systemRandom, this.#settings.pollMs);
     } catch (error) {
       if (!(error instanceof SourceUnreachable) && !(error instanceof ServerSaidNo)) throw error;
-      const words = error instanceof ServerSaidNo ? error.code : error.message.replace(/[0-9a-f.:-]{6,}/g, '…');
-      this.counts.failures.set(words, (this.counts.failures.get(words) ?? 0) + 1);
+      this.#failed(error);
       return backoff.nextPauseMs();
     }
+  }
+
+  #failed(error: SourceUnreachable | ServerSaidNo): void {
+    const words = error instanceof ServerSaidNo ? error.code : error.message;
+    this.counts.failures.set(words, (this.counts.failures.get(words) ?? 0) + 1);
   }
 
   #look(life: Life, { action, requests }: PollAnswer): void {

@@ -20,6 +20,8 @@ export interface RotationSettings extends FleetSettings, RotationOrder {
   readonly devices: number;
   /** How often a person looks. */
   readonly statusMs: number;
+  /** When the second half of those that are away come back; a test does not wait for the server to give them up. */
+  readonly lateReturn?: 'complete' | 'others-done';
   readonly serverCommand?: CommandLine;
   readonly command: CommandLine;
   readonly progress: (line: string) => void;
@@ -126,7 +128,7 @@ class Run {
     const { requests } = this.#fleet.counts;
     const used = { serverCpuS: this.#watch.cpuS() - serverCpu, clientsCpuS: cpuSeconds(process.pid) - ownCpu };
     progress(`all ${this.#online.length} that are online have rotated`);
-    await this.#until(rotationId, ({ state }) => state === 'complete');
+    if (this.#settings.lateReturn !== 'others-done') await this.#until(rotationId, ({ state }) => state === 'complete');
     this.#return(late);
     await this.#until(rotationId, () => this.#away.every(isServed));
     await this.#fleet.stop();

@@ -3,11 +3,14 @@
  *   npm run bench -- idle [--json FILE] [--write]
  *   npm run bench -- install [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
  *   npm run bench -- delta [--install-peers] [--images FOLDER] [--runs N] [--json FILE] [--write]
+ *   npm run bench -- rotate [--devices N] [--offline %] [--cuts %] [--poll-ms N] [--reboot-ms N] [--waves LIST]
+ *                           [--soak D] [--timeout D] [--compare FILE] [--json FILE] [--write]
  *
  * Prints what was measured, and whether the aims are met; `--json` writes { machine, versions, rows, ratios, absent };
  * `--write` puts the tables into docs/BENCHMARKS.md. An aim that is missed is said, and is no failure of the command.
  * `install` measures installations and deltas, `delta` the second alone. Image pairs and deltas are made once, in the
- * folder of `--images`; a run that was broken off finds there what was made.
+ * folder of `--images`; a run that was broken off finds there what was made. `--compare`: the `--json` of a rotation of
+ * another size, for the scaling.
  */
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -25,6 +28,7 @@ import { imagePairs, upgradedPackages } from './image-pair.ts';
 import { benchInstall } from './install-bench.ts';
 import { type BenchReport, describeMachine, type Findings } from './measure.ts';
 import { demandMeasuring, installPeers, peerVersions } from './peers/packages.ts';
+import { benchRotation, ROTATE_OPTIONS, rotationFacts } from './rotate-bench.ts';
 import { headOf, longTable, ratioTable, sideBySide } from './tables.ts';
 
 const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -34,6 +38,7 @@ const MARKS = {
   idle: ['<!-- idle: begin -->', '<!-- idle: end -->'],
   install: ['<!-- install: begin -->', '<!-- install: end -->'],
   delta: ['<!-- measured delta: begin -->', '<!-- measured delta: end -->'],
+  rotate: ['<!-- rotate: begin -->', '<!-- rotate: end -->'],
 } as const;
 type Section = keyof typeof MARKS;
 /** A median of fewer runs says little. */
@@ -43,6 +48,7 @@ interface Wish {
   readonly runs: number;
   readonly images: string;
   readonly installPeers: boolean;
+  readonly rotation: Parameters<typeof benchRotation>[1];
 }
 
 const progress = (line: string): void =>
@@ -56,6 +62,7 @@ const BENCHES: Readonly<Record<Section, (wish: Wish) => Promise<Partial<Record<S
     return { install: await benchInstall(options), delta: await benchDelta(options) };
   },
   delta: async (wish) => ({ delta: await benchDelta(await besidePeers(wish)) }),
+  rotate: async ({ rotation }) => ({ rotate: await benchRotation(projectRoot, rotation, progress) }),
 };
 
 async function besidePeers({ runs, images: folder, installPeers: wanted }: Wish) {
@@ -73,24 +80,26 @@ async function main(): Promise<number> {
       write: { type: 'boolean', default: false },
       images: { type: 'string', default: join(projectRoot, 'build/bench-images') },
       'install-peers': { type: 'boolean', default: false },
+      ...ROTATE_OPTIONS,
     },
   });
-  const name = (['agent', 'idle', 'install', 'delta'] as const).find((known) => known === positionals.join());
+  const name = (['agent', 'idle', 'install', 'delta', 'rotate'] as const).find((known) => known === positionals.join());
   const runs = Number(values.runs ?? (name === 'agent' ? 9 : LEAST_RUNS));
   if (name === undefined || !Number.isSafeInteger(runs) || runs < LEAST_RUNS) {
     throw new Fault({
       code: 'usage',
       what: `no such benchmark, or fewer than ${LEAST_RUNS} runs`,
       where: [...positionals, ...(values.runs === undefined ? [] : ['--runs', values.runs])].join(' ') || '(none)',
-      cure: 'Use: npm run bench -- agent|idle|install|delta [--runs N] [--json FILE] [--write].',
+      cure: 'Use: npm run bench -- agent|idle|install|delta|rotate [--runs N] [--json FILE] [--write].',
       exitStatus: EXIT.usage,
     });
   }
   if (name !== 'delta') demandBundles();
   const begunMs = performance.now();
-  const parts = await BENCHES[name]({ runs, images: values.images, installPeers: values['install-peers'] });
+  const wish = { runs, images: values.images, installPeers: values['install-peers'], rotation: values };
+  const parts = await BENCHES[name](wish);
   const versions = { holdfast: packageJson.version, node: process.versions.node, v8: process.versions.v8 };
-  const facts = { machine: describeMachine(), versions: { ...versions, ...(await factsOf(name, values.images)) } };
+  const facts = { machine: describeMachine(), versions: { ...versions, ...(await factsOf(name, wish)) } };
   const found = Object.values(parts);
   const report: BenchReport = {
     ...facts,
@@ -108,8 +117,9 @@ async function main(): Promise<number> {
   return EXIT.ok;
 }
 
-async function factsOf(name: Section, images: string): Promise<Record<string, string>> {
+async function factsOf(name: Section, { images, rotation }: Wish): Promise<Record<string, string>> {
   if (name === 'agent' || name === 'idle') return {};
+  if (name === 'rotate') return rotationFacts(rotation);
   const upgraded = upgradedPackages(images);
   return {
     ...(await peerVersions()),
@@ -119,7 +129,7 @@ async function factsOf(name: Section, images: string): Promise<Record<string, st
 
 function textOf(section: Section, report: BenchReport): string {
   const table =
-    section === 'agent' || section === 'idle' ? longTable(report.rows) : sideBySide(report.rows, report.absent);
+    section === 'install' || section === 'delta' ? sideBySide(report.rows, report.absent) : longTable(report.rows);
   const aims = report.ratios.length === 0 ? [] : [ratioTable(report.ratios), ''];
   return [headOf(report), '', ...aims, table].join('\n');
 }

@@ -51,7 +51,11 @@ export class Sqlite {
     this.#database = openDatabase(path);
   }
 
-  /** Runs `work` whole or not at all. */
+  get inTransaction(): boolean {
+    return this.#database.inTransaction;
+  }
+
+  /** Runs `work` whole or not at all; within another transaction of the same durability, as a part of it. */
   transact<T>(durability: Durability, work: () => T): T {
     try {
       if (durability !== this.#durability) {

@@ -1,6 +1,7 @@
 /**
  * The embedded store: SQLite in the server's own process. Each method is one transaction; the functions that do the work
- * are synchronous, because an `await` inside a transaction would let another request into it.
+ * are synchronous, because an `await` inside a transaction would let another request into it. Durable ones that come at
+ * once share a commit (group-commit.ts).
  */
 import { type CredentialPolicy, USUAL_POLICY } from '../core/credential-standing.ts';
 import type { Store } from '../core/ports.ts';
@@ -12,6 +13,7 @@ import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
 import * as escrow from './escrow.ts';
 import { escrowOutstanding } from './escrow-blobs.ts';
+import { GroupCommit } from './group-commit.ts';
 import { recordPoll } from './polls.ts';
 import { countDevices, forgetPresence, recordPresence, recordStatus } from './presence.ts';
 import { findReleaseRow, listReleases, recordPublication, releaseOf, transportFacts } from './releases.ts';
@@ -28,7 +30,8 @@ export function openSqliteStore(path: string, policy: CredentialPolicy = USUAL_P
   const db = new Sqlite(path);
   // Async functions, so that whatever is thrown becomes a rejection, as it would with a database on the network.
   const run = async <T>(durability: Durability, work: () => T): Promise<T> => db.transact(durability, work);
-  const durable = <T>(work: () => T): Promise<T> => run('durable', work);
+  const group = new GroupCommit(db);
+  const durable = <T>(work: () => T): Promise<T> => group.run(work);
   const relaxed = <T>(work: () => T): Promise<T> => run('relaxed', work);
 
   return {
@@ -108,6 +111,9 @@ export function openSqliteStore(path: string, policy: CredentialPolicy = USUAL_P
     listAudit: ({ limit, beforeIndex }) => relaxed(() => listAudit(db, limit, beforeIndex)),
     verifyAudit: () => relaxed(() => verifyAudit(db)),
 
-    close: async () => db.close(),
+    close: async () => {
+      group.flush();
+      db.close();
+    },
   };
 }

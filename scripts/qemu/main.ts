@@ -39,19 +39,22 @@ function planOf(options: QemuOptions): Plan {
   if (unknown !== undefined) {
     throw usageFault(`no scenario is called ${unknown}; there are ${there.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all, userspace } = options;
+  const { sabotage, losses, all, userspace, boots, devices } = options;
   const possible = there.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
   const impossible = named.find((name) => possible.every((one) => one.name !== name));
   if (impossible !== undefined) throw usageFault(`the scenario ${impossible} is not for --userspace ${userspace.name}`);
   const scenarios = possible.filter(({ name }) => named.includes(name));
+  const takesCuts = scenarios.some((one) => one.takesCuts);
+  const cuts = takesCuts ? 0 : options.cuts;
+  const wishes = { boots, devices, cuts: takesCuts ? options.cuts : undefined };
   if (sabotage !== undefined) {
-    return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
+    return { scenarios, wishes, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
-  if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
+  if (scenarios.length > 0) return { scenarios, wishes, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
-  if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
+  if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], wishes, cuts: cuts ?? 0, losses: losses ?? 0 };
   const wanted = possible.filter(({ short }) => short || all);
-  return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
+  return { scenarios: wanted, wishes, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
 /** Nothing of the run needs a device that is not verified. */

@@ -291,6 +291,11 @@ export class World {
     return outFile;
   }
 
+  /** Its disk is not needed any more; the console and what was recorded stay. */
+  async removeDisks(deviceId: string): Promise<void> {
+    for (const kind of ['raw', 'qcow2']) await rm(this.path('devices', `${deviceId}.${kind}`), { force: true });
+  }
+
   /** A root file system of the factory's version, with other files; answers its path. Nobody signed it. */
   async makeVariant(name: string, { files, without }: ImageVariant): Promise<string> {
     const outFile = this.path('images', `${name}.squashfs`);

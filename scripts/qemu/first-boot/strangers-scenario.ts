@@ -5,13 +5,14 @@
 import { askUntil } from '../../demo/patience.ts';
 import { BOOT_LIMIT_MS } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
-import type { Knocker } from '../wire/knocker.ts';
 import { FACTORY_RELEASE } from '../world.ts';
+import { bootOften } from './boots.ts';
 import { FACTORY_PASSWORD, factoryHostKeys, supportKey } from './factory-image.ts';
 import {
   acceptedIn,
   checkServerCard,
   counted,
+  hearsAccepted,
   type Knocked,
   knocks,
   NEVER,
@@ -22,13 +23,8 @@ import {
   switchOn,
 } from './knocked-device.ts';
 
-const OPENS = /^lab: opens$/;
 /** A whole sweep, as the device takes it. */
 const SWEEP_LIMIT_MS = 900_000;
-const ANSWER_LIMIT_MS = 300_000;
-const SSH_PORT = 22;
-/** The device says that it opens and waits three seconds; the recording's clock may be one behind. In between lies this. */
-const OPENS_AFTER_MS = 1000;
 
 export const STRANGERS: Scenario = {
   name: 'first-boot',
@@ -37,7 +33,7 @@ export const STRANGERS: Scenario = {
   onlyOn: 'debian',
   async run(lab) {
     await answersWithoutHoldfast(lab);
-    await answersOnlyWhenOpen(lab);
+    await bootOften(lab, (knocked) => keepsStrangersOut(lab, knocked));
     await staysShutWhenBlocked(lab);
   },
 };
@@ -62,25 +58,6 @@ async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
   }
   const { before } = await recordedOf(knocked, NEVER);
   lab.check(acceptedIn(before) > 0, `… as the recording shows: ${counted(before)}`);
-}
-
-async function answersOnlyWhenOpen(lab: ScenarioLab): Promise<void> {
-  const knocked = await switchOn(lab, 'agent');
-  const { guest, knocker } = knocked;
-  let opensUnixMs = NEVER;
-  try {
-    await guest.hears(OPENS, BOOT_LIMIT_MS);
-    opensUnixMs = Date.now() + OPENS_AFTER_MS;
-    lab.check(knocker.answers.length === 0, `until it is OPEN it answers nothing, ${knocks(knocker)} so far`);
-    lab.check(await hearsAccepted(knocker), 'once it is OPEN its sshd can be reached');
-    await keepsStrangersOut(lab, knocked);
-  } finally {
-    await switchOff(knocked);
-  }
-  const { before, after } = await recordedOf(knocked, opensUnixMs);
-  lab.check(nothingIn(before), `recorded from power on until OPEN: ${counted(before)}`);
-  lab.check(acceptedIn(after) > 0, `recorded from then on: ${counted(after)}`);
-  await checkServerCard(lab, knocked, opensUnixMs);
 }
 
 /** With the real ssh client: what was the factory's lets nobody in any more. */
@@ -125,12 +102,4 @@ async function staysShutWhenBlocked(lab: ScenarioLab): Promise<void> {
   const { before } = await recordedOf(knocked, NEVER);
   lab.check(nothingIn(before), `BLOCKED: recorded from power on: ${counted(before)}`);
   await checkServerCard(lab, knocked, NEVER);
-}
-
-async function hearsAccepted(knocker: Knocker): Promise<boolean> {
-  const families = (): number =>
-    new Set(
-      knocker.answers.filter(({ kind, port }) => kind === 'accepted' && port === SSH_PORT).map(({ family }) => family),
-    ).size;
-  return (await askUntil(ANSWER_LIMIT_MS, 250, () => (families() === 2 ? true : undefined))) === true;
 }

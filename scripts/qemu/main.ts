@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
+import { AGENT_BUNDLE, FIRST_BOOT_BUNDLE } from '../device-image/device-base.ts';
 import { prepare, preparePrograms } from '../device-image/prepare.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { FIRST_BOOT_SCENARIOS } from './first-boot/scenarios.ts';
@@ -73,12 +74,16 @@ async function tidy(directory: string): Promise<void> {
   }
 }
 
-async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<{ agentFile?: string }> {
+async function sabotaged(
+  { sabotage }: QemuOptions,
+  directory: string,
+): Promise<{ sabotagedBundles?: Readonly<Record<string, string>> }> {
   if (sabotage === undefined) return {};
-  const agentFile = join(directory, 'sabotaged-agent.mjs');
-  await buildSabotaged(sabotage, agentFile);
+  const file = join(directory, 'sabotaged.mjs');
+  await buildSabotaged(sabotage, file);
   say(bold(`The agent of this run ${sabotage.title}: it must be noticed.`));
-  return { agentFile };
+  const place = sabotage.bundle === 'agent' ? AGENT_BUNDLE : FIRST_BOOT_BUNDLE;
+  return { sabotagedBundles: { [place]: file } };
 }
 
 /** An image that cannot be used leaves nothing behind: its copy may be large. */

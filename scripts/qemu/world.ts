@@ -2,7 +2,7 @@
  * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -22,6 +22,7 @@ import { PROJECT_DIRECTORY } from '../images/demo-images.ts';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
 import { needProgram } from '../programs.ts';
 import type { SignedImages, SlotPlaces } from './booted-digest.ts';
+import { makeOwners } from './first-boot/owners.ts';
 import type { OwnImage } from './own-image/own-image.ts';
 
 export const VENDOR = 'acme.example';
@@ -86,8 +87,8 @@ export interface WorldParts {
   readonly say: (line: string) => void;
   /** Each slot is verified when it boots; `base` must have been made so. */
   readonly verified: boolean;
-  /** In every image, in place of the packaged agent's bundle. */
-  readonly agentFile?: string;
+  /** In every image, in place of the packaged ones, by their path in it. */
+  readonly sabotagedBundles?: Readonly<Record<string, string>>;
 }
 
 export class World {
@@ -99,7 +100,7 @@ export class World {
   readonly #say: (line: string) => void;
   readonly #base: DeviceBase | undefined;
   readonly #verified: boolean;
-  readonly #agentFile: string | undefined;
+  readonly #sabotagedBundles: Readonly<Record<string, string>>;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
   #sequence: number;
@@ -108,9 +109,9 @@ export class World {
   /** What every device has in slot a. */
   factory: SignedImages;
 
-  private constructor(directory: string, { base, own, accelerator, say, agentFile, verified }: WorldParts) {
+  private constructor(directory: string, { base, own, accelerator, say, sabotagedBundles = {}, verified }: WorldParts) {
     this.#verified = verified;
-    this.#agentFile = agentFile;
+    this.#sabotagedBundles = sabotagedBundles;
     this.directory = directory;
     this.#base = base;
     this.own = own;
@@ -199,20 +200,20 @@ export class World {
   }
 
   /** Keeps what the server knows at this moment, for `rewindServer`. */
-  async keepServer(): Promise<void> {
+  async keepServer(as = 'kept'): Promise<void> {
     await this.stopServer();
     for (const name of SERVER_KNOWLEDGE) {
-      await cp(this.path('server', name), this.path('server-kept', name), { recursive: true });
+      await cp(this.path('server', name), this.path(`server-${as}`, name), { recursive: true });
     }
     await this.startServer();
   }
 
   /** The server knows again what it knew then, and nothing of what devices told it since. */
-  async rewindServer(): Promise<void> {
+  async rewindServer(to = 'kept'): Promise<void> {
     await this.stopServer();
     for (const name of SERVER_KNOWLEDGE) {
       await rm(this.path('server', name), { recursive: true, force: true });
-      await cp(this.path('server-kept', name), this.path('server', name), { recursive: true });
+      await cp(this.path(`server-${to}`, name), this.path('server', name), { recursive: true });
     }
     for (const name of SERVER_LEFTOVERS) await rm(this.path('server', name), { force: true });
     await this.startServer();
@@ -300,15 +301,14 @@ export class World {
   async makeVariant(name: string, { files, without }: ImageVariant): Promise<string> {
     const outFile = this.path('images', `${name}.squashfs`);
     const { version } = this.factory;
-    const agent = this.#agentFile === undefined ? {} : { [AGENT_BUNDLE]: this.#agentFile };
-    const all = { ...agent, ...files };
+    const all = { ...this.#sabotagedBundles, ...files };
     await makeRootImage({
       base: this.#labBase,
       version,
       fault: '',
       factory: this.#factoryFiles,
       files: all,
-      without,
+      without: [...without, ...this.#replacedInTree],
       outFile,
     });
     return outFile;
@@ -389,7 +389,8 @@ export class World {
       ...(this.#base?.userspace.hasSystemd === true ? { firstBoot: FIRST_BOOT } : {}),
     };
     await mkdir(this.path('factory'));
-    await writeFile(this.path('factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
+    const owners = this.#base?.userspace.hasSystemd === true ? await makeOwners(this) : [];
+    await writeFile(this.path('factory/owners'), owners.map((key) => `${key}\n`).join(''));
     await writeFile(this.path('factory/agent.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeFile(this.path('factory/root.json'), await readFile(this.path('ceremony/public/1.root.json')));
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
@@ -434,13 +435,19 @@ export class World {
 
   async #makeRootImage({ version, fault }: LabRelease): Promise<string> {
     const outFile = this.path('images', `${version}.squashfs`);
-    const files: Record<string, string> = {};
+    const files: Record<string, string> = { ...this.#sabotagedBundles };
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
-    } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
-    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, outFile });
+    }
+    const without = this.#replacedInTree;
+    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, without, outFile });
     return outFile;
+  }
+
+  /** The agent's own bundle lies beside the tree. */
+  get #replacedInTree(): string[] {
+    return Object.keys(this.#sabotagedBundles).filter((path) => path !== AGENT_BUNDLE);
   }
 
   get #factoryFiles(): string[] {
@@ -448,14 +455,8 @@ export class World {
   }
 }
 
-/** Root can be let in by its owner alone; nobody opens what these devices seal. */
+/** Root can be let in by its owners alone (first-boot/owners.ts). */
 const FIRST_BOOT = { providers: { unixPasswords: { breakGlass: 'root' } }, escrow: { ownersFile: 'owners' } } as const;
-
-/** X25519, as `holdfast escrow key new` prints it. */
-function ownerKey(): string {
-  const { publicKey } = generateKeyPairSync('x25519');
-  return publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-}
 
 /** Of a release's images. */
 export function imageOf(images: ReadonlyMap<string, string>, component: string): string {

@@ -1,0 +1,70 @@
+/**
+ * The owners of the lab's devices: people with keys as `holdfast escrow key new` makes them, so that what a device seals
+ * can really be opened. Keys and what was opened lie in the run's folder, 0600, and go with it.
+ */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { Fault } from '../../../platform/fault.ts';
+import type { FleetWords } from '../../demo/fleet-words.ts';
+
+const OWNERS = ['ann', 'ben'] as const;
+const FOLDER = 'owners';
+
+const Made = v.object({ publicKey: v.string() });
+const Opened = v.object({ epoch: v.number(), secrets: v.array(v.object({ name: v.string(), text: v.string() })) });
+
+/** What of the world this file needs. */
+export interface OwnersWorld {
+  readonly words: FleetWords;
+  path(...names: string[]): string;
+}
+
+/** By its name, as the device calls it: `password:root`. */
+export type OpenedSecrets = ReadonlyMap<string, string>;
+
+/** Makes their keys; answers the public ones, as the image lists them. The passphrase is that of the ceremony. */
+export async function makeOwners(world: OwnersWorld): Promise<string[]> {
+  await mkdir(world.path(FOLDER), { mode: 0o700 });
+  const keys: string[] = [];
+  for (const name of OWNERS) {
+    const words = ['escrow', 'key', 'new', name, '--out', keyFile(world, name), ...passphrase(world)];
+    keys.push(v.parse(Made, await world.words.holdfast(words, { quiet: true })).publicKey);
+  }
+  return keys;
+}
+
+/** Each owner by himself opens it; undefined where any of them cannot, or they do not find the same. */
+export async function openAsOwners(
+  world: OwnersWorld,
+  blob: Uint8Array,
+  epoch: number,
+): Promise<OpenedSecrets | undefined> {
+  const folder = world.path(FOLDER);
+  const file = join(folder, 'blob');
+  await writeFile(file, blob, { mode: 0o600 });
+  const found: OpenedSecrets[] = [];
+  for (const name of OWNERS) {
+    const out = join(folder, 'opened');
+    await rm(out, { force: true });
+    const key = ['--key', keyFile(world, name), ...passphrase(world)];
+    try {
+      await world.words.holdfast(['escrow', 'open', file, ...key, '--epoch', String(epoch), '--out', out], {
+        quiet: true,
+      });
+      const { secrets } = v.parse(Opened, JSON.parse(await readFile(out, 'utf8')));
+      found.push(new Map(secrets.map(({ name: secret, text }) => [secret, text])));
+    } catch (error) {
+      if (error instanceof Fault) return undefined;
+      throw error;
+    } finally {
+      await rm(out, { force: true });
+    }
+  }
+  const [first, ...others] = found;
+  const same = others.every((one) => JSON.stringify([...one]) === JSON.stringify([...(first ?? [])]));
+  return same ? first : undefined;
+}
+
+const keyFile = (world: OwnersWorld, name: string): string => world.path(FOLDER, `${name}.escrow-key`);
+const passphrase = (world: OwnersWorld): string[] => ['--passphrase-file', world.path('passphrase')];

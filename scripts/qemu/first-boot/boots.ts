@@ -33,10 +33,10 @@ const SHORT_BOOTS = 3;
 const WHOLE_FROM_BOOTS = 50;
 /** On a machine with others at work: under emulation a first boot takes minutes. */
 const OPEN_LIMIT_MS = 1_200_000;
-/** From userspace until OPEN, before any was timed. */
+/** From its first step until OPEN, before any was timed. */
 const FIRST_BOOT_MS = 100_000;
 const LOST_AT_MOST = 3;
-const USERSPACE = /^lab: userspace /;
+const FIRST_STEP = /"message":"first boot"/;
 const TITLES: Readonly<Record<BootKind, string>> = {
   fresh: 'fresh from the factory',
   later: 'with secrets of its own',
@@ -105,12 +105,12 @@ class Boots {
     const startedMs = performance.now();
     let outcome: Outcome = { opensAfterS: undefined, opensUnixMs: NEVER, answered: false };
     try {
-      await guest.hears(USERSPACE, OPEN_LIMIT_MS);
-      const userspaceMs = performance.now();
+      await guest.hears(FIRST_STEP, OPEN_LIMIT_MS);
+      const begunMs = performance.now();
       await guest.hears(OPENS, OPEN_LIMIT_MS);
       const opensUnixMs = Date.now() + OPENS_AFTER_MS;
       const opensAfterS = secondsSince(startedMs);
-      if (kind === 'fresh') this.#firstBootMs = performance.now() - userspaceMs;
+      if (kind === 'fresh') this.#firstBootMs = performance.now() - begunMs;
       outcome = { opensAfterS, opensUnixMs, answered: await hearsAccepted(knocked.knocker) };
       if (number === 1) await this.#onFirstOpen(knocked);
     } finally {
@@ -124,10 +124,10 @@ class Boots {
   async #cutFirstBoot(guest: Guest, { number }: PlannedBoot): Promise<void> {
     const share = this.#lab.random();
     const knocked = await powerOn(this.#lab, guest);
-    await guest.hears(USERSPACE, OPEN_LIMIT_MS);
+    await guest.hears(FIRST_STEP, OPEN_LIMIT_MS);
     const opened = await guest.machine.serial.waitFor(OPENS, share * this.#firstBootMs);
     const opensUnixMs = opened === undefined ? NEVER : Date.now() + OPENS_AFTER_MS;
-    const state = stateSaid(guest.machine.serial.lines) ?? 'before its first step';
+    const state = stateSaid(guest.machine.serial.lines) ?? 'no step';
     await cutPower(knocked);
     const name = `the boot before ${number} of ${this.#count}, cut in ${state}`;
     await this.#judge(knocked, name, { opensAfterS: undefined, opensUnixMs, answered: true, number, kind: 'cut' });

@@ -7,13 +7,13 @@
 import { errorText } from '../../../platform/fault.ts';
 import { secondsSince } from '../../demo/patience.ts';
 import type { Guest } from '../guest.ts';
-import type { CountRow, ScenarioLab } from '../scenario.ts';
-import { Coverage } from '../wire/coverage.ts';
-import { LAST_PORT, UDP_PORTS } from '../wire/knocker.ts';
+import type { ScenarioLab } from '../scenario.ts';
 import { type BootKind, type PlannedBoot, planBoots, stateSaid } from './boot-plan.ts';
+import { BootRows } from './boot-rows.ts';
 import {
   acceptedByServerCard,
   acceptedIn,
+  counted,
   cutPower,
   doorsTried,
   factoryDevice,
@@ -29,8 +29,6 @@ import {
 } from './knocked-device.ts';
 
 const SHORT_BOOTS = 3;
-/** So many boots try every port before OPEN; fewer a part of them, and the report says which. */
-const WHOLE_FROM_BOOTS = 50;
 /** On a machine with others at work: under emulation a first boot takes minutes. */
 const OPEN_LIMIT_MS = 1_200_000;
 /** From its first step until OPEN, before any was timed. */
@@ -73,8 +71,7 @@ class Boots {
   readonly #lab: ScenarioLab;
   readonly #count: number;
   readonly #onFirstOpen: (knocked: Knocked) => Promise<void>;
-  readonly #coverage = new Coverage();
-  readonly #rows: CountRow[] = [];
+  readonly #rows = new BootRows();
   /** Where the sweeps of devices that boot now began. */
   readonly #underWay: number[] = [];
   #firstBootMs = FIRST_BOOT_MS;
@@ -99,7 +96,7 @@ class Boots {
 
   /** As short as can be: until it was OPEN and its sshd answered. */
   async #boot(guest: Guest, { number, kind }: PlannedBoot): Promise<void> {
-    const firstPort = this.#coverage.nextPort(this.#underWay);
+    const firstPort = this.#rows.nextPort(this.#underWay);
     this.#underWay.push(firstPort);
     const knocked = await powerOn(this.#lab, guest, { firstPort });
     const startedMs = performance.now();
@@ -138,62 +135,28 @@ class Boots {
     name: string,
     { opensAfterS, opensUnixMs, answered, number, kind }: Outcome & { number: number; kind: BootKind | 'cut' },
   ): Promise<void> {
-    const { before, after } = await recordedOf(knocked, opensUnixMs);
+    const recorded = await recordedOf(knocked, opensUnixMs);
     const tried = await doorsTried(knocked, opensUnixMs);
-    this.#coverage.add(tried);
     const byServer = await acceptedByServerCard(knocked, opensUnixMs);
-    const row = {
-      boot: number,
-      device: knocked.guest.id,
-      kind,
-      'OPEN after, s': opensAfterS ?? '–',
-      'to it before': before.received,
-      'from it before': before.sent,
-      'of these to neighbours': before.neighbourTalk,
-      'accepted before': acceptedIn(before) + byServer,
-      'answers before': before.answers.length,
-      'TCP IPv4 ports': tried.tcp[4].size,
-      'TCP IPv6 ports': tried.tcp[6].size,
-      'UDP IPv4 ports': tried.udp[4].size,
-      'UDP IPv6 ports': tried.udp[6].size,
-      'accepted after': acceptedIn(after),
-    };
-    this.#rows.push(row);
+    const device = knocked.guest.id;
+    this.#rows.add({ number, device, kind, opensAfterS, recorded, acceptedByServerCard: byServer, tried });
+    const { before, after } = recorded;
     const isSilent = before.answers.length === 0 && byServer === 0;
     // Nothing need have reached a device that was cut before its link was up.
     const isGood = isSilent && answered && (kind === 'cut' || (nothingIn(before) && acceptedIn(after) > 0));
     if (isGood && kind !== 'cut') this.#good += 1;
     const opened = opensAfterS === undefined ? '' : `, OPEN after ${opensAfterS} s`;
     const sshd = kind === 'cut' ? '' : answered ? '; then its sshd answers' : '; its sshd never answers';
-    this.#lab.check(
-      isGood,
-      `${name}${opened}: before, ${before.received} frames to it, ${before.sent} from it (${before.neighbourTalk} to find neighbours), ${row['accepted before']} accepted, ${before.answers.length} answers${sshd}`,
-    );
+    this.#lab.check(isGood, `${name}${opened}: before, ${counted(before)}${sshd}`);
   }
 
   sumUp(): void {
-    const sum = (name: string): number => this.#rows.reduce((total, row) => total + Number(row[name]), 0);
-    const counts = ['to it before', 'from it before', 'of these to neighbours', 'accepted before', 'answers before'];
-    const sums = {
-      boot: `${this.#good} of ${this.#count}`,
-      ...Object.fromEntries([...counts, 'accepted after'].map((name) => [name, sum(name)])),
-      'TCP IPv4 ports': this.#coverage.count('tcp', 4),
-      'TCP IPv6 ports': this.#coverage.count('tcp', 6),
-      'UDP IPv4 ports': this.#coverage.count('udp', 4),
-      'UDP IPv6 ports': this.#coverage.count('udp', 6),
-    };
+    const [rows, good] = [this.#rows, `${this.#good} of ${this.#count}`];
     const title = 'Recorded of its card, from before power on until OPEN; ports: those tried while its link was up';
-    const rows = this.#rows.toSorted((one, other) => Number(one.boot) - Number(other.boot));
-    this.#lab.tables.push({ title, rows, sums });
-    this.#lab.check(
-      this.#good === this.#count,
-      `${this.#good} of ${this.#count} boots came to OPEN without an answer before; ${sum('to it before')} frames to them, ${sum('from it before')} from them, ${sum('accepted before')} accepted, ${sum('answers before')} answers`,
-    );
-    const [four, six] = [sums['TCP IPv4 ports'], sums['TCP IPv6 ports']];
-    const allUdp = sums['UDP IPv4 ports'] >= UDP_PORTS.length && sums['UDP IPv6 ports'] >= UDP_PORTS.length;
-    this.#lab.check(
-      four > 0 && six > 0 && allUdp && (this.#count < WHOLE_FROM_BOOTS || this.#coverage.isWhole),
-      `tried before OPEN, with the link up, over all boots: ${four} of ${LAST_PORT} TCP ports over IPv4, ${six} over IPv6; ${sums['UDP IPv4 ports']} and ${sums['UDP IPv6 ports']} of ${UDP_PORTS.length} UDP ports`,
-    );
+    this.#lab.tables.push({ title, rows: rows.rows, sums: rows.sums(good) });
+    const sums = `${rows.sum('to it before')} frames to them, ${rows.sum('from it before')} from them, ${rows.sum('accepted before')} accepted, ${rows.sum('answers before')} answers`;
+    this.#lab.check(this.#good === this.#count, `${good} boots came to OPEN without an answer before; ${sums}`);
+    const { holds, text } = rows.covered(this.#count);
+    this.#lab.check(holds, `tried before OPEN, with the link up, over all boots: ${text}`);
   }
 }

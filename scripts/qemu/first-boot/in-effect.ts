@@ -7,11 +7,11 @@ import { CredentialEntry, FirstBootState } from '../../../protocol/credentials.t
 import { askUntil } from '../../demo/patience.ts';
 import { needProgram } from '../../programs.ts';
 import type { ScenarioLab } from '../scenario.ts';
-import type { World } from '../world.ts';
+
 import { type KeptByDevice, readKept } from './data-partition.ts';
 import { FACTORY_PASSWORD, supportKey } from './factory-image.ts';
 import { type Knocked, strangerAt } from './knocked-device.ts';
-import { openAsOwners } from './owners.ts';
+import { type OwnersWorld, openAsOwners } from './owners.ts';
 import type { Stranger } from './stranger-logins.ts';
 
 const ROOT = 'root';
@@ -31,7 +31,10 @@ export interface InEffect {
 }
 
 /** Root's password, by epoch, of every blob that both owners open. */
-export async function ownersSecrets(world: World, { escrows }: KeptByDevice): Promise<ReadonlyMap<number, string>> {
+export async function ownersSecrets(
+  world: OwnersWorld,
+  { escrows }: KeptByDevice,
+): Promise<ReadonlyMap<number, string>> {
   const passwords = new Map<number, string>();
   for (const [epoch, blob] of escrows) {
     const password = (await openAsOwners(world, blob, epoch))?.get(`password:${ROOT}`);

@@ -12,7 +12,7 @@ import type { Guest } from '../guest.ts';
 import type { WirePlug } from '../machine.ts';
 import type { ScenarioLab } from '../scenario.ts';
 import { type Counted, type Recorded, readCapture, readFrames } from '../wire/capture.ts';
-import { triedBefore } from '../wire/coverage.ts';
+import { type Doors, triedBefore } from '../wire/coverage.ts';
 import { DEVICE, KNOCKS_FROM, Knocker } from '../wire/knocker.ts';
 import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
 import { Stranger } from './stranger-logins.ts';
@@ -83,7 +83,7 @@ export function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<
 }
 
 /** Which doors were tried while it was closed, as the recording shows. */
-export async function doorsTried({ plug }: Knocked, momentUnixMs: number): Promise<ReturnType<typeof triedBefore>> {
+export async function doorsTried({ plug }: Knocked, momentUnixMs: number): Promise<Doors> {
   return triedBefore(await readFrames(plug.wireRecording), DEVICE.mac, momentUnixMs);
 }
 

@@ -7,7 +7,7 @@ import { isFrom, type TimedFrame } from './capture.ts';
 import { type Family, type Knock, knockIn } from './frames.ts';
 import { LAST_PORT } from './knocker.ts';
 
-type Doors = Readonly<Record<Knock['kind'], Readonly<Record<Family, ReadonlySet<number>>>>>;
+export type Doors = Readonly<Record<Knock['kind'], Readonly<Record<Family, ReadonlySet<number>>>>>;
 
 /** A sweep that is under way will try so many more. */
 const UNDER_WAY = 2000;

@@ -199,6 +199,7 @@ export class CredentialTalk {
     if (record.state !== TOLD[event]) return record;
     const noted = { ...record, state: event };
     await this.#store.write(noted);
+    this.#world.log.info('first boot', { event, state: event, epoch: record.epoch });
     return noted;
   }
 }

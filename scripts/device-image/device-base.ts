@@ -16,6 +16,7 @@ const KERNEL_META = 'linux-image-arm64';
 const KERNEL_PREFIX = 'linux-image-6';
 /** Where the agent's package has it. */
 export const AGENT_BUNDLE = 'usr/lib/holdfast/agent.mjs';
+export const FIRST_BOOT_BUNDLE = 'usr/lib/holdfast/firstboot.mjs';
 
 const UNUSED_AFTER_MS = 24 * 3_600_000;
 

@@ -8,7 +8,7 @@ import { type Loss, loseCacheOften } from './lost-cache.ts';
 import { cutOwnPowerOften } from './own-image/cuts.ts';
 import { tellReplaced } from './own-image/scenarios.ts';
 import type { LabReport, ScenarioReport } from './report.ts';
-import { type JudgedBoot, type Scenario, ScenarioLab } from './scenario.ts';
+import { type JudgedBoot, type Scenario, ScenarioLab, type Wishes } from './scenario.ts';
 import { stayWith } from './stay.ts';
 import type { World } from './world.ts';
 
@@ -19,6 +19,8 @@ export interface Plan {
   readonly scenarios: readonly Scenario[];
   readonly cuts: number;
   readonly losses: number;
+  /** For the scenarios. */
+  readonly wishes: Wishes;
 }
 
 export interface LabRunParts {
@@ -43,6 +45,7 @@ export class LabRun {
   readonly #verifiedWorlds: World[] = [];
   readonly #reports: ScenarioReport[] = [];
   readonly #labs: ScenarioLab[] = [];
+  #wishes: Wishes = { devices: 1 };
 
   private constructor(parts: LabRunParts) {
     this.#parts = parts;
@@ -54,8 +57,9 @@ export class LabRun {
     return run;
   }
 
-  async conduct({ scenarios, cuts, losses }: Plan): Promise<LabReport> {
+  async conduct({ scenarios, cuts, losses, wishes }: Plan): Promise<LabReport> {
     const { seed } = this.#parts;
+    this.#wishes = wishes;
     const startedMs = performance.now();
     if (this.#isOwn) {
       await this.#one('image', 'What the lab replaced in it', 1, async ([lab]) => {
@@ -138,6 +142,7 @@ export class LabRun {
       seconds: secondsSince(startedMs),
       findings: labs.flatMap(({ findings }) => findings),
       boots,
+      tables: labs.flatMap(({ tables }) => tables),
       guests: labs
         .flatMap(({ guests }) => guests)
         .map(({ id, timeline, serialFile }) => ({ id, timeline, serialFile })),
@@ -154,7 +159,7 @@ export class LabRun {
     }
     const labs = worlds.slice(0, count).map((world, index) => {
       const prefix = index === 0 ? name : `${name}-world-${index + 1}`;
-      return new ScenarioLab(world, { name: prefix, seed, watcher: table });
+      return new ScenarioLab(world, { name: prefix, seed, watcher: table, wishes: this.#wishes });
     });
     this.#labs.push(...labs);
     const [first, ...others] = labs;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { reportFailure } from '../../platform/command-line.ts';
 import { EXIT } from '../../platform/fault.ts';
 import { bold, say, sayFact } from '../demo/terminal.ts';
+import { AGENT_BUNDLE, FIRST_BOOT_BUNDLE } from '../device-image/device-base.ts';
 import { prepare, preparePrograms } from '../device-image/prepare.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { FIRST_BOOT_SCENARIOS } from './first-boot/scenarios.ts';
@@ -39,19 +40,22 @@ function planOf(options: QemuOptions): Plan {
   if (unknown !== undefined) {
     throw usageFault(`no scenario is called ${unknown}; there are ${there.map(({ name }) => name).join(', ')}`);
   }
-  const { sabotage, cuts, losses, all, userspace } = options;
+  const { sabotage, losses, all, userspace, boots, devices } = options;
   const possible = there.filter(({ onlyOn }) => onlyOn === undefined || onlyOn === userspace.name);
   const impossible = named.find((name) => possible.every((one) => one.name !== name));
   if (impossible !== undefined) throw usageFault(`the scenario ${impossible} is not for --userspace ${userspace.name}`);
   const scenarios = possible.filter(({ name }) => named.includes(name));
+  const takesCuts = scenarios.some((one) => one.takesCuts);
+  const cuts = takesCuts ? 0 : options.cuts;
+  const wishes = { boots, devices, cuts: takesCuts ? options.cuts : undefined };
   if (sabotage !== undefined) {
-    return { scenarios, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
+    return { scenarios, wishes, cuts: cuts ?? sabotage.noticedBy.cuts, losses: losses ?? sabotage.noticedBy.losses };
   }
-  if (scenarios.length > 0) return { scenarios, cuts: cuts ?? 0, losses: losses ?? 0 };
+  if (scenarios.length > 0) return { scenarios, wishes, cuts: cuts ?? 0, losses: losses ?? 0 };
   // A campaign is asked for by itself.
-  if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], cuts: cuts ?? 0, losses: losses ?? 0 };
+  if ((cuts ?? losses) !== undefined && !all) return { scenarios: [], wishes, cuts: cuts ?? 0, losses: losses ?? 0 };
   const wanted = possible.filter(({ short }) => short || all);
-  return { scenarios: wanted, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
+  return { scenarios: wanted, wishes, cuts: cuts ?? SHORT_CUTS, losses: losses ?? (all ? SHORT_CUTS : 0) };
 }
 
 /** Nothing of the run needs a device that is not verified. */
@@ -70,12 +74,16 @@ async function tidy(directory: string): Promise<void> {
   }
 }
 
-async function sabotaged({ sabotage }: QemuOptions, directory: string): Promise<{ agentFile?: string }> {
+async function sabotaged(
+  { sabotage }: QemuOptions,
+  directory: string,
+): Promise<{ sabotagedBundles?: Readonly<Record<string, string>> }> {
   if (sabotage === undefined) return {};
-  const agentFile = join(directory, 'sabotaged-agent.mjs');
-  await buildSabotaged(sabotage, agentFile);
+  const file = join(directory, 'sabotaged.mjs');
+  await buildSabotaged(sabotage, file);
   say(bold(`The agent of this run ${sabotage.title}: it must be noticed.`));
-  return { agentFile };
+  const place = sabotage.bundle === 'agent' ? AGENT_BUNDLE : FIRST_BOOT_BUNDLE;
+  return { sabotagedBundles: { [place]: file } };
 }
 
 /** An image that cannot be used leaves nothing behind: its copy may be large. */

@@ -6,17 +6,18 @@ import { USERSPACES } from '../device-image/prepare.ts';
 import { CUT_PHASES } from './cut-phases.ts';
 import { SABOTAGES, type Sabotage } from './sabotage.ts';
 
-const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--seed N] [--sabotage NAME] [--image FILE] [--verity] [--keep] [--console] [--json FILE] [--dir FOLDER]
-  (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts
+const USAGE = `npm run qemu -- [--prepare] [--userspace NAME] [--scenario NAME …] [--all] [--list] [--stay] [--cuts N [--phase NAME] [--devices N]] [--losses N] [--boots N] [--seed N] [--sabotage NAME] [--image FILE] [--verity] [--keep] [--console] [--json FILE] [--dir FOLDER]
+  (nothing)         the short list: good, panic, no-confirm, health, and 5 power cuts; debian: also the first boot
   --prepare         install and make what the lab needs, and run nothing
   --userspace NAME  what runs on the devices: ${USERSPACES.map(({ name }) => name).join(', ')} (small)
   --scenario NAME   this one; give it once for each
   --all             every scenario
   --list            their names
   --stay            devices (--devices N) that run until Ctrl-C, and two releases, to try things with
-  --cuts N          so many power cuts in the middle of an update (5)
+  --cuts N          so many power cuts in the middle of an update (5); beside --scenario first-boot-cuts: of a rotation (3)
+  --boots N         how many boots first-boot records (3)
   --phase NAME      all of them in this phase of it: ${CUT_PHASES.map(({ name }) => name).join(', ')}
-  --devices N       devices that share them, at the same time; with --stay, how many there are (1)
+  --devices N       devices that share them, or the boots of first-boot, at the same time; with --stay, how many there are (1)
   --losses N        so many disks that lost their cache in the middle of an update (0)
   --sabotage NAME   an agent that is built wrong; the run must end red: ${SABOTAGES.map(({ name }) => name).join(', ')}
   --image FILE      your own disk image, in place of the lab's devices: good, panic, agent-crash, and power cuts
@@ -37,6 +38,7 @@ export interface QemuOptions {
   /** Undefined: as the list has it. */
   readonly cuts: number | undefined;
   readonly losses: number | undefined;
+  readonly boots: number | undefined;
   /** The phase of an update that every cut falls into. */
   readonly phase: string | undefined;
   /** How many devices share the cuts. */
@@ -73,6 +75,7 @@ export function readQemuOptions(args: readonly string[]): QemuOptions | undefine
     stay: values.stay,
     cuts: values.cuts === undefined ? undefined : wholeNumber('cuts', values.cuts, 0, 10_000),
     losses: values.losses === undefined ? undefined : wholeNumber('losses', values.losses, 0, 10_000),
+    boots: values.boots === undefined ? undefined : wholeNumber('boots', values.boots, 1, 10_000),
     phase: values.phase === undefined ? undefined : phaseOf(values.phase),
     devices: wholeNumber('devices', values.devices, 1, 16),
     sabotage: values.sabotage === undefined ? undefined : sabotageOf(values.sabotage),
@@ -131,6 +134,7 @@ function parse(args: readonly string[]) {
         stay: flag,
         cuts: { type: 'string' },
         losses: { type: 'string' },
+        boots: { type: 'string' },
         phase: { type: 'string' },
         devices: { type: 'string', default: '1' },
         sabotage: { type: 'string' },

@@ -1,6 +1,7 @@
 /** The report as a page: one file, nothing fetched, readable without scripts. */
 import { readFile, writeFile } from 'node:fs/promises';
 import type { GuestReport, LabReport, ScenarioReport } from './report.ts';
+import type { CountRow, CountTable } from './scenario.ts';
 import { plainLine } from './serial-log.ts';
 
 /** The end of a console says most. */
@@ -13,6 +14,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ok { color: light-dark(#17692f, #6fd28a); } .bad { color: light-dark(#a4161a, #ff8d8d); font-weight: 600; }
+th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } .wide { overflow-x: auto; } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 .dim { color: var(--dim); } ul { padding-left: 1.2rem; } summary { cursor: pointer; margin: .6rem 0; }
 pre { overflow-x: auto; font: 13px/1.4 ui-monospace, monospace; padding: .8rem; border: 1px solid var(--line); border-radius: 6px; }
 `;
@@ -37,11 +39,20 @@ ${sections.join('\n')}
   return file;
 }
 
-async function sectionOf({ name, title, findings, guests }: ScenarioReport): Promise<string> {
+async function sectionOf({ name, title, findings, tables, guests }: ScenarioReport): Promise<string> {
   const list = findings.map(({ holds, text }) => `<li>${mark(holds)} ${htmlOf(text)}</li>`);
   const devices: string[] = [];
   for (const guest of guests) devices.push(await deviceOf(guest));
-  return `<h2 id="${htmlOf(name)}">${htmlOf(name)}: ${htmlOf(title)}</h2><ul>${list.join('')}</ul>${devices.join('')}`;
+  return `<h2 id="${htmlOf(name)}">${htmlOf(name)}: ${htmlOf(title)}</h2><ul>${list.join('')}</ul>${tables.map(tableOf).join('')}${devices.join('')}`;
+}
+
+function tableOf({ title, rows, sums }: CountTable): string {
+  const columns = [...new Set([...rows, sums].flatMap((row) => Object.keys(row)))];
+  const cells = (row: CountRow, tag: 'td' | 'th'): string =>
+    columns.map((name) => `<${tag} class="n">${htmlOf(String(row[name] ?? ''))}</${tag}>`).join('');
+  const head = columns.map((name) => `<th>${htmlOf(name)}</th>`).join('');
+  const body = rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('');
+  return `<h3>${htmlOf(title)}</h3><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body}</tbody><tfoot><tr>${cells(sums, 'th')}</tr></tfoot></table></div>`;
 }
 
 async function deviceOf({ id, timeline, serialFile }: GuestReport): Promise<string> {

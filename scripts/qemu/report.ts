@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { TimelineEntry } from './guest.ts';
-import type { Finding, JudgedBoot } from './scenario.ts';
+import type { CountTable, Finding, JudgedBoot } from './scenario.ts';
 
 export interface GuestReport {
   readonly id: string;
@@ -18,6 +18,7 @@ export interface ScenarioReport {
   readonly findings: readonly Finding[];
   /** Of a campaign: every boot, with what came before it. */
   readonly boots: readonly JudgedBoot[];
+  readonly tables: readonly CountTable[];
   readonly guests: readonly GuestReport[];
 }
 

@@ -18,6 +18,8 @@ interface Change {
 export interface Sabotage {
   readonly name: string;
   readonly title: string;
+  /** The program that is built so. */
+  readonly bundle: 'agent' | 'firstboot';
   readonly changes: readonly Change[];
   /** What must go red: scenarios by name, or a campaign. */
   readonly noticedBy: { readonly scenarios: readonly string[]; readonly cuts: number; readonly losses: number };
@@ -27,6 +29,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'active-slot',
     title: 'writes to the slot that runs',
+    bundle: 'agent',
     changes: [
       {
         file: 'agent/storage/slot-image.ts',
@@ -39,6 +42,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'arm-unread',
     title: 'arms the trial before the image was read back',
+    bundle: 'agent',
     changes: [
       {
         file: 'agent/effects/install.ts',
@@ -51,6 +55,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: 'no-sync',
     title: 'writes through the page cache and does not sync before the boot environment is written',
+    bundle: 'agent',
     changes: [
       {
         file: 'agent/storage/slot-file.ts',
@@ -61,10 +66,28 @@ export const SABOTAGES: readonly Sabotage[] = [
     ],
     noticedBy: { scenarios: [], cuts: 5, losses: 10 },
   },
+  {
+    name: 'late-escrow',
+    title: 'keeps what it sealed for its owners only once everything is applied',
+    bundle: 'firstboot',
+    changes: [
+      {
+        file: 'agent/first-boot/effects.ts',
+        from: 'if (this.#sealed !== null) await this.#folder.keepEscrow(this.#record.epoch, this.#sealed.blob);',
+        to: 'const late = this.#sealed;\n    Object.assign(this, { late });',
+      },
+      {
+        file: 'agent/first-boot/effects.ts',
+        from: 'await this.#folder.discardStaged();',
+        to: 'const { late } = this as { late?: { blob: Uint8Array } };\n    if (late) await this.#folder.keepEscrow(this.#record.epoch, late.blob);\n    await this.#folder.discardStaged();',
+      },
+    ],
+    noticedBy: { scenarios: ['first-boot-cuts'], cuts: 0, losses: 0 },
+  },
 ];
 
-/** The agent's bundle with these changes, as `outFile`. Throws when the source no longer reads as the change expects. */
-export async function buildSabotaged({ changes, name }: Sabotage, outFile: string): Promise<void> {
+/** The bundle with these changes, as `outFile`. Throws when the source no longer reads as the change expects. */
+export async function buildSabotaged({ bundle, changes, name }: Sabotage, outFile: string): Promise<void> {
   const texts = new Map<string, string>();
   for (const { file, from, to } of changes) {
     const path = join(PROJECT_DIRECTORY, file);
@@ -84,6 +107,11 @@ export async function buildSabotaged({ changes, name }: Sabotage, outFile: strin
       });
     },
   };
-  const { agent } = BUNDLES;
-  await build({ ...agent, plugins: [plugin, ...agent.plugins], absWorkingDir: PROJECT_DIRECTORY, outfile: outFile });
+  const options = BUNDLES[bundle];
+  await build({
+    ...options,
+    plugins: [plugin, ...options.plugins],
+    absWorkingDir: PROJECT_DIRECTORY,
+    outfile: outFile,
+  });
 }

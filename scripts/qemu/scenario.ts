@@ -16,7 +16,17 @@ export interface Scenario {
   readonly onlyOn?: Userspace['name'];
   /** Only with devices whose slots are verified when they boot. */
   readonly verified?: true;
+  /** `--cuts` beside its name are its own, and not those of an update. */
+  readonly takesCuts?: true;
   readonly run: (lab: ScenarioLab) => Promise<void>;
+}
+
+/** How much of something a scenario does, where the command line says it. */
+export interface Wishes {
+  readonly boots?: number | undefined;
+  readonly cuts?: number | undefined;
+  /** Devices at the same time. */
+  readonly devices: number;
 }
 
 /** A boot, and a poll after it. */
@@ -27,7 +37,16 @@ export interface LabRequest {
   readonly name: string;
   readonly seed: number;
   readonly watcher: LabWatcher;
+  readonly wishes: Wishes;
 }
+
+/** What was counted, a row each, and all of it together. Rows have the same columns. */
+export interface CountTable {
+  readonly title: string;
+  readonly rows: readonly CountRow[];
+  readonly sums: CountRow;
+}
+export type CountRow = Readonly<Record<string, string | number>>;
 
 export interface Finding {
   readonly holds: boolean;
@@ -57,15 +76,22 @@ export class ScenarioLab {
   readonly world: World;
   readonly guests: Guest[] = [];
   readonly findings: Finding[] = [];
+  /** For the report. */
+  readonly tables: CountTable[] = [];
+  readonly wishes: Wishes;
+  readonly seed: number;
   /** In [0, 1), the same for the same seed. */
   readonly random: () => number;
   readonly #prefix: string;
   readonly #watcher: LabWatcher;
   readonly #images: SignedImages[];
   readonly #slots = new SlotReader();
+  #made = 0;
 
-  constructor(world: World, { name, seed, watcher }: LabRequest) {
+  constructor(world: World, { name, seed, watcher, wishes }: LabRequest) {
     this.world = world;
+    this.wishes = wishes;
+    this.seed = seed;
     this.random = seededRandom(seed);
     this.#prefix = name;
     this.#watcher = watcher;
@@ -114,7 +140,8 @@ export class ScenarioLab {
 
   /** From the factory, switched off. An image of its own (`rootImage`) counts as what its factory gave it. */
   async newGuest(more: DeviceOptions = {}): Promise<Guest> {
-    const guest = await Guest.make(this.world, `${this.#prefix}-${this.guests.length + 1}`, this.#watcher, more);
+    this.#made += 1;
+    const guest = await Guest.make(this.world, `${this.#prefix}-${this.#made}`, this.#watcher, more);
     this.guests.push(guest);
     const { version, images } = this.world.factory;
     if (more.rootImage !== undefined)

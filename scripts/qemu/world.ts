@@ -93,8 +93,8 @@ export interface WorldParts {
   readonly say: (line: string) => void;
   /** Each slot is verified when it boots; `base` must have been made so. */
   readonly verified: boolean;
-  /** In every image, in place of the packaged agent's bundle. */
-  readonly agentFile?: string;
+  /** In every image, in place of the packaged ones, by their path in it. */
+  readonly sabotagedBundles?: Readonly<Record<string, string>>;
 }
 
 export class World {
@@ -106,7 +106,7 @@ export class World {
   readonly #say: (line: string) => void;
   readonly #base: DeviceBase | undefined;
   readonly #verified: boolean;
-  readonly #agentFile: string | undefined;
+  readonly #sabotagedBundles: Readonly<Record<string, string>>;
   #ports = { device: 0, operator: 0, mqtt: 0 };
   #server: Process | undefined;
   #gate: CredentialsGate = 'report';
@@ -116,9 +116,9 @@ export class World {
   /** What every device has in slot a. */
   factory: SignedImages;
 
-  private constructor(directory: string, { base, own, accelerator, say, agentFile, verified }: WorldParts) {
+  private constructor(directory: string, { base, own, accelerator, say, sabotagedBundles = {}, verified }: WorldParts) {
     this.#verified = verified;
-    this.#agentFile = agentFile;
+    this.#sabotagedBundles = sabotagedBundles;
     this.directory = directory;
     this.#base = base;
     this.own = own;
@@ -215,20 +215,20 @@ export class World {
   }
 
   /** Keeps what the server knows at this moment, for `rewindServer`. */
-  async keepServer(): Promise<void> {
+  async keepServer(as = 'kept'): Promise<void> {
     await this.stopServer();
     for (const name of SERVER_KNOWLEDGE) {
-      await cp(this.path('server', name), this.path('server-kept', name), { recursive: true });
+      await cp(this.path('server', name), this.path(`server-${as}`, name), { recursive: true });
     }
     await this.startServer();
   }
 
   /** The server knows again what it knew then, and nothing of what devices told it since. */
-  async rewindServer(): Promise<void> {
+  async rewindServer(to = 'kept'): Promise<void> {
     await this.stopServer();
     for (const name of SERVER_KNOWLEDGE) {
       await rm(this.path('server', name), { recursive: true, force: true });
-      await cp(this.path('server-kept', name), this.path('server', name), { recursive: true });
+      await cp(this.path(`server-${to}`, name), this.path('server', name), { recursive: true });
     }
     for (const name of SERVER_LEFTOVERS) await rm(this.path('server', name), { force: true });
     await this.startServer();
@@ -306,6 +306,11 @@ export class World {
       },
     });
     return outFile;
+  }
+
+  /** Its disk is not needed any more; the console and what was recorded stay. */
+  async removeDisks(deviceId: string): Promise<void> {
+    for (const kind of ['raw', 'qcow2']) await rm(this.path('devices', `${deviceId}.${kind}`), { force: true });
   }
 
   /** A root file system of the factory's version, with other files; answers its path. Nobody signed it. */
@@ -436,17 +441,22 @@ export class World {
   async #makeRootImage(
     name: string,
     { version, fault }: Pick<LabRelease, 'version' | 'fault'>,
-    { files: more, without }: ImageVariant,
+    variant: ImageVariant,
   ): Promise<string> {
     const outFile = this.path('images', `${name}.squashfs`);
-    const files: Record<string, string> = { ...more };
+    const files: Record<string, string> = { ...this.#sabotagedBundles, ...variant.files };
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
-    } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
-    const factory = this.#factoryFiles;
-    await makeRootImage({ base: this.#labBase, version, fault, factory, files, without, outFile });
+    }
+    const without = [...variant.without, ...this.#replacedInTree];
+    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, without, outFile });
     return outFile;
+  }
+
+  /** The agent's own bundle lies beside the tree. */
+  get #replacedInTree(): string[] {
+    return Object.keys(this.#sabotagedBundles).filter((path) => path !== AGENT_BUNDLE);
   }
 
   get #factoryFiles(): string[] {

@@ -31,8 +31,18 @@ export async function factoryHostKeys(world: World): Promise<readonly string[]> 
   return lines.map((line) => line.split(' ').slice(0, 2).join(' '));
 }
 
-/** Makes the root file system of it; answers its path. */
-export async function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
+const made = new WeakMap<World, Map<FirstBootProgram, Promise<string>>>();
+
+/** The root file system of it, made once in a run: every device of a factory has the same; answers its path. */
+export function makeFactoryImage(world: World, program: FirstBootProgram): Promise<string> {
+  const ofWorld = made.get(world) ?? new Map<FirstBootProgram, Promise<string>>();
+  made.set(world, ofWorld);
+  const image = ofWorld.get(program) ?? buildImage(world, program);
+  ofWorld.set(program, image);
+  return image;
+}
+
+async function buildImage(world: World, program: FirstBootProgram): Promise<string> {
   const variant = await factorySecrets(world);
   const without = [...variant.without, ...(program === 'none' ? await gatesOf(world.tree) : [])];
   const fault = program === 'provider-fails' ? program : '';

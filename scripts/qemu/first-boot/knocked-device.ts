@@ -11,7 +11,8 @@ import { askUntil } from '../../demo/patience.ts';
 import type { Guest } from '../guest.ts';
 import type { WirePlug } from '../machine.ts';
 import type { ScenarioLab } from '../scenario.ts';
-import { type Counted, type Recorded, readCapture } from '../wire/capture.ts';
+import { type Counted, type Recorded, readCapture, readFrames } from '../wire/capture.ts';
+import { type Doors, triedBefore } from '../wire/coverage.ts';
 import { DEVICE, KNOCKS_FROM, Knocker } from '../wire/knocker.ts';
 import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
 import { Stranger } from './stranger-logins.ts';
@@ -33,17 +34,41 @@ export interface Knocked {
   readonly plug: WirePlug;
 }
 
-/** Somebody knocks before there is power. */
+/** A device from the factory, switched off. */
+export async function factoryDevice(lab: ScenarioLab, program: FirstBootProgram): Promise<Guest> {
+  return lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
+}
+
+/** A device from the factory, at which somebody knocks before there is power. */
 export async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
-  const guest = await lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
+  return powerOn(lab, await factoryDevice(lab, program));
+}
+
+export interface PowerOn {
+  /** A state that the machine saved, to go on from. Its recordings' times are then of the past, by so much as it had run. */
+  readonly from?: string;
+  /** Where the sweep goes on once the link is up. */
+  readonly firstPort?: number;
+}
+
+/** Somebody knocks before there is power; the recordings are of this power on alone. */
+export async function powerOn(lab: ScenarioLab, guest: Guest, { from, firstPort = 1 }: PowerOn = {}): Promise<Knocked> {
   const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
-  const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
+  const start = guest.timeline.length;
+  const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${start}-${name}.pcap`);
   const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   const [sshPort = 0] = await freePorts(1);
   const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
-  const knocker = await Knocker.at(socket);
-  await guest.powerOn({ wire: plug });
+  const knocker = await Knocker.at(socket, undefined, firstPort);
+  await guest.powerOn({ wire: plug, ...(from === undefined ? {} : { from }) });
   return { guest, knocker, plug };
+}
+
+/** At once, in the middle of whatever was under way. */
+export async function cutPower({ guest, knocker, plug }: Knocked): Promise<void> {
+  await guest.cutPower();
+  await knocker.end();
+  await rm(plug.socket, { force: true });
 }
 
 export async function switchOff({ guest, knocker, plug }: Knocked): Promise<void> {
@@ -55,6 +80,11 @@ export async function switchOff({ guest, knocker, plug }: Knocked): Promise<void
 
 export function strangerAt(lab: ScenarioLab, { guest, plug }: Knocked): Promise<Stranger> {
   return Stranger.at(plug.sshPort, lab.world.path('devices', `${guest.id}-stranger`));
+}
+
+/** Which doors were tried while it was closed, as the recording shows. */
+export async function doorsTried({ plug }: Knocked, momentUnixMs: number): Promise<Doors> {
+  return triedBefore(await readFrames(plug.wireRecording), DEVICE.mac, momentUnixMs);
 }
 
 export function recordedOf({ plug }: Knocked, momentUnixMs: number): Promise<Recorded> {
@@ -80,10 +110,14 @@ export async function hearsAccepted(knocker: Knocker, from = 0): Promise<boolean
 }
 
 /** Nobody knocks at the card that leads to the server before it is OPEN; it is looked at all the same. */
-export async function checkServerCard(lab: ScenarioLab, { plug }: Knocked, untilUnixMs: number): Promise<void> {
-  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, untilUnixMs);
-  const accepted = acceptedIn(before);
+export async function checkServerCard(lab: ScenarioLab, knocked: Knocked, untilUnixMs: number): Promise<void> {
+  const accepted = await acceptedByServerCard(knocked, untilUnixMs);
   lab.check(accepted === 0, `its card to the server accepted ${accepted} connections`);
+}
+
+export async function acceptedByServerCard({ plug }: Knocked, untilUnixMs: number): Promise<number> {
+  const { before } = await readCapture(plug.serverRecording, { mac: SERVER_CARD, knockedFrom: [] }, untilUnixMs);
+  return acceptedIn(before);
 }
 
 export const acceptedIn = ({ answers }: Counted): number => answers.filter(({ kind }) => kind === 'accepted').length;
@@ -92,8 +126,8 @@ export const acceptedIn = ({ answers }: Counted): number => answers.filter(({ ki
 export const nothingIn = ({ received, answers }: Counted): boolean => received > 0 && answers.length === 0;
 
 export function counted(part: Counted): string {
-  const { received, sent, answers } = part;
-  return `${received} frames to it, ${sent} from it, ${acceptedIn(part)} connections accepted, ${answers.length} answers of any kind`;
+  const { received, sent, neighbourTalk, answers } = part;
+  return `${received} frames to it, ${sent} from it (${neighbourTalk} to find neighbours), ${acceptedIn(part)} connections accepted, ${answers.length} answers of any kind`;
 }
 
 export function knocks({ knocks: { tcp, udp } }: Knocker): string {

@@ -5,7 +5,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FACTORY_PAIRS } from '../../../protocol/factory-pairs.ts';
-import { needProgram, runProgram } from '../../programs.ts';
+import { needProgram, type ProgramResult, runProgram } from '../../programs.ts';
 
 /** sshd gives up on a connection after six; each refusal takes PAM two seconds, so a few wait at a time. */
 const TRIES_A_CONNECTION = 5;
@@ -66,6 +66,12 @@ export class Stranger {
     return tried;
   }
 
+  /** What a command says to whoever has this password; undefined where it lets nobody in, or the command fails. */
+  async runs(user: string, password: string, command: string): Promise<string | undefined> {
+    const { stdout, status } = await this.#withPasswords('run', user, [password], command);
+    return status === 0 ? stdout : undefined;
+  }
+
   async triesKey(user: string, keyFile: string): Promise<string> {
     const words = ['-i', keyFile, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'];
     return judged(await runProgram('ssh', this.#words(words, user), { signal: AbortSignal.timeout(DEADLINE_MS) }));
@@ -79,6 +85,15 @@ export class Stranger {
   }
 
   async #tries(name: string, user: string, passwords: readonly string[]): Promise<string> {
+    return judged(await this.#withPasswords(name, user, passwords));
+  }
+
+  async #withPasswords(
+    name: string,
+    user: string,
+    passwords: readonly string[],
+    command?: string,
+  ): Promise<ProgramResult> {
     const file = join(this.#folder, name);
     await writeFile(file, passwords.map((password) => `${password}\n`).join(''), { mode: 0o600 });
     const words = [
@@ -86,11 +101,12 @@ export class Stranger {
       ...['-o', `NumberOfPasswordPrompts=${passwords.length}`],
     ];
     const env = { SSH_ASKPASS: join(this.#folder, 'askpass'), SSH_ASKPASS_REQUIRE: 'force', TRY_FILE: file };
-    return judged(await runProgram('ssh', this.#words(words, user), { env, signal: AbortSignal.timeout(DEADLINE_MS) }));
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    return runProgram('ssh', this.#words(words, user, command), { env, signal });
   }
 
-  #words(words: readonly string[], user: string): string[] {
-    return [...QUIET, ...words, '-p', String(this.#port), `${user}@127.0.0.1`, 'exit 0'];
+  #words(words: readonly string[], user: string, command = 'exit 0'): string[] {
+    return [...QUIET, ...words, '-p', String(this.#port), `${user}@127.0.0.1`, command];
   }
 }
 

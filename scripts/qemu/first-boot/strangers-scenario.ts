@@ -6,6 +6,7 @@ import { askUntil } from '../../demo/patience.ts';
 import { BOOT_LIMIT_MS } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
 import { FACTORY_RELEASE } from '../world.ts';
+import { bootOften } from './boots.ts';
 import { FACTORY_PASSWORD, factoryHostKeys, supportKey } from './factory-image.ts';
 import {
   acceptedIn,
@@ -16,8 +17,6 @@ import {
   knocks,
   NEVER,
   nothingIn,
-  OPENS,
-  OPENS_AFTER_MS,
   recordedOf,
   strangerAt,
   switchOff,
@@ -34,7 +33,7 @@ export const STRANGERS: Scenario = {
   onlyOn: 'debian',
   async run(lab) {
     await answersWithoutHoldfast(lab);
-    await answersOnlyWhenOpen(lab);
+    await bootOften(lab, (knocked) => keepsStrangersOut(lab, knocked));
     await staysShutWhenBlocked(lab);
   },
 };
@@ -59,25 +58,6 @@ async function answersWithoutHoldfast(lab: ScenarioLab): Promise<void> {
   }
   const { before } = await recordedOf(knocked, NEVER);
   lab.check(acceptedIn(before) > 0, `… as the recording shows: ${counted(before)}`);
-}
-
-async function answersOnlyWhenOpen(lab: ScenarioLab): Promise<void> {
-  const knocked = await switchOn(lab, 'agent');
-  const { guest, knocker } = knocked;
-  let opensUnixMs = NEVER;
-  try {
-    await guest.hears(OPENS, BOOT_LIMIT_MS);
-    opensUnixMs = Date.now() + OPENS_AFTER_MS;
-    lab.check(knocker.answers.length === 0, `until it is OPEN it answers nothing, ${knocks(knocker)} so far`);
-    lab.check(await hearsAccepted(knocker), 'once it is OPEN its sshd can be reached');
-    await keepsStrangersOut(lab, knocked);
-  } finally {
-    await switchOff(knocked);
-  }
-  const { before, after } = await recordedOf(knocked, opensUnixMs);
-  lab.check(nothingIn(before), `recorded from power on until OPEN: ${counted(before)}`);
-  lab.check(acceptedIn(after) > 0, `recorded from then on: ${counted(after)}`);
-  await checkServerCard(lab, knocked, opensUnixMs);
 }
 
 /** With the real ssh client: what was the factory's lets nobody in any more. */

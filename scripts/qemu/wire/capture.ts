@@ -1,6 +1,6 @@
 /** Reads what QEMU recorded of a card (`filter-dump`: pcap), and counts what the device answered before and after a moment. */
 import { readFile } from 'node:fs/promises';
-import { type Family, hear } from './frames.ts';
+import { type Family, hear, isNeighbourTalk } from './frames.ts';
 
 const PCAP_MAGIC = 0xa1b2c3d4;
 const FILE_HEAD_BYTES = 24;
@@ -19,6 +19,8 @@ export interface Counted {
   /** All frames that the device was sent, and sent. */
   readonly received: number;
   readonly sent: number;
+  /** Of those, what finds neighbours and is found by them: ARP and its like, which every link has. */
+  readonly neighbourTalk: number;
   readonly answers: readonly AnsweredDoor[];
 }
 
@@ -42,7 +44,11 @@ export interface TimedFrame {
 
 /** Throws when the file is no recording. */
 export async function readCapture(path: string, words: CaptureWords, momentUnixMs: number): Promise<Recorded> {
-  return countFrames(framesOf(await readFile(path)), words, momentUnixMs);
+  return countFrames(await readFrames(path), words, momentUnixMs);
+}
+
+export async function readFrames(path: string): Promise<Iterable<TimedFrame>> {
+  return framesOf(await readFile(path));
 }
 
 /** QEMU may be in the middle of a record when its power is cut: the last one need not be whole. */
@@ -63,17 +69,22 @@ export function* framesOf(bytes: Uint8Array): Generator<TimedFrame> {
 }
 
 export function countFrames(frames: Iterable<TimedFrame>, words: CaptureWords, momentUnixMs: number): Recorded {
-  const begin = () => ({ received: 0, sent: 0, answers: [] as AnsweredDoor[] });
+  const begin = () => ({ received: 0, sent: 0, neighbourTalk: 0, answers: [] as AnsweredDoor[] });
   const [before, after] = [begin(), begin()];
   for (const { atUnixMs, frame } of frames) {
     const part = atUnixMs < momentUnixMs ? before : after;
-    if (words.mac.some((byte, index) => frame[MAC_BYTES + index] !== byte)) part.received += 1;
+    if (!isFrom(frame, words.mac)) part.received += 1;
     else {
       part.sent += 1;
+      if (isNeighbourTalk(frame)) part.neighbourTalk += 1;
       const heard = hear(frame);
       if (!('port' in heard) || (heard.kind === 'udp' && !words.knockedFrom.includes(heard.toPort))) continue;
       part.answers.push({ kind: heard.kind, family: heard.family, port: heard.port });
     }
   }
   return { before, after };
+}
+
+export function isFrom(frame: Uint8Array, mac: Uint8Array): boolean {
+  return mac.every((byte, index) => frame[MAC_BYTES + index] === byte);
 }

@@ -176,6 +176,12 @@ export type Heard =
       readonly toPort: number;
     };
 
+export interface Knock {
+  readonly kind: 'tcp' | 'udp';
+  readonly family: Family;
+  readonly port: number;
+}
+
 const OTHER = { kind: 'other' } as const;
 
 /**
@@ -185,21 +191,56 @@ const OTHER = { kind: 'other' } as const;
 export function hear(frame: Uint8Array): Heard {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < ETHERNET_BYTES + 20) return OTHER;
+  if (view.getUint16(12) === ARP) return view.getUint16(ETHERNET_BYTES + 6) === 1 ? { kind: 'asks-ipv4' } : OTHER;
+  const packet = packetIn(frame);
+  return packet === undefined ? OTHER : transport(packet);
+}
+
+/** A door that somebody knocks at: a connection is asked for, or a datagram sent. Undefined for any other frame. */
+export function knockIn(frame: Uint8Array): Knock | undefined {
+  const packet = packetIn(frame);
+  if (packet === undefined || packet.bytes.length < 8) return undefined;
+  const { family, protocol, bytes } = packet;
+  const port = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint16(2);
+  if (protocol === UDP) return { kind: 'udp', family, port };
+  if (protocol !== TCP || ((bytes[13] ?? 0) & (SYN | RST | ACK)) !== SYN) return undefined;
+  return { kind: 'tcp', family, port };
+}
+
+/** What every card says that has a link, to find others and to be found: ARP, neighbours, routers, groups. Answers no knock. */
+export function isNeighbourTalk(frame: Uint8Array): boolean {
+  if (frame.length < ETHERNET_BYTES) return false;
+  const type = ((frame[12] ?? 0) << 8) | (frame[13] ?? 0);
+  if (type === ARP) return true;
+  // Reports of group membership stand behind a hop-by-hop header.
+  if (type === IPV6 && frame[ETHERNET_BYTES + 6] === 0) return frame[ETHERNET_BYTES + 40] === ICMPV6;
+  const packet = packetIn(frame);
+  const [first = 0] = packet?.bytes ?? [];
+  return packet?.family === 6 && packet.protocol === ICMPV6 && first >= 130 && first <= 143;
+}
+
+interface Packet {
+  readonly family: Family;
+  readonly protocol: number;
+  readonly bytes: Uint8Array;
+}
+
+function packetIn(frame: Uint8Array): Packet | undefined {
+  if (frame.length < ETHERNET_BYTES + 20) return undefined;
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   const type = view.getUint16(12);
-  if (type === ARP) return view.getUint16(ETHERNET_BYTES + 6) === 1 ? { kind: 'asks-ipv4' } : OTHER;
   if (type === IPV4) {
     const headBytes = ((frame[ETHERNET_BYTES] ?? 0) & 0x0f) * 4;
     // Only the first piece of a datagram has ports.
-    if ((view.getUint16(ETHERNET_BYTES + 6) & 0x1fff) !== 0) return OTHER;
-    return transport(4, frame[ETHERNET_BYTES + 9] ?? 0, frame.subarray(ETHERNET_BYTES + headBytes));
+    if ((view.getUint16(ETHERNET_BYTES + 6) & 0x1fff) !== 0) return undefined;
+    const protocol = frame[ETHERNET_BYTES + 9] ?? 0;
+    return { family: 4, protocol, bytes: frame.subarray(ETHERNET_BYTES + headBytes) };
   }
-  if (type === IPV6 && frame.length >= ETHERNET_BYTES + 40) {
-    return transport(6, frame[ETHERNET_BYTES + 6] ?? 0, frame.subarray(ETHERNET_BYTES + 40));
-  }
-  return OTHER;
+  if (type !== IPV6 || frame.length < ETHERNET_BYTES + 40) return undefined;
+  return { family: 6, protocol: frame[ETHERNET_BYTES + 6] ?? 0, bytes: frame.subarray(ETHERNET_BYTES + 40) };
 }
 
-function transport(family: Family, protocol: number, bytes: Uint8Array): Heard {
+function transport({ family, protocol, bytes }: Packet): Heard {
   if (bytes.length < 8) return OTHER;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [port, toPort] = [view.getUint16(0), view.getUint16(2)];

@@ -20,10 +20,12 @@ const SELF: Address = {
 /** Where each knock comes from: an answer to this port is an answer to us. */
 export const KNOCKS_FROM = 40_001;
 const WELL_KNOWN_TCP = [22, 23, 80, 443, 1883, 2222, 2323, 5355, 7547, 8080, 8443, 8883];
-const UDP_PORTS = [53, 67, 68, 69, 111, 123, 137, 161, 500, 514, 546, 1434, 1900, 3702, 5351, 5353, 5355, 5683, 11_211];
+export const UDP_PORTS = [
+  53, 67, 68, 69, 111, 123, 137, 161, 500, 514, 546, 1434, 1900, 3702, 5351, 5353, 5355, 5683, 11_211,
+];
 /** A name server's query, so that what speaks DNS answers; others are asked the same. */
 const QUESTION = Uint8Array.of(0x48, 0x46, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1);
-const LAST_PORT = 65_535;
+export const LAST_PORT = 65_535;
 const TURN_MS = 50;
 /** Of the sweep, in both families: 1000 frames a second. An emulated processor looks at each, and has to boot besides. */
 const PORTS_PER_TURN = 25;
@@ -51,6 +53,7 @@ export class Knocker {
   readonly #writer = new FrameWriter(SELF, DEVICE);
   readonly #answers: HeardAnswer[] = [];
   readonly #portsPerTurn: number;
+  readonly #firstPort: number;
   #isThere = false;
   #socket: Socket | undefined;
   #rest = new Uint8Array();
@@ -59,15 +62,19 @@ export class Knocker {
   #knocks = { passes: 0, tcp: 0, udp: 0 };
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor(server: Server, portsPerTurn: number) {
+  private constructor(server: Server, portsPerTurn: number, firstPort: number) {
     this.#server = server;
     this.#portsPerTurn = portsPerTurn;
+    this.#firstPort = firstPort;
   }
 
-  /** Waits at a socket for the device's card; knocks from the moment that it is there. */
-  static async at(path: string, portsPerTurn = PORTS_PER_TURN): Promise<Knocker> {
+  /**
+   * Waits at a socket for the device's card; knocks from the moment that it is there. `firstPort`: where the sweep goes on
+   * once the device's link is up; what is sent before, the card takes little of.
+   */
+  static async at(path: string, portsPerTurn = PORTS_PER_TURN, firstPort = 1): Promise<Knocker> {
     const server = createServer();
-    const knocker = new Knocker(server, portsPerTurn);
+    const knocker = new Knocker(server, portsPerTurn, firstPort);
     server.on('connection', (socket) => knocker.#meet(socket));
     server.listen(path);
     await once(server, 'listening');
@@ -125,6 +132,7 @@ export class Knocker {
   }
 
   #hear(frame: Uint8Array): void {
+    if (!this.#isThere) this.#next = this.#firstPort;
     this.#isThere = true;
     const heard = hear(frame);
     if (heard.kind === 'asks-ipv4') this.#say(this.#writer.arp('reply', DEVICE.mac));

@@ -47,11 +47,13 @@ interface Heard {
 let disk: SimulatedDisk;
 let heard: Heard;
 let identity: Identity;
+let said: Record<string, unknown>[];
 beforeEach(async () => {
   disk = new SimulatedDisk();
   await disk.makeDirectory(DIRECTORY);
   await disk.makeDirectory('/data/identity');
   heard = { calls: [], statements: [], refuse: 'nothing' };
+  said = [];
   identity = { deviceId: 'cam-0001', privateKeyPem: first.privateKeyPem, certificateChainPem: first.certificatePem };
 });
 
@@ -84,7 +86,7 @@ const link: TalkWorld['link'] = {
 function talk(): CredentialTalk {
   return new CredentialTalk({
     disk,
-    log: { info: () => {}, warn: () => {} },
+    log: { info: (message, facts) => void said.push({ message, ...facts }), warn: () => {} },
     link,
     dataDirectory: '/data',
     identityPaths: identityPaths('/data'),
@@ -122,6 +124,16 @@ describe('what the agent says of its credentials', () => {
     expect(heard.calls.length).toBe(3);
     await talk().follow(['report-credentials'], 'a');
     expect(heard.calls.length).toBe(6);
+  });
+
+  it('logs each step that it notes as the first boot logs its own, and no secret', async () => {
+    await stands(OPEN);
+    await talk().follow([], 'a');
+    const steps = said.filter(({ message }) => message === 'first boot');
+    expect(steps).toEqual([
+      { message: 'first boot', event: 'enrolled', state: 'enrolled', epoch: 1 },
+      { message: 'first boot', event: 'reported', state: 'reported', epoch: 1 },
+    ]);
   });
 
   it('tries again at the next poll what the server did not take', async () => {

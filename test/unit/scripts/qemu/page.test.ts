@@ -10,7 +10,17 @@ it('nothing that a device says becomes part of the page', async () => {
   await writeFile(serialFile, '<script>alert(1)</script>\r\n"&"\r\n');
   const guest = { id: 'x<1>', serialFile, timeline: [{ atMs: 1500, what: 'lab: <b>' }] };
   const findings = [{ holds: false, text: 'slot <a>' }];
-  const scenario = { name: 'good', title: 'A & B', ok: false, seconds: 3, findings, boots: [], guests: [guest] };
+  const table = { title: 'boots <i>', rows: [{ 'to it': 3, how: '<u>' }], sums: { 'to it': 4711 } };
+  const scenario = {
+    name: 'good',
+    title: 'A & B',
+    ok: false,
+    seconds: 3,
+    findings,
+    boots: [],
+    tables: [table],
+    guests: [guest],
+  };
   const path = await writePage(join(folder, 'report.html'), {
     ok: false,
     seconds: 3,
@@ -18,7 +28,8 @@ it('nothing that a device says becomes part of the page', async () => {
     scenarios: [scenario],
   });
   const html = await readFile(path, 'utf8');
-  expect(html).not.toMatch(/<script|<b>|<a>|x<1>/);
+  expect(html).not.toMatch(/<script|<b>|<a>|<i>|<u>|x<1>/);
+  expect(html).toContain('4711');
   expect(html).toContain('&lt;script&gt;alert(1)&lt;/script&gt;');
   expect(html).toContain('1.5 s');
   expect(html).toContain('not as it must be');

@@ -2,6 +2,7 @@ import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { FIRST_BOOT_SCENARIOS } from '../../../../scripts/qemu/first-boot/scenarios.ts';
 import { buildSabotaged, SABOTAGES } from '../../../../scripts/qemu/sabotage.ts';
 import { SCENARIOS } from '../../../../scripts/qemu/scenarios.ts';
 
@@ -19,7 +20,7 @@ it.each(SABOTAGES.map((sabotage) => [sabotage.name, sabotage] as const))(
 it.each(SABOTAGES.map(({ name, noticedBy }) => [name, noticedBy] as const))(
   '%s: something that exists must notice it',
   (_, { scenarios, cuts, losses }) => {
-    const known = SCENARIOS.map(({ name }) => name);
+    const known = [...SCENARIOS, ...FIRST_BOOT_SCENARIOS].map(({ name }) => name);
     for (const name of scenarios) expect(known).toContain(name);
     expect(scenarios.length + cuts + losses).toBeGreaterThan(0);
   },

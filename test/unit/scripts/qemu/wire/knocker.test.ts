@@ -78,7 +78,7 @@ describe.skipIf(!canTap)('the knocker', () => {
     });
     expect(recorded?.before.answers.filter(isAccepted).map(({ port }) => port)).toContain(22);
     const early = await readCapture(join(folder, 'pcap'), CAPTURE, 0);
-    expect(early.before).toEqual({ received: 0, sent: 0, answers: [] });
+    expect(early.before).toEqual({ received: 0, sent: 0, neighbourTalk: 0, answers: [] });
   });
 });
 

@@ -23,6 +23,10 @@ import { retireIdentity } from '../../../agent/first-boot/retire-identity.ts';
 import { kernelSecrets } from '../../../agent/first-boot/secret-source.ts';
 import { EpochFolder } from '../../../agent/first-boot/staging.ts';
 import type { ProviderWorld } from '../../../agent/first-boot/world.ts';
+import { refreshTrustedRoot } from '../../../agent/obtain-release.ts';
+import { systemClock } from '../../../agent/system-clock.ts';
+import type { Requester } from '../../../agent/transport/https-channel.ts';
+import { HttpsSource } from '../../../agent/transport/https-source.ts';
 import { ServerLink } from '../../../agent/transport/server-link.ts';
 import { type ServerEntry, ServerPool } from '../../../agent/transport/server-pool.ts';
 import { AGENT_VERSION } from '../../../agent/version.ts';
@@ -39,11 +43,19 @@ const ROOT = '/root';
 const SECRET_PATH = '/etc/application/break-glass';
 const TEMPLATE = '/usr/share/application/break-glass';
 const OWNERS_FILE = '/factory/owners';
+const ROOT_FILE = '/factory/root.json';
 /** What every image of the class is shipped with. */
 export const FACTORY_PASSWORD = 'admin';
 export const SECRET_NAME = 'application-password:break-glass';
 const NO_OWNERS_IN_ROOT = { holdfast: { escrowKeys: [] } } as unknown as Parameters<typeof readOwnerKeys>[1];
 const SILENT = { info: () => {}, warn: () => {} };
+const CLOCK = systemClock('host');
+const OF_PRODUCT = {
+  vendor: 'acme.example',
+  hardwareClass: 'acme-cam',
+  channel: 'stable',
+  environment: 'lab',
+} as const;
 
 /** Where the power goes, in the rotation: the sealed blob is durable; the new secret is in effect; the server has the blob. */
 export const CUTS = ['before-apply', 'mid-apply', 'before-statement'] as const;
@@ -59,6 +71,8 @@ export interface DeviceSettings {
   readonly server: ServerEntry;
   /** As `holdfast escrow key show` prints them, one a line. */
   readonly ownersFile: string;
+  /** Root metadata that its image trusts. */
+  readonly rootFile: Uint8Array;
   /** Of one request: when it was answered, in milliseconds. */
   readonly onRequest: (path: string, tookMs: number) => void;
   readonly onJudged: (device: FleetDevice, epoch: number, verdict: StatementAnswer['verdict']) => void;
@@ -90,8 +104,9 @@ export class FleetDevice {
     return this.#epoch;
   }
 
-  get rebootOwed(): boolean {
-    return this.#talk?.rebootOwed === true;
+  /** As agent/run-loop.ts: a rotation is left to the next boot once the newest root is here. */
+  async owesReboot(): Promise<boolean> {
+    return this.#talk?.rotationAsked === true && this.#talk.stageRotation();
   }
 
   /** What the maker's image brings, and the first boot on it: secrets of its own, before anything is said to anybody. */
@@ -105,6 +120,7 @@ export class FleetDevice {
     };
     for (const [path, text] of Object.entries(files)) await this.#disk.place(`${ROOT}${path}`, utf8(text));
     await this.#disk.place(OWNERS_FILE, utf8(this.#settings.ownersFile));
+    await this.#disk.place(ROOT_FILE, this.#settings.rootFile);
     await this.#disk.makeDirectory(DATA);
     await this.#disk.syncDirectory('/');
     await this.boot();
@@ -152,6 +168,7 @@ export class FleetDevice {
         release: { sequence: 1, version: '1.0.0' },
         retireIdentity: () => retireIdentity(disk, DATA),
         wipeApplicationData: async () => {},
+        eraseFile: async () => {},
         log: SILENT,
       },
       { directory, deviceId: async () => this.id, requests: { own: `${directory}/request`, reset: null } },
@@ -169,7 +186,11 @@ export class FleetDevice {
   async exchange(): Promise<PollAnswer> {
     const talk = this.#talk;
     if (talk === undefined) throw new Error(`${this.id} is not booted`);
-    const answer = await this.#link().poll({ ...STATUS, quarantined: [], firstBoot: await talk.standing() });
+    const answer = await new ServerLink(this.#server).poll({
+      ...STATUS,
+      quarantined: [],
+      firstBoot: await talk.standing(),
+    });
     if (!answer.ok) throw new SourceUnreachable(`${answer.code}: ${answer.detail}`);
     const spoken = await talk.follow(answer.value.requests, 'a');
     if (!spoken.ok) throw new SourceUnreachable(`${spoken.code}: ${spoken.detail}`);
@@ -215,8 +236,8 @@ export class FleetDevice {
     return new TextDecoder().decode(this.#disk.contentOf(path)?.bytes);
   }
 
-  #link(): ServerLink {
-    return new ServerLink({
+  get #server(): Requester {
+    return {
       description: this.#pool.description,
       request: async (asked) => {
         const askedMs = performance.now();
@@ -224,11 +245,11 @@ export class FleetDevice {
         this.#settings.onRequest(asked.path, performance.now() - askedMs);
         return answer;
       },
-    });
+    };
   }
 
   #openTalk(): CredentialTalk {
-    const link = this.#link();
+    const link = new ServerLink(this.#server);
     return new CredentialTalk({
       disk: this.#disk,
       log: SILENT,
@@ -249,6 +270,17 @@ export class FleetDevice {
         this.#identity = identity;
         this.#pool.reconnect();
       },
+      refreshRoot: () => {
+        const ports = { disk: this.#disk, clock: CLOCK, log: SILENT, source: new HttpsSource(this.#server) };
+        const settings = {
+          device: { ...OF_PRODUCT, deviceId: this.id },
+          stateDirectory: DATA,
+          factoryRootPath: ROOT_FILE,
+        };
+        return refreshTrustedRoot(ports, settings);
+      },
+      // What is noted is tried again at the next poll; a fleet that waits for its root does not get done.
+      notice: () => {},
     });
   }
 

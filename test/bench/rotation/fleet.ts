@@ -33,6 +33,13 @@ export interface FleetSettings {
   readonly sabotage?: (device: FleetDevice) => void;
 }
 
+export interface FleetWorld {
+  readonly server: ServerEntry;
+  /** Root metadata that every image trusts. */
+  readonly rootFile: Uint8Array;
+  readonly owners: Owners;
+}
+
 export interface Life {
   readonly device: FleetDevice;
   readonly away: boolean;
@@ -66,7 +73,8 @@ export class Fleet {
   readonly #running: Promise<void>[] = [];
   readonly #random = seededRandom(SEED);
 
-  constructor(claims: readonly ClaimFile[], server: ServerEntry, settings: FleetSettings, owners: Owners) {
+  constructor(claims: readonly ClaimFile[], world: FleetWorld, settings: FleetSettings) {
+    const { server, rootFile, owners } = world;
     this.#settings = settings;
     this.#owners = owners;
     this.lives = claims.map((claim) => {
@@ -74,6 +82,7 @@ export class Fleet {
         claim,
         server,
         ownersFile: owners.file,
+        rootFile,
         onRequest: (path, tookMs) => this.#count(path, tookMs),
         onJudged: (judged, epoch, verdict) => {
           if (epoch > 1 && verdict === 'proven') this.#rotated(judged);
@@ -170,7 +179,7 @@ export class Fleet {
         const goesFirst = device.epoch > 1 && life.rotatedAtMs === undefined;
         const pauseMs = await this.turnstile.pass(() => this.#exchange(life, backoff), goesFirst);
         if (pauseMs > KEPT_CONNECTION_MS) device.closeIdle();
-        if (device.rebootOwed) await this.#reboot(life);
+        if (await device.owesReboot()) await this.#reboot(life);
         else await this.#sleep(pauseMs);
       } catch (error) {
         if (!(error instanceof PowerCut)) throw error;

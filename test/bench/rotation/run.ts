@@ -76,7 +76,9 @@ export async function runRotation(settings: RotationSettings): Promise<RotationF
     const anchors = [await readFile(server.serverCa, 'utf8')];
     const claims = await operator.claims(settings.devices);
     progress(`${claims.length} claims made`);
-    const fleet = new Fleet(claims, { url: server.deviceUrl, mqttUrl: null, anchors }, settings, owners);
+    const rootFile = await readFile(join(directory, 'data/metadata/1.root.json'));
+    const entry = { url: server.deviceUrl, mqttUrl: null, anchors };
+    const fleet = new Fleet(claims, { server: entry, rootFile, owners }, settings);
     const run = new Run(settings, server, operator, owners, fleet);
     try {
       return await run.toEnd();

@@ -5,7 +5,7 @@ import type { Userspace } from '../device-image/device-base.ts';
 import { seededRandom } from '../seeded-random.ts';
 import { type SignedImages, SlotReader } from './booted-digest.ts';
 import { type BootSeen, Guest, type GuestWatcher } from './guest.ts';
-import type { DeviceOptions, PublishedRelease, ReleaseFault, World } from './world.ts';
+import type { DeviceOptions, ImageVariant, PublishedRelease, ReleaseFault, World } from './world.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -83,8 +83,8 @@ export class ScenarioLab {
     return this.findings.length > 0 && this.findings.every(({ holds }) => holds);
   }
 
-  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
-    const release = await this.world.publish(fault);
+  async publish(fault: ReleaseFault, variant?: ImageVariant): Promise<PublishedRelease> {
+    const release = await this.world.publish(fault, variant);
     this.#images.push(release);
     return release;
   }
@@ -140,9 +140,9 @@ export class ScenarioLab {
   }
 
   /** With systemd: every unit of the boot under way starts, and it finds nothing to say of the agent's. */
-  async checkUnits(guest: Guest): Promise<void> {
+  async checkUnits(guest: Guest, limitMs?: number): Promise<void> {
     if (!this.world.saysUnits) return;
-    const { sound, text } = await guest.unitsReport();
+    const { sound, text } = await guest.unitsReport(limitMs);
     this.check(sound, text);
   }
 

@@ -2,9 +2,9 @@
  * Everything around the emulated boards of one run: a ceremony, the real server, releases that are built, signed,
  * published and rolled out with the published commands, and devices as their factory writes them.
  */
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as v from 'valibot';
 import { type Process, ProcessGroup } from '../../platform/processes.ts';
 import { TransportState } from '../../protocol/operator-api.ts';
@@ -57,6 +57,8 @@ export interface ImageVariant {
   readonly files: Readonly<Record<string, string>>;
   readonly without: readonly string[];
 }
+
+const NO_VARIANT: ImageVariant = { files: {}, without: [] };
 
 export interface LabRelease {
   readonly version: string;
@@ -160,6 +162,11 @@ export class World {
     return this.own?.slots ?? SLOTS;
   }
 
+  /** Of the owners to whom devices seal; with `passphrase` beside them. */
+  get ownerKeys(): readonly string[] {
+    return ['owner-1', 'owner-2'].map((name) => this.path(`${name}.escrow-key`));
+  }
+
   path(...names: string[]): string {
     return join(this.directory, ...names);
   }
@@ -219,13 +226,13 @@ export class World {
   }
 
   /** The next sequence: built, signed by its author and two people, published; given to nobody yet. */
-  async publish(fault: ReleaseFault): Promise<PublishedRelease> {
+  async publish(fault: ReleaseFault, variant: ImageVariant = NO_VARIANT): Promise<PublishedRelease> {
     this.#sequence += 1;
     // A maker may have a release of that number.
     const mark = this.own === undefined ? '' : '-lab';
     const release = { version: `${this.#sequence}.0.0${mark}`, sequence: this.#sequence, fault };
     this.#say(`release ${release.version}${fault === '' ? '' : ` (${fault})`}: built, signed, published`);
-    const images = await this.#imagesOf(release);
+    const images = await this.#imagesOf(release, variant);
     const folder = this.path('releases', release.version);
     const { vendor, hardwareClass, channel } = this.product;
     const names = ['--vendor', vendor, '--class', hardwareClass, '--channel', channel, '--version', release.version];
@@ -384,10 +391,22 @@ export class World {
       ...(this.#base?.userspace.hasSystemd === true ? { firstBoot: FIRST_BOOT } : {}),
     };
     await mkdir(this.path('factory'));
-    await writeFile(this.path('factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
+    await writeFile(this.path('factory/owners'), await this.#makeOwners());
     await writeFile(this.path('factory/agent.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeFile(this.path('factory/root.json'), await readFile(this.path('ceremony/public/1.root.json')));
     await writeFile(this.path('factory/server-ca.pem'), await readFile(this.path('server/pki/server-ca.pem')));
+  }
+
+  /** Keys that devices seal to, and that the lab can open with (`ownerKeys`); their public halves, a line each. */
+  async #makeOwners(): Promise<string> {
+    // Nothing is sealed where there is no first boot.
+    if (!this.saysUnits) return '';
+    const secret = ['--passphrase-file', this.path('passphrase')];
+    for (const path of this.ownerKeys) {
+      const name = basename(path, '.escrow-key');
+      await this.words.holdfast(['escrow', 'key', 'new', name, '--out', path, ...secret], { quiet: true });
+    }
+    return (await Promise.all(this.ownerKeys.map((path) => readFile(`${path}.pub`, 'utf8')))).join('');
   }
 
   async #makeFactory(): Promise<SignedImages> {
@@ -405,9 +424,9 @@ export class World {
   }
 
   /** By component. */
-  async #imagesOf(release: LabRelease): Promise<ReadonlyMap<string, string>> {
+  async #imagesOf(release: LabRelease, variant = NO_VARIANT): Promise<ReadonlyMap<string, string>> {
     if (this.own !== undefined) return this.own.imagesOf(release);
-    const rootImage = await this.#makeRootImage(release);
+    const rootImage = await this.#makeRootImage(release, variant);
     const bootImage = this.#verified ? await this.#makeVerified(release, rootImage) : this.#labBase.bootImage;
     return new Map([
       ['boot', bootImage],
@@ -427,14 +446,15 @@ export class World {
     return bootImage;
   }
 
-  async #makeRootImage({ version, fault }: LabRelease): Promise<string> {
+  async #makeRootImage({ version, fault }: LabRelease, variant: ImageVariant): Promise<string> {
     const outFile = this.path('images', `${version}.squashfs`);
-    const files: Record<string, string> = {};
+    const { without } = variant;
+    const files: Record<string, string> = { ...variant.files };
     if (fault === 'agent-crash') {
       await writeFile(this.path('images/crash.mjs'), "throw new Error('this agent was built wrong');\n");
       files[AGENT_BUNDLE] = this.path('images/crash.mjs');
     } else if (this.#agentFile !== undefined) files[AGENT_BUNDLE] = this.#agentFile;
-    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, outFile });
+    await makeRootImage({ base: this.#labBase, version, fault, factory: this.#factoryFiles, files, without, outFile });
     return outFile;
   }
 
@@ -443,14 +463,8 @@ export class World {
   }
 }
 
-/** Root can be let in by its owner alone; nobody opens what these devices seal. */
+/** Root can be let in by its owner alone. */
 const FIRST_BOOT = { providers: { unixPasswords: { breakGlass: 'root' } }, escrow: { ownersFile: 'owners' } } as const;
-
-/** X25519, as `holdfast escrow key new` prints it. */
-function ownerKey(): string {
-  const { publicKey } = generateKeyPairSync('x25519');
-  return publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-}
 
 /** Of a release's images. */
 export function imageOf(images: ReadonlyMap<string, string>, component: string): string {

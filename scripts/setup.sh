@@ -4,7 +4,7 @@
 #   sh scripts/setup.sh [--images] [--package-check] [--first-boot] [--qemu] [--build]
 #
 #   (always)   the packages of package-lock.json; no package's install script runs. They bring Node 24 with them.
-#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd, sshd); installs them when run as root, else prints the command and stops.
+#   --images   the programs that make file system images, and those that tests speak to (U-Boot's environment, systemd, sshd, mosquitto); installs them when run as root, else prints the command and stops.
 #   --package-check   what `npm run package -- --check` tries packages with; likewise.
 #   --first-boot   what `npm run first-boot` boots a Debian in a container with; likewise.
 #   --qemu     what `npm run qemu` boots emulated boards with; likewise.
@@ -67,6 +67,8 @@ missing_for_images() {
   # holdfast image lint tests password hashes with its crypt(3).
   has perl || printf ' perl-base'
   has sshd || printf ' openssh-server'
+  # Mosquitto's own judgement of a password file, and its mosquitto_passwd.
+  has mosquitto || printf ' mosquitto'
   has ssh && has ssh-keygen || printf ' openssh-client'
   has openssl || printf ' openssl'
   has unshare || printf ' util-linux'
@@ -131,6 +133,9 @@ install_programs() { # the function that lists what is missing, what it is for
   case $missing in
     # The tests want the program; nobody asked for a machine that can be reached.
     *openssh-server*) systemctl disable ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+  esac
+  case $missing in
+    *mosquitto*) systemctl disable mosquitto.service >/dev/null 2>&1 || true ;;
   esac
 }
 

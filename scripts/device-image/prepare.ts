@@ -30,6 +30,11 @@ export async function preparePrograms(say: Say): Promise<void> {
   });
 }
 
+/** Debian's packages for the devices, fetched once for all. */
+export function foreignPackages(say: Say): ForeignPackages {
+  return new ForeignPackages(join(PLACE, 'debian'), 'arm64', say);
+}
+
 export interface Preparation {
   readonly userspace: Userspace;
   /** With what a verified boot needs in the initial RAM disk. */
@@ -47,7 +52,7 @@ export async function prepare({ userspace, verified, say, place = PLACE }: Prepa
   const materials = await gather(PROJECT_DIRECTORY, MAINTAINER, undefined);
   const wanted = { variant: 'holdfast-agent-node', architecture: 'arm64' } as const;
   const { path: agentPackage } = await buildPackage(PROJECT_DIRECTORY, materials, wanted, place);
-  const packages = new ForeignPackages(join(PLACE, 'debian'), 'arm64', say);
+  const packages = foreignPackages(say);
   const folder = join(place, `${FOLDERS[userspace.name]}${verified ? '-verified' : ''}`);
   return makeDeviceBase({ userspace, folder, packages, agentPackage, verified, say });
 }

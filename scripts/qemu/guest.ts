@@ -81,7 +81,7 @@ export class Guest {
   }
 
   async powerOn(
-    more: Partial<Pick<MachineRequest, 'disk' | 'from' | 'clock' | 'stick' | 'offline' | 'writeLog' | 'wire'>> = {},
+    more: Partial<Omit<MachineRequest, 'name' | 'serialFile' | 'onLine' | 'accelerator' | 'firmware'>> = {},
   ): Promise<void> {
     this.note(more.from === undefined ? 'power on' : `goes on from ${more.from}`);
     const onLine = ({ text }: SerialLine): void => this.#hear(text);
@@ -144,8 +144,8 @@ export class Guest {
   }
 
   /** What the next boot that comes to its end says of systemd's units. */
-  async unitsReport(): Promise<{ readonly sound: boolean; readonly text: string }> {
-    const [, text = ''] = await this.hears(/^lab: (systemd is .*)$/, BOOT_LIMIT_MS);
+  async unitsReport(limitMs = BOOT_LIMIT_MS): Promise<{ readonly sound: boolean; readonly text: string }> {
+    const [, text = ''] = await this.hears(/^lab: (systemd is .*)$/, limitMs);
     return { sound: text === 'systemd is running, 0 units failed, 0 complaints', text };
   }
 

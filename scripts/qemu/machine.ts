@@ -42,8 +42,17 @@ export interface MachineRequest {
   readonly firmware?: BoardFirmware | undefined;
   /** No network card at all. */
   readonly offline?: boolean;
+  /** Ports of this machine's loopback that lead to the device's own over its first card. */
+  readonly doors?: readonly Door[];
+  /** Four more serial lines, ttyS0 to ttyS3: sockets at these paths, whose other ends are made at power on. */
+  readonly consoles?: readonly string[];
   /** A second card, whose other end is somebody at a socket (wire/knocker.ts); what either card carries is recorded. */
   readonly wire?: WirePlug;
+}
+
+export interface Door {
+  readonly hostPort: number;
+  readonly devicePort: number;
 }
 
 export interface WirePlug {
@@ -128,6 +137,16 @@ export class Machine {
     await this.#tell((qmp) => qmp.command('human-monitor-command', { 'command-line': line }));
   }
 
+  /** Nothing of it goes on, its clock included, while `work` is done outside. */
+  async whilePaused<T>(work: () => Promise<T>): Promise<T> {
+    await this.#tell((qmp) => qmp.command('stop'));
+    try {
+      return await work();
+    } finally {
+      await this.#tell((qmp) => qmp.command('cont'));
+    }
+  }
+
   /** QEMU ends by itself: what it had not written to its own files yet, it writes. */
   async quit(): Promise<void> {
     await this.#tell((qmp) => qmp.command('quit'));
@@ -153,7 +172,7 @@ export class Machine {
 }
 
 function wordsOf(
-  { disk, accelerator, from, clock, stick, offline, writeLog, firmware, wire }: MachineRequest,
+  { disk, accelerator, from, clock, stick, offline, writeLog, firmware, wire, doors, consoles }: MachineRequest,
   socket: string,
 ): string[] {
   return [
@@ -163,8 +182,9 @@ function wordsOf(
     ...['-qmp', `unix:${socket},server=on,wait=off`],
     ...diskWords(disk, writeLog),
     // This machine's loopback is 10.0.2.2 there. The device has no other route.
-    ...(offline === true ? [] : ['-netdev', serverCard(wire), '-device', 'virtio-net-pci,netdev=net,romfile=']),
+    ...(offline === true ? [] : ['-netdev', serverCard(wire, doors), '-device', 'virtio-net-pci,netdev=net,romfile=']),
     ...(wire === undefined ? [] : wireWords(wire)),
+    ...(consoles === undefined ? [] : consoleWords(consoles)),
     ...['-device', 'virtio-rng-pci', '-device', 'i6300esb', '-action', 'watchdog=reset'],
     ...(clock === undefined ? [] : ['-rtc', `base=${clock}`]),
     ...(from === undefined ? [] : ['-loadvm', from]),
@@ -173,8 +193,16 @@ function wordsOf(
   ];
 }
 
-function serverCard(wire: WirePlug | undefined): string {
-  return `user,id=net,ipv6=off${wire === undefined ? '' : `,hostfwd=tcp:127.0.0.1:${wire.sshPort}-:22`}`;
+function serverCard(wire: WirePlug | undefined, doors: readonly Door[] = []): string {
+  const all = wire === undefined ? doors : [...doors, { hostPort: wire.sshPort, devicePort: 22 }];
+  const forwards = all.map(({ hostPort, devicePort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${devicePort}`);
+  return `user,id=net,ipv6=off${forwards.join('')}`;
+}
+
+/** A card with four serial ports; whoever is connected types. */
+function consoleWords(paths: readonly string[]): string[] {
+  const ends = paths.flatMap((path, at) => ['-chardev', `socket,id=console-${at},path=${path},server=on,wait=off`]);
+  return [...ends, '-device', ['pci-serial-4x', ...paths.map((_, at) => `chardev${at + 1}=console-${at}`)].join(',')];
 }
 
 /** Recorded from the moment that there is a machine: before it has run its first instruction. */

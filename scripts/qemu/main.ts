@@ -12,6 +12,7 @@ import { bold, say, sayFact } from '../demo/terminal.ts';
 import { AGENT_BUNDLE, FIRST_BOOT_BUNDLE } from '../device-image/device-base.ts';
 import { prepare, preparePrograms } from '../device-image/prepare.ts';
 import { chooseAccelerator } from './accelerator.ts';
+import { fetchBroker } from './first-boot/factory-broker.ts';
 import { FIRST_BOOT_SCENARIOS } from './first-boot/scenarios.ts';
 import { LabRun, type Plan } from './lab-run.ts';
 import { LiveTable } from './live-table.ts';
@@ -122,6 +123,7 @@ async function main(): Promise<number> {
   if (base === undefined) await preparePrograms(sayFact);
   const apart = !verity && plan.scenarios.some(({ verified }) => verified);
   const verifiedBase = apart ? await prepare({ userspace, verified: true, say: sayFact }) : base;
+  if (base?.userspace.hasSystemd === true) await fetchBroker(sayFact);
   const { accelerator, why } = await chooseAccelerator();
   sayFact(why);
   if (options.prepare) {

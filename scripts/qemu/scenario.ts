@@ -170,9 +170,9 @@ export class ScenarioLab {
   }
 
   /** With systemd: every unit of the boot under way starts, and it finds nothing to say of the agent's. */
-  async checkUnits(guest: Guest): Promise<void> {
+  async checkUnits(guest: Guest, limitMs?: number): Promise<void> {
     if (!this.world.saysUnits) return;
-    const { sound, text } = await guest.unitsReport();
+    const { sound, text } = await guest.unitsReport(limitMs);
     this.check(sound, text);
   }
 

@@ -2,7 +2,7 @@
  * Passwords and tokens that programs read from files: an MQTT password, an application's, an API token. The image brings a
  * template; the device renders it with a random password into the file that its consumer reads, 0600, at every boot anew.
  *
- *   {{password}} {{password:base64}} {{password:sha512crypt}} {{password:sha256}} (hex)
+ *   {{password}} {{password:base64}} {{password:sha512crypt}} {{password:mosquitto}} {{password:sha256}} (hex)
  *
  * The record keeps the forms that the templates take, and no other: where they take a hash alone, no plaintext is written.
  */
@@ -14,12 +14,13 @@ import { sha256Hex } from '../../../trust/crypto.ts';
 import type { Check, CredentialProvider, EscrowedSecret, SecretSource, Staging } from '../../core/first-boot-ports.ts';
 import { decodePasswd } from '../account-files.ts';
 import type { FileForm } from '../file-form.ts';
+import { makeMosquittoHash } from '../mosquitto-hash.ts';
 import { decodeAs, encodeJson, makingOf, ProviderRecord } from '../provider-record.ts';
 import { randomPassword } from '../random-password.ts';
 import { makeSha512Crypt } from '../sha-crypt.ts';
 import type { ProviderWorld } from '../world.ts';
 
-const PLACE = /\{\{password(?::(base64|sha512crypt|sha256))?\}\}/g;
+const PLACE = /\{\{password(?::(base64|sha512crypt|mosquitto|sha256))?\}\}/g;
 const STAGED_CAP_BYTES = 64 * 1024;
 const CHECK_DEADLINE_MS = 60_000;
 
@@ -28,6 +29,7 @@ const Forms = v.strictObject({
   plain: v.optional(Text),
   base64: v.optional(Text),
   sha512crypt: v.optional(Text),
+  mosquitto: v.optional(Text),
   sha256: v.optional(Text),
 });
 type Forms = v.InferOutput<typeof Forms>;
@@ -216,6 +218,7 @@ function makeForms(text: string, wanted: ReadonlySet<keyof Forms>, random: Secre
     ...(wanted.has('plain') ? { plain: text } : {}),
     ...(wanted.has('base64') ? { base64: Buffer.from(text).toString('base64') } : {}),
     ...(wanted.has('sha512crypt') ? { sha512crypt: makeSha512Crypt(text, random) } : {}),
+    ...(wanted.has('mosquitto') ? { mosquitto: makeMosquittoHash(text, random) } : {}),
     ...(wanted.has('sha256') ? { sha256: sha256Hex(utf8(text)) } : {}),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * The image that a careless factory ships: a password of the classic list, host keys and authorized_keys that every device
- * has, a machine-id, an open sshd, a panel. With the gates of the first boot, or without: the lab's twin.
+ * has, a machine-id, an open sshd, a broker, logins on serial lines, a panel. With the gates of the first boot, or without:
+ * the lab's twin.
  */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,10 +9,13 @@ import { OWN_FILES } from '../../device-image/debian-userspace.ts';
 import { filesIn } from '../../device-image/files-in.ts';
 import { needProgram } from '../../programs.ts';
 import type { ImageVariant, World } from '../world.ts';
+import { BROKER_TEMPLATES, brokerParts } from './factory-broker.ts';
 
 const FACTORY = join(import.meta.dirname, '../../device-image/debian/factory');
 /** First of every list that scanners carry. */
 export const FACTORY_PASSWORD = 'root';
+/** Asks for a factory reset by being there. */
+export const RESET_REQUEST = '/boot/common/factory-reset';
 const FACTORY_MACHINE_ID = 'f0'.repeat(16);
 const HOST_KEYS = ['ed25519', 'rsa', 'ecdsa'] as const;
 const DROP_IN = '10-holdfast-gate.conf';
@@ -42,16 +46,31 @@ export function makeFactoryImage(world: World, program: FirstBootProgram): Promi
   return image;
 }
 
-async function buildImage(world: World, program: FirstBootProgram): Promise<string> {
-  const variant = await factorySecrets(world);
-  const without = [...variant.without, ...(program === 'none' ? await gatesOf(world.tree) : [])];
-  const fault = program === 'provider-fails' ? program : '';
-  return world.makeVariant(`factory-${program}`, { ...variant, without, fault });
+/** agent.json, with the broker's templates, and a factory reset for whoever reaches the boot partition. */
+async function settings(world: World, folder: string): Promise<Record<string, string>> {
+  const config = JSON.parse(await readFile(world.path('factory/agent.json'), 'utf8'));
+  const { firstBoot } = config;
+  const providers = { ...firstBoot.providers, templates: BROKER_TEMPLATES };
+  const text = JSON.stringify({ ...config, firstBoot: { ...firstBoot, providers, resetRequest: RESET_REQUEST } });
+  return { 'etc/holdfast/agent.json': await put(join(folder, 'agent.json'), text, 0o644) };
 }
 
-/** What each of this maker's images brings: the factory's, and releases that are published later. */
-export async function factorySecrets(world: World): Promise<ImageVariant> {
-  const folder = world.path('factory-secrets');
+async function buildImage(world: World, program: FirstBootProgram): Promise<string> {
+  return world.makeVariant(`factory-${program}`, await factoryVariant(world, program));
+}
+
+/** What each of this maker's images has beside what others have: the factory's, and releases that are published later. */
+export async function factoryVariant(world: World, program: FirstBootProgram): Promise<ImageVariant> {
+  const secrets = world.path('factory-secrets');
+  const own = await factorySecrets(world, secrets);
+  const broker = await brokerParts(world, secrets, program !== 'none');
+  const files = { ...own.files, ...broker.files, ...(await settings(world, secrets)) };
+  const gates = program === 'none' ? await gatesOf(world.tree) : [];
+  const fault = program === 'provider-fails' ? program : '';
+  return { files, without: [...own.without, ...broker.without, ...gates], fault };
+}
+
+async function factorySecrets(world: World, folder: string): Promise<ImageVariant> {
   const files: Record<string, string> = {};
   for (const path of await filesIn(FACTORY)) files[path.slice(FACTORY.length + 1)] = path;
   await mkdir(folder, { recursive: true, mode: 0o700 });

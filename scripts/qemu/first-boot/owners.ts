@@ -66,5 +66,8 @@ export async function openAsOwners(
   return same ? first : undefined;
 }
 
+/** Of the one who asks for the escrow. */
+export const ownerKeyFile = (world: OwnersWorld): string => keyFile(world, OWNERS[0]);
+
 const keyFile = (world: OwnersWorld, name: string): string => world.path(FOLDER, `${name}.escrow-key`);
 const passphrase = (world: OwnersWorld): string[] => ['--passphrase-file', world.path('passphrase')];

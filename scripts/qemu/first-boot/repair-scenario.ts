@@ -9,7 +9,7 @@ import type { Guest } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
 import { FALL_BACK_LIMIT_MS, hearsTrial } from '../scenarios.ts';
 import { FACTORY_RELEASE, type PublishedRelease } from '../world.ts';
-import { factorySecrets } from './factory-image.ts';
+import { factoryVariant } from './factory-image.ts';
 import {
   acceptedIn,
   answersBetween,
@@ -54,7 +54,7 @@ export const REPAIR: Scenario = {
 };
 
 async function trialGoesBack(lab: ScenarioLab): Promise<void> {
-  const release = await lab.publish('provider-fails', await factorySecrets(lab.world));
+  const release = await lab.publish('provider-fails', await factoryVariant(lab.world, 'agent'));
   const knocked = await switchOn(lab, 'agent');
   const { guest, knocker } = knocked;
   let trialUnixMs = NEVER;
@@ -105,7 +105,7 @@ async function opensAgain(lab: ScenarioLab, guest: Guest): Promise<void> {
 }
 
 async function factoryFreshTakesRepair(lab: ScenarioLab): Promise<void> {
-  const repair = await lab.publish('', await factorySecrets(lab.world));
+  const repair = await lab.publish('', await factoryVariant(lab.world, 'agent'));
   const knocked = await switchOn(lab, 'provider-fails');
   const { guest, knocker } = knocked;
   let opensUnixMs = NEVER;

@@ -26,6 +26,29 @@ export interface Tried {
   readonly unclear: readonly string[];
 }
 
+export interface Login {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** What one door answers: `accepted`, `refused`, or what else happened. */
+export async function tryEach(
+  logins: readonly Login[],
+  askers: readonly ((login: Login) => Promise<string>)[],
+): Promise<Tried> {
+  const tried = { passwords: logins.length, accepted: [] as string[], unclear: [] as string[] };
+  const work = logins.values();
+  const askAll = async (ask: (login: Login) => Promise<string>): Promise<void> => {
+    for (const login of work) {
+      const said = await ask(login);
+      if (said === 'accepted') tried.accepted.push(login.user);
+      else if (said !== 'refused') tried.unclear.push(`${login.user}: ${said}`);
+    }
+  };
+  await Promise.all(askers.map(askAll));
+  return tried;
+}
+
 export class Stranger {
   readonly #port: number;
   readonly #folder: string;
@@ -44,7 +67,7 @@ export class Stranger {
   }
 
   /** The whole list, or these. */
-  async triesPasswords(pairs: readonly { user: string; password: string }[] = FACTORY_PAIRS): Promise<Tried> {
+  async triesPasswords(pairs: readonly Login[] = FACTORY_PAIRS): Promise<Tried> {
     const byUser = Map.groupBy(pairs, ({ user }) => user);
     const batches: { user: string; passwords: string[] }[] = [];
     for (const [user, own] of byUser) {

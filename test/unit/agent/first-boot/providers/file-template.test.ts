@@ -46,7 +46,7 @@ const read = async (disk: SimulatedDisk, path: string) => textOf(await disk.read
 it('renders each form for its consumer, with its owner and mode, and escrows what was made', async () => {
   const disk = await factory(
     'p={{password}} b={{password:base64}} s={{password:sha256}}\n',
-    'acme:{{password:sha512crypt}}\n',
+    'acme:{{password:sha512crypt}}\nbroker:{{password:mosquitto}}\n',
   );
   const forms = rememberedForms();
   const provider = new FileTemplate(folderWorld(disk, forms), SETTINGS);
@@ -56,7 +56,9 @@ it('renders each form for its consumer, with its owner and mode, and escrows wha
   const text = secret?.text ?? '';
   const sha256 = createHash('sha256').update(text).digest('hex');
   expect(await read(disk, APP.path)).toBe(`p=${text} b=${Buffer.from(text).toString('base64')} s=${sha256}\n`);
-  expect(matchesShaCrypt(text, (await read(disk, BROKER.path)).trim().slice('acme:'.length))).toBe(true);
+  const [crypt = '', mosquitto = ''] = (await read(disk, BROKER.path)).split('\n');
+  expect(matchesShaCrypt(text, crypt.slice('acme:'.length))).toBe(true);
+  expect(mosquitto).toMatch(/^broker:\$7\$101\$[A-Za-z0-9+/]{16}\$[A-Za-z0-9+/]{86}==$/);
   expect(await forms.read(`/image${APP.path}`)).toEqual({ mode: 0o600, uid: 200, gid: 300 });
   expect(await forms.read(`/image${BROKER.path}`)).toEqual({ mode: 0o640, uid: 0, gid: 300 });
   expect(await provider.verifyNew()).toMatchObject({ ok: true });

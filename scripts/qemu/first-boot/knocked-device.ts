@@ -33,15 +33,15 @@ export interface Knocked {
   readonly plug: WirePlug;
 }
 
-/** Somebody knocks before there is power. */
-export async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
+/** Somebody knocks before there is power; `portsPerTurn`: how fast (wire/knocker.ts). */
+export async function switchOn(lab: ScenarioLab, program: FirstBootProgram, portsPerTurn?: number): Promise<Knocked> {
   const guest = await lab.newGuest({ rootImage: await makeFactoryImage(lab.world, program) });
   const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
   const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${name}.pcap`);
   const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   const [sshPort = 0] = await freePorts(1);
   const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
-  const knocker = await Knocker.at(socket);
+  const knocker = await Knocker.at(socket, portsPerTurn);
   await guest.powerOn({ wire: plug });
   return { guest, knocker, plug };
 }

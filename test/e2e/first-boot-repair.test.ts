@@ -1,7 +1,7 @@
 /**
  * A release whose first boot cannot succeed, because a maker's provider in it always fails: a trial of it goes back, and
  * a device that left its factory with it stays closed until a repair comes. Real boot loop, first boot, agent, server and
- * command line; on a real systemd: `npm run qemu -- --userspace debian --scenario first-boot-repair`.
+ * command line; on a real systemd: the lab's scenarios first-boot-trial and first-boot-repair.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -86,8 +86,8 @@ async function powerOn(id: string, rootfs: string): Promise<void> {
   });
   await writeFile(onDevice(id, 'factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
   const config = JSON.parse(await readFile(onDevice(id, 'factory/agent.json'), 'utf8'));
-  // A trial that is blocked is not waited for.
-  config.health.builtin.startDeadlineMs = 0;
+  // So long a trial waits for its first boot. It polls meanwhile, and the enforced gate offers it nothing.
+  config.health.builtin.startDeadlineMs = 1500;
   const makers = [{ name: 'panel', executable: onDevice(id, 'run/rootfs/usr/lib/acme/panel-pin') }];
   const providers = { sshHostKeys: null, authorizedKeys: null, machineId: false, makers };
   config.firstBoot = { providers, escrow: { ownersFile: 'owners' } };
@@ -125,7 +125,7 @@ it('goes back from a trial whose first boot is blocked, is open again, and the s
   expect(pushed.status).toBe(4);
   expect(documentOf(pushed).explanation).toMatchObject({
     reason: 'rolled-back',
-    detail: expect.stringContaining('health-check-failed: first-boot maker-provider-failed'),
+    detail: expect.stringContaining('health-check-failed: first-boot maker-provider-failed: blocked; maker:panel: '),
   });
   await until(async () => {
     const { device } = await answerOf('devices', 'show', SOUND);

@@ -40,8 +40,8 @@ export async function factoryDevice(lab: ScenarioLab, program: FirstBootProgram)
 }
 
 /** A device from the factory, at which somebody knocks before there is power. */
-export async function switchOn(lab: ScenarioLab, program: FirstBootProgram): Promise<Knocked> {
-  return powerOn(lab, await factoryDevice(lab, program));
+export async function switchOn(lab: ScenarioLab, program: FirstBootProgram, how: PowerOn = {}): Promise<Knocked> {
+  return powerOn(lab, await factoryDevice(lab, program), how);
 }
 
 export interface PowerOn {
@@ -49,17 +49,20 @@ export interface PowerOn {
   readonly from?: string;
   /** Where the sweep goes on once the link is up. */
   readonly firstPort?: number;
+  /** How fast it knocks (wire/knocker.ts). */
+  readonly portsPerTurn?: number;
 }
 
 /** Somebody knocks before there is power; the recordings are of this power on alone. */
-export async function powerOn(lab: ScenarioLab, guest: Guest, { from, firstPort = 1 }: PowerOn = {}): Promise<Knocked> {
+export async function powerOn(lab: ScenarioLab, guest: Guest, how: PowerOn = {}): Promise<Knocked> {
+  const { from, firstPort = 1, portsPerTurn } = how;
   const socket = join(tmpdir(), `holdfast-wire-${randomBytes(6).toString('hex')}`);
   const start = guest.timeline.length;
   const recording = (name: string): string => lab.world.path('devices', `${guest.id}-${start}-${name}.pcap`);
   const mac = [...DEVICE.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   const [sshPort = 0] = await freePorts(1);
   const plug = { socket, mac, wireRecording: recording('wire'), serverRecording: recording('server'), sshPort };
-  const knocker = await Knocker.at(socket, undefined, firstPort);
+  const knocker = await Knocker.at(socket, portsPerTurn, firstPort);
   await guest.powerOn({ wire: plug, ...(from === undefined ? {} : { from }) });
   return { guest, knocker, plug };
 }

@@ -8,7 +8,7 @@ import { askUntil } from '../../demo/patience.ts';
 import type { Guest } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
 import { FALL_BACK_LIMIT_MS, hearsTrial } from '../scenarios.ts';
-import { FACTORY_RELEASE, type PublishedRelease } from '../world.ts';
+import { FACTORY_RELEASE, type PublishedRelease, type ReleaseFault } from '../world.ts';
 import { factoryVariant } from './factory-image.ts';
 import {
   acceptedIn,
@@ -35,27 +35,44 @@ const BLOCKED = /^BLOCKED: this device stays closed \[(\S+)\]/;
 const CODE = 'maker-provider-failed';
 /** The device asks every three seconds. */
 const POLLS_IN_VAIN = 10;
+/** Of the sweep: an update has to go on beside it. The well-known ports are knocked at as often as ever. */
+const PORTS_PER_TURN = 2;
+
+export const BLOCKED_TRIAL: Scenario = {
+  name: 'first-boot-trial',
+  title: 'A release whose provider always fails goes back: nobody reaches the device until it is OPEN again',
+  short: false,
+  onlyOn: 'debian',
+  run: (lab) => enforced(lab, trialGoesBack),
+};
 
 export const REPAIR: Scenario = {
   name: 'first-boot-repair',
-  title:
-    'A provider that always fails: a trial goes back, and a device fresh from the factory stays closed until its repair',
+  title: 'A device whose factory gave it a provider that always fails stays closed until its repair comes',
   short: false,
   onlyOn: 'debian',
-  async run(lab) {
-    await lab.world.setGate('enforce');
-    try {
-      await trialGoesBack(lab);
-      await factoryFreshTakesRepair(lab);
-    } finally {
-      await lab.world.setGate('report');
-    }
-  },
+  run: (lab) => enforced(lab, factoryFreshTakesRepair),
 };
 
+async function enforced(lab: ScenarioLab, run: (lab: ScenarioLab) => Promise<void>): Promise<void> {
+  await lab.world.setGate('enforce');
+  try {
+    await run(lab);
+  } finally {
+    await lab.world.setGate('report');
+  }
+}
+
+/** Published, and nothing is made of it any more: a device that boots meanwhile has the machine for itself. */
+async function publishCareless(lab: ScenarioLab, fault: ReleaseFault): Promise<PublishedRelease> {
+  const release = await lab.publish(fault, await factoryVariant(lab.world, 'agent'));
+  await lab.world.waitForForms(release);
+  return release;
+}
+
 async function trialGoesBack(lab: ScenarioLab): Promise<void> {
-  const release = await lab.publish('provider-fails', await factoryVariant(lab.world, 'agent'));
-  const knocked = await switchOn(lab, 'agent');
+  const release = await publishCareless(lab, 'provider-fails');
+  const knocked = await switchOn(lab, 'agent', { portsPerTurn: PORTS_PER_TURN });
   const { guest, knocker } = knocked;
   let trialUnixMs = NEVER;
   let againUnixMs = NEVER;
@@ -105,8 +122,8 @@ async function opensAgain(lab: ScenarioLab, guest: Guest): Promise<void> {
 }
 
 async function factoryFreshTakesRepair(lab: ScenarioLab): Promise<void> {
-  const repair = await lab.publish('', await factoryVariant(lab.world, 'agent'));
-  const knocked = await switchOn(lab, 'provider-fails');
+  const repair = await publishCareless(lab, '');
+  const knocked = await switchOn(lab, 'provider-fails', { portsPerTurn: PORTS_PER_TURN });
   const { guest, knocker } = knocked;
   let opensUnixMs = NEVER;
   try {

@@ -18,23 +18,37 @@ export const ROTATION_CUTS: Scenario = {
     const count = lab.wishes.cuts ?? SHORT_CUTS;
     const planned = planRotationCuts(count, lab.random);
     const recorded = await RecordedRotation.record(lab, planned);
-    const cuts: RotationCut[] = [];
-    let lost = 0;
-    for (const one of planned) {
-      const name = `cut ${one.number} of ${count}, seed ${lab.seed}, ${FLOWS[one.flow]}`;
-      try {
-        const cut = await recorded.cut(one);
-        cuts.push(cut);
-        lab.check(cut.wrong.length === 0, `${name}, ${describe(cut)}`);
-      } catch (error) {
-        lost += 1;
-        lab.check(false, `${name}, meant for ${one.phase.name}: ${errorText(error)}`);
-        if (lost >= LOST_AT_MOST) throw new Error(`${lost} cuts were not survived: the others are not tried`);
-      }
+    try {
+      await cutEach(lab, recorded, planned);
+    } finally {
+      // It may be stopped still, and others need it.
+      await lab.world.stopServer();
+      await lab.world.startServer();
     }
-    sumUp(lab, planned, cuts);
   },
 };
+
+async function cutEach(
+  lab: ScenarioLab,
+  recorded: RecordedRotation,
+  planned: readonly PlannedRotationCut[],
+): Promise<void> {
+  const cuts: RotationCut[] = [];
+  let lost = 0;
+  for (const one of planned) {
+    const name = `cut ${one.number} of ${planned.length}, seed ${lab.seed}, ${FLOWS[one.flow]}`;
+    try {
+      const cut = await recorded.cut(one);
+      cuts.push(cut);
+      lab.check(cut.wrong.length === 0, `${name}, ${describe(cut)}`);
+    } catch (error) {
+      lost += 1;
+      lab.check(false, `${name}, meant for ${one.phase.name}: ${errorText(error)}`);
+      if (lost >= LOST_AT_MOST) throw new Error(`${lost} cuts were not survived: the others are not tried`);
+    }
+  }
+  sumUp(lab, planned, cuts);
+}
 
 function stateAtCut({ atCut: { record } }: RotationCut): string {
   if (record === undefined) return 'before its first record';

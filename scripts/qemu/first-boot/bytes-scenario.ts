@@ -22,7 +22,7 @@ import { openAsOwners } from './owners.ts';
 const VARIANT = join(import.meta.dirname, 'bytes');
 /** A boot, a first boot and a poll, on a machine that does more than this. */
 const PROVEN_LIMIT_MS = 1_800_000;
-const JOURNAL_LIMIT_MS = 120_000;
+const JOURNAL_LIMIT_MS = 600_000;
 const KEPT = /^lab: journal kept$/;
 
 export const BYTES: Scenario = {

@@ -35,7 +35,7 @@ export const FIRST_BOOT_EVENTS = [
   'failed',
   /** The owner or the server wants new secrets. */
   'rotate',
-  /** The epoch does not cover a provider that this image has, or what it staged is damaged: new secrets for all. */
+  /** The epoch does not cover a provider that this image has, what it staged is damaged, or it is sealed under a former name: new secrets for all. */
   'uncovered',
   /** A person at the device wants a factory reset. */
   'reset',

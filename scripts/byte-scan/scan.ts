@@ -7,6 +7,8 @@ import { join, relative } from 'node:path';
 import { formsOf, type Secret } from './forms.ts';
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
+/** Most of a disk. */
+const NOTHING = Buffer.alloc(2 * CHUNK_BYTES);
 
 export interface Hit {
   /** Of the secret. */
@@ -76,6 +78,7 @@ export class ByteScan {
   /** Hits that end within `kept` bytes were told with the chunk before. */
   #chunk(bytes: Buffer, at: number, kept: number): Hit[] {
     const hits: Hit[] = [];
+    if (bytes.equals(NOTHING.subarray(0, bytes.length))) return hits;
     for (const { name, form, bytes: needle } of this.#needles) {
       for (let found = bytes.indexOf(needle); found >= 0; found = bytes.indexOf(needle, found + 1)) {
         if (found + needle.length > kept) hits.push({ name, form, offsetBytes: at + found });

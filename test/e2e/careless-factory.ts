@@ -9,6 +9,8 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { EmulatedDevice, type EmulatedUserspace } from '../../emulator/boot-loop.ts';
 import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
+import type { Command } from '../../emulator/start-program.ts';
+import { readOwnerPublicKeys } from '../../keys/escrow-key.ts';
 import { decodeCommandLine } from '../../update-server/config.ts';
 import { type RunningServer, startServer } from '../../update-server/server.ts';
 import { documentOf, type Run, runHoldfast } from '../unit/cli/run-holdfast.ts';
@@ -19,20 +21,17 @@ export const FACTORY_MACHINE_ID = 'ab'.repeat(16);
 const PASSPHRASE = 'correct horse battery staple of the owner';
 const HARDWARE_CLASS = 'acme-cam';
 const OWNERS = ['ann', 'bob'] as const;
-const SERIAL = 'soc/serial-number';
+/** Where emulator/factory.ts has it. */
+const SERIAL = 'board/serial-number';
 
-const FIRST_BOOT = {
-  providers: {
-    unixPasswords: { breakGlass: 'root' },
-    templates: [
-      {
-        ...{ name: 'broker', kind: 'mqtt-password', escrow: true },
-        files: [{ template: '/usr/share/acme/client.conf.in', path: '/etc/acme/client.conf' }],
-      },
-    ],
-  },
-  escrow: { ownersFile: 'owners' },
-  hardware: [{ source: 'device-tree-serial', path: `../${SERIAL}` }],
+const PROVIDERS = {
+  unixPasswords: { breakGlass: 'root' },
+  templates: [
+    {
+      ...{ name: 'broker', kind: 'mqtt-password', escrow: true },
+      files: [{ template: '/usr/share/acme/client.conf.in', path: '/etc/acme/client.conf' }],
+    },
+  ],
 };
 
 export type Answer = ReturnType<typeof documentOf>;
@@ -56,7 +55,7 @@ export class CarelessFactory {
   static async open(): Promise<CarelessFactory> {
     const home = await mkdtemp(join(tmpdir(), 'holdfast-first-boot-'));
     const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
-    const words = ['run', '--lab', '--data', join(home, 'server'), ...ports, '--credentials-gate', 'enforce'];
+    const words = ['run', '--lab', '--data', join(home, 'server'), ...ports];
     const config = decodeCommandLine(words, '0.0.0');
     if (config === undefined) throw new Error('no configuration');
     const log = pino({ level: 'debug' }, pino.destination({ dest: join(home, 'server.log'), sync: true }));
@@ -115,6 +114,8 @@ export class CarelessFactory {
 
   /** A card as the factory writes it, in a board with this serial number. */
   async build(board: string, deviceId: string, serial: string): Promise<void> {
+    const keys = await readOwnerPublicKeys(OWNERS.map((name) => join(this.home, `${name}.escrow-key.pub`)));
+    const owners = keys.map((key) => Buffer.from(key).toString('hex'));
     await makeDevice({
       directory: this.on(board),
       images: { rootfs: join(this.home, 'image') },
@@ -132,11 +133,8 @@ export class CarelessFactory {
       },
       timing: { ...DEMO_TIMING, pollIntervalMs: 500 },
       health: 'none',
+      firstBoot: { providers: PROVIDERS, owners },
     });
-    const owners = await Promise.all(OWNERS.map((name) => readFile(join(this.home, `${name}.escrow-key.pub`), 'utf8')));
-    await writeFile(this.on(board, 'factory/owners'), owners.join('').replaceAll(/^(?!#)(\S+).*$/gm, '$1'));
-    const config = JSON.parse(await readFile(this.on(board, 'factory/agent.json'), 'utf8'));
-    await writeFile(this.on(board, 'factory/agent.json'), JSON.stringify({ ...config, firstBoot: FIRST_BOOT }));
     await this.#solder(board, serial);
   }
 
@@ -144,12 +142,12 @@ export class CarelessFactory {
   async copy(from: string, to: string, serial: string | null): Promise<void> {
     await cp(this.on(from), this.on(to), { recursive: true, preserveTimestamps: true });
     // Memory and console are not on the card.
-    for (const name of ['run', 'soc']) await rm(this.on(to, name), { recursive: true, force: true });
+    for (const name of ['run', 'board']) await rm(this.on(to, name), { recursive: true, force: true });
     if (serial !== null) await this.#solder(to, serial);
   }
 
   async #solder(board: string, serial: string): Promise<void> {
-    await mkdir(this.on(board, 'soc'), { recursive: true });
+    await mkdir(this.on(board, 'board'), { recursive: true });
     await writeFile(this.on(board, SERIAL), `${serial}\0`);
   }
 
@@ -208,19 +206,13 @@ function userspace(shadow: string, hostKey: string): EmulatedUserspace {
       }
       return { ok: true, version: '1.0.0' };
     },
-    programs: (_root, config) => {
-      const node = (file: string): string => `"${process.execPath}" "${join(PROJECT, 'agent', file)}"`;
-      const boot = `${node('first-boot-main.ts')} firstboot --boot --config "${config}"`;
-      // A power cut ends this shell, and with it what it waits for.
-      return {
-        agent: [
-          '/bin/sh',
-          '-c',
-          `setpriv --pdeathsig KILL ${boot} && exec ${node('main.ts')} run --config "${config}"`,
-        ],
-      };
-    },
+    firstBoot: (_root, config) => agentProgram('first-boot-main.ts', 'firstboot', '--boot', '--config', config),
+    programs: (_root, config) => ({ agent: agentProgram('main.ts', 'run', '--config', config) }),
   };
+}
+
+function agentProgram(file: string, ...words: string[]): Command {
+  return [process.execPath, join(PROJECT, 'agent', file), ...words];
 }
 
 function programOutput(file: string, args: readonly string[], input = ''): string {

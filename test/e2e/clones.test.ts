@@ -7,14 +7,15 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CarelessFactory, hashes, rootHashIn } from './careless-factory.ts';
 
 const CLONES = Number(process.env.HOLDFAST_CLONES ?? 2);
-const PATIENCE_MS = 90_000;
+/** A guard against a hang: all copies boot at the same time. */
+const PATIENCE_MS = 120_000 + 30_000 * CLONES;
 const ORIGINAL = 'cam-0001';
 /** The device that the owner makes of one of the copies. */
 const OF_ITS_OWN = 'cam-0900';
 const COPIES = Array.from({ length: CLONES }, (_, index) => `copy-${index + 1}`);
 
 let factory: CarelessFactory;
-const until = (holds: () => Promise<void>) => vi.waitFor(holds, { timeout: PATIENCE_MS, interval: 500 });
+const until = (holds: () => Promise<void>) => vi.waitFor(holds, { timeout: PATIENCE_MS, interval: 1500 });
 const credentialsOf = async (deviceId: string): Promise<Credentials> =>
   (await factory.answerOf('credentials', 'list', deviceId)).credentials as Credentials;
 const flagsOf = async (deviceId: string): Promise<string[]> =>

@@ -22,7 +22,7 @@ import { openAsOwners } from './owners.ts';
 const VARIANT = join(import.meta.dirname, 'bytes');
 /** A boot, a first boot and a poll, on a machine that does more than this. */
 const PROVEN_LIMIT_MS = 1_800_000;
-const JOURNAL_LIMIT_MS = 120_000;
+const JOURNAL_LIMIT_MS = 600_000;
 const KEPT = /^lab: journal kept$/;
 
 export const BYTES: Scenario = {
@@ -71,7 +71,7 @@ async function makeImage(world: World): Promise<string> {
 async function epochOf(lab: ScenarioLab, guest: Guest, epoch: number): Promise<readonly Secret[]> {
   if (!guest.isOn) await guest.powerOn();
   let said = 'nothing';
-  const proven = await askUntil(PROVEN_LIMIT_MS, 2000, async () => {
+  const proven = await askUntil(PROVEN_LIMIT_MS, 10_000, async () => {
     const { credentials } = await lab.world.words.device(guest.id);
     said = `${credentials?.standing ?? 'not enrolled'}, epoch ${credentials?.epoch ?? 0}`;
     return credentials?.standing === 'proven' && credentials.epoch === epoch ? true : undefined;

@@ -13,6 +13,8 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
 export const CONSUMERS = {
   hostKey: '/holdfast/own/etc/ssh/ssh_host_ed25519_key',
   broker: '/holdfast/own/etc/acme/client.conf',
+  /** Of the provider, which renders the template of the next image with it. */
+  brokerRecord: '/holdfast/credentials/mqtt-password-broker.json',
   deviceKey: '/holdfast/identity/device.key',
   claim: '/factory/claim.json',
 } as const;

@@ -1,9 +1,11 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type CredentialProvider, EntropyMissing, type Escrow } from '../../../../agent/core/first-boot-ports.ts';
 import type { FirstBootPorts } from '../../../../agent/first-boot/effects.ts';
+import { OwnerEscrow } from '../../../../agent/first-boot/escrow.ts';
 import { FirstBoot } from '../../../../agent/first-boot/first-boot.ts';
 import { nodeDisk } from '../../../../platform/disk.ts';
 import { Fault } from '../../../../platform/fault.ts';
@@ -73,6 +75,26 @@ describe('the first boot', () => {
     expect(own()).toEqual(before);
     expect(recordOn(disk)).toMatchObject({ state: 'blocked', resume: 'factory', epoch: 1 });
     expect(await run()).toMatchObject({ rest: 'open', record: { epoch: 1, trouble: null } });
+  });
+
+  it('makes everything once more when it is another device by now, as a copy with a claim of its own is, and else never', async () => {
+    const deviceKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const owner = () =>
+      new Uint8Array(generateKeyPairSync('x25519').publicKey.export({ format: 'der', type: 'spki' }).subarray(-32));
+    const escrow = new OwnerEscrow({ ownerKeys: [owner(), owner()], deviceKey: async () => deviceKey });
+    const bootAs = async (deviceId: () => Promise<string>) => {
+      const { ports, settings } = start({ escrow });
+      await new FirstBoot(ports, { ...settings, deviceId }).run();
+      return recordOn(disk)?.epoch;
+    };
+    const claimLost = async (): Promise<string> => {
+      throw new Fault({ code: 'claim-missing', what: 'no claim', where: '/claim', cure: 'none', exitStatus: 3 });
+    };
+    expect(await bootAs(async () => 'cam-0001')).toBe(1);
+    expect(await bootAs(async () => 'cam-0001')).toBe(1);
+    expect(await bootAs(claimLost)).toBe(1);
+    expect(await bootAs(async () => 'cam-0900')).toBe(2);
+    expect(await bootAs(async () => 'cam-0900')).toBe(2);
   });
 
   it('stays closed without entropy, and tries again', async () => {

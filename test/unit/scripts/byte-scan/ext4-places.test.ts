@@ -17,7 +17,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 it('a secret in a file, in a removed one and in the journal of a raw ext4 is found, and it is said in which', async () => {
   const image = join(folder, 'image');
   await writeFile(join(folder, 'file'), `password ${SECRET}\n`, { mode: 0o600 });
-  execFileSync('mkfs.ext4', ['-q', '-b', '1024', image, '8M']);
+  execFileSync('mke2fs', ['-q', '-t', 'ext4', '-b', '1024', image, '8M']);
   const debugfs = (words: string) => execFileSync('debugfs', ['-w', '-R', words, image], { stdio: 'pipe' });
   debugfs('mkdir /own');
   debugfs(`write ${folder}/file /own/kept`);

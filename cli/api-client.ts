@@ -14,6 +14,7 @@ import {
   AuditAnswer,
   ClaimsAnswer,
   type ClaimsRequest,
+  CredentialsAnswer,
   DeviceDetail,
   DevicesAnswer,
   Done,
@@ -137,6 +138,8 @@ export class ApiClient {
   revokeToken = (tokenId: string) => this.#json(Done, 'DELETE', below(OPERATOR_PATHS.tokens, tokenId));
 
   devices = () => this.#json(DevicesAnswer, 'GET', OPERATOR_PATHS.devices);
+  credentials = (after?: string) =>
+    this.#json(CredentialsAnswer, 'GET', OPERATOR_PATHS.credentials, after === undefined ? {} : { query: { after } });
   device = (deviceId: string) => this.#json(DeviceDetail, 'GET', below(OPERATOR_PATHS.devices, deviceId));
   approveDevice = (deviceId: string, body: ApproveRequest) =>
     this.#json(DeviceDetail, 'POST', `${below(OPERATOR_PATHS.devices, deviceId)}/approve`, { body });

@@ -12,8 +12,9 @@ export function readHiddenLine(label: string, capBytes: number): Promise<Uint8Ar
   const { stdin, stderr } = process;
   const buffer = new Uint8Array(capBytes);
   let length = 0;
-  stderr.write(label);
+  // First, or what is typed the moment that the question stands there would be shown.
   stdin.setRawMode(true);
+  stderr.write(label);
   stdin.resume();
   return new Promise((resolve) => {
     const end = (line: Uint8Array | undefined): void => {

@@ -21,6 +21,8 @@ export const OPERATOR_PATHS = {
   tokens: '/api/v1/tokens',
   claims: '/api/v1/claims',
   devices: '/api/v1/devices',
+  /** GET, a page at a time: `?limit=` and `?after=` the id that the page before ended with. */
+  credentials: '/api/v1/credentials',
   /** GET + `/` + file name: the same metadata files devices get. */
   metadata: '/api/v1/metadata',
   /** PUT and HEAD + `/` + SHA-256: raw bytes, content-addressed; PUT of what is there is a no-op. */
@@ -160,6 +162,19 @@ export const DeviceCredentials = v.strictObject({
   waitingKeys: v.array(v.strictObject({ keySha256: Sha256Hex, sinceUnixMs: Moment })),
 });
 export type DeviceCredentials = v.InferOutput<typeof DeviceCredentials>;
+
+/** A page of it never has more devices. */
+export const CREDENTIALS_PAGE = 500;
+/** Every enrolled device, by id. */
+export const CredentialsAnswer = v.strictObject({
+  devices: v.pipe(
+    v.array(v.strictObject({ deviceId: Name, credentials: DeviceCredentials })),
+    v.maxLength(CREDENTIALS_PAGE),
+  ),
+  /** What to ask for `after`; null: this was the last page. */
+  next: v.nullable(Name),
+});
+export type CredentialsAnswer = v.InferOutput<typeof CredentialsAnswer>;
 
 export const DeviceDetail = v.strictObject({
   device: DeviceView,

@@ -1,6 +1,6 @@
 /** `holdfast evidence`: what the fleet's statements speak for, as a document for whoever judges the product. */
 import type { Command } from 'commander';
-import type { DeviceCredentials } from '../../protocol/operator-api.ts';
+import type { CredentialsAnswer } from '../../protocol/operator-api.ts';
 import { addCommand, addGroup, type Finish, type Outcome, onRun } from '../command.ts';
 import { PROVISIONS } from '../evidence/provisions.ts';
 import type { Output } from '../output.ts';
@@ -11,11 +11,12 @@ const MEANING = 'evidence for, never a verdict: devices say this of themselves, 
 
 function credentials(out: Output): Promise<Outcome> {
   return withServer(out, async ({ api }) => {
-    const enrolled = (await api.devices()).devices.filter(({ enrolment }) => enrolment === 'enrolled');
-    const known: { readonly deviceId: string; readonly credentials: DeviceCredentials }[] = [];
-    for (const { deviceId } of enrolled) {
-      const detail = await api.device(deviceId);
-      if (detail.credentials !== null) known.push({ deviceId, credentials: detail.credentials });
+    const known: CredentialsAnswer['devices'] = [];
+    for (let after: string | undefined, more = true; more; ) {
+      const page = await api.credentials(after);
+      known.push(...page.devices);
+      after = page.next ?? undefined;
+      more = page.next !== null;
     }
     const provisions = PROVISIONS.map(({ holds, ...row }) => {
       const not = known.filter((one) => !holds(one.credentials)).map(({ deviceId }) => deviceId);

@@ -20,6 +20,7 @@ export class Container {
   readonly #folder: string;
   #child: ChildProcess | undefined;
   #firstProcess: number | undefined;
+  #namespace = '';
 
   private constructor(folder: string) {
     this.#folder = folder;
@@ -44,7 +45,14 @@ export class Container {
     return readFile(this.#consoleFile, 'latin1').catch(() => '');
   }
 
-  async powerOn(namespace: string): Promise<void> {
+  /** It went down by itself, as a reboot does: nothing here starts it again. */
+  get isDown(): boolean {
+    return this.#child?.exitCode != null;
+  }
+
+  async powerOn(namespace = this.#namespace): Promise<void> {
+    this.#namespace = namespace;
+    this.#firstProcess = undefined;
     const words = [
       ...['systemd-nspawn', '--quiet', '--directory', this.root, '--boot', '--register=no', '--keep-unit'],
       ...['--console=interactive', '--capability=CAP_NET_ADMIN', `--network-namespace-path=/run/netns/${namespace}`],

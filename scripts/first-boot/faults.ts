@@ -6,8 +6,10 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container } from './container.ts';
 import { dropIn, type FirstBootEnd, mask, setFirstBootEnd, setRootPassword } from './device-files.ts';
-import { followGuide } from './guide.ts';
+import { configureAsGuided, followGuide } from './guide.ts';
+import { FACTORY_LOGIN, logIn, plantFactoryLogin } from './logins.ts';
 import type { Expected, Seen } from './looks.ts';
+import { opensByItself, seeOwnSecrets } from './own-first-boot.ts';
 
 export interface FaultRow {
   readonly name: string;
@@ -20,6 +22,8 @@ export interface FaultRow {
   readonly act?: (container: Container) => Promise<unknown>;
   /** Again and again, while the stranger tries. */
   readonly meanwhile?: (container: Container) => Promise<unknown>;
+  /** Once the boot has come to its end; answers what is not as it must be. */
+  readonly alsoSeen?: (container: Container) => Promise<readonly string[]>;
   readonly expected: Expected;
   /** Whether any door may answer, a refusal as well. */
   readonly answers: boolean;
@@ -75,7 +79,13 @@ const row = (name: string, firstBoot: FirstBootEnd, more: Partial<FaultRow>): Fa
 });
 
 export const FAULTS: readonly FaultRow[] = [
-  row('the same device without Holdfast', '4', { ...EVERYTHING_OPEN, bare: true, sample: true }),
+  row('the same device without Holdfast', '4', {
+    ...EVERYTHING_OPEN,
+    bare: true,
+    plant: plantFactoryLogin,
+    alsoSeen: async (container) => logIn(container, FACTORY_LOGIN, 'accepted'),
+    sample: true,
+  }),
   row('no fault, OPEN', '0', { ...EVERYTHING_OPEN, sample: true }),
   row('no fault, OPEN, root locked', '0', {
     ...EVERYTHING_OPEN,
@@ -113,6 +123,18 @@ export const FAULTS: readonly FaultRow[] = [
   row('open: condition false', '0', { plant: conditionFalse(OPEN) }),
   // The package itself, its agent included, which has no configuration here and so nothing to open with.
   row('docs/FIRST_BOOT_GATES.md, word for word', '4', { bare: true, plant: followGuide }),
+  // And with one: its own first boot, and no stand-in.
+  row('docs/FIRST_BOOT_GATES.md, word for word, and agent.json', '4', {
+    ...EVERYTHING_OPEN,
+    bare: true,
+    plant: async (root) => {
+      await plantFactoryLogin(root);
+      await followGuide(root);
+      await configureAsGuided(root);
+    },
+    act: opensByItself,
+    alsoSeen: seeOwnSecrets,
+  }),
   // Time goes on.
   row('BLOCKED at boot, OPEN at a later try', '4', {
     ...EVERYTHING_OPEN,

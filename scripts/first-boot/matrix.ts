@@ -42,9 +42,10 @@ export async function runRow(fault: FaultRow, { kept, folder }: MatrixPlaces): P
     await container.powerOn(wires.device);
     await fault.act?.(container);
     await settles(container);
+    const also = (await fault.alsoSeen?.(container)) ?? [];
     const { meanwhile } = fault;
     const seen = await look(container, stranger, fault.expected, meanwhile && (() => meanwhile(container)));
-    const findings = judge(fault, seen);
+    const findings = [...also, ...judge(fault, seen)];
     if (findings.length > 0) findings.push(...(await evidence(container)));
     const { name, expected } = fault;
     const seconds = Math.round((performance.now() - startedMs) / 1000);

@@ -31,6 +31,28 @@ export const ESCROW = [
     ],
   ),
   ...inFile(
+    'agent/credentials/credential-talk.ts',
+    ['test/unit/agent/credentials/credential-talk.test.ts'],
+    [
+      {
+        name: 'the newest root before a rotation is asked of the next boot',
+        find: '    if (trouble !== undefined) {',
+        replace: '    if (trouble === "never") {',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/commands/password.ts',
+    ['test/unit/agent/setup-commands.test.ts'],
+    [
+      {
+        name: 'that a password is chosen on an open device only',
+        find: '  await demandOpen(directory);\n',
+        replace: '',
+      },
+    ],
+  ),
+  ...inFile(
     'protocol/escrow-secrets.ts',
     ['test/unit/protocol/escrow-secrets.test.ts'],
     [

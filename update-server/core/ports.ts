@@ -20,6 +20,7 @@ import type { StatusMessage } from '../../protocol/mqtt-topics.ts';
 import type {
   ApproveRequest,
   AuditEntry,
+  CredentialsAnswer,
   DeviceDetail,
   EscrowBlobAnswer,
   EscrowOutstandingAnswer,
@@ -430,6 +431,8 @@ export interface Store {
   // views
   /** The whole fleet by id, each with its explanation. */
   listDevices(settings: ViewSettings): Promise<readonly Pick<DeviceDetail, 'device' | 'explanation'>[]>;
+  /** A page of the enrolled devices, by id, from the one behind `after`; `limit` at most. */
+  listCredentials(page: { readonly after: string | null; readonly limit: number }): Promise<CredentialsAnswer>;
   /** With its explanation and its newest 200 events. */
   findDevice(deviceId: string, settings: ViewSettings): Promise<DeviceDetail | undefined>;
   countDevices(settings: ViewSettings): Promise<{

@@ -3,7 +3,7 @@
  * came with its claim, is right. Runs within the caller's transaction.
  */
 import { isRotated } from '../../protocol/credentials.ts';
-import type { DeviceCredentials } from '../../protocol/operator-api.ts';
+import type { CredentialsAnswer, DeviceCredentials } from '../../protocol/operator-api.ts';
 import type { Flag } from '../../protocol/reasons.ts';
 import { type CredentialPolicy, type Service, serviceFor, standingOf } from '../core/credential-standing.ts';
 import { PERSON_DECIDES } from '../core/credentials.ts';
@@ -12,7 +12,7 @@ import { appendAudit } from './audit-log.ts';
 import { flagsText, inventoryOf } from './credentials.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
-import { type DeviceRow, deviceOf, findDeviceRow } from './device-rows.ts';
+import { type DeviceRow, deviceOf, enrolledRowsAfter, findDeviceRow } from './device-rows.ts';
 import { newestEscrow } from './escrow-blobs.ts';
 import { isRotationOwed } from './rotation-parts.ts';
 import { approveKey, waitingKeysOf } from './waiting-keys.ts';
@@ -33,6 +33,20 @@ export function credentialsView(db: Sqlite, row: DeviceRow): DeviceCredentials |
     escrow: newestEscrow(db, row.device_id),
     waitingKeys: waitingKeysOf(db, row.device_id),
   };
+}
+
+/** A page of the fleet, for who looks at all of it. */
+export function listCredentials(
+  db: Sqlite,
+  { after, limit }: { readonly after: string | null; readonly limit: number },
+): CredentialsAnswer {
+  const rows = enrolledRowsAfter(db, after ?? '', limit + 1);
+  const page = rows.slice(0, limit);
+  const devices = page.flatMap((row) => {
+    const credentials = credentialsView(db, row);
+    return credentials === null ? [] : [{ deviceId: row.device_id, credentials }];
+  });
+  return { devices, next: rows.length > limit ? (page.at(-1)?.device_id ?? null) : null };
 }
 
 export function serviceOf(db: Sqlite, deviceId: string, policy: CredentialPolicy): Service {

@@ -106,6 +106,12 @@ export function listDeviceRows(db: Sqlite): DeviceRow[] {
   return db.prepare<DeviceRow>(`${SELECT} ORDER BY devices.device_id`).all();
 }
 
+/** Enrolled ones, by id, `limit` at most, from the one behind `after`. */
+export function enrolledRowsAfter(db: Sqlite, after: string, limit: number): DeviceRow[] {
+  const sql = `${SELECT} WHERE devices.enrolment = 'enrolled' AND devices.device_id > ? ORDER BY devices.device_id LIMIT ?`;
+  return db.prepare<DeviceRow>(sql).all(after, limit);
+}
+
 /** Heard through MQTT, or at a poll or report not long ago and no last will since. */
 export function isOnline(device: DeviceRecord, nowUnixMs: number, onlineWindowMs: number): boolean {
   if (device.enrolment !== 'enrolled') return false;

@@ -8,7 +8,7 @@ import type { Store } from '../core/ports.ts';
 import { appendAudit, listAudit, verifyAudit } from './audit-log.ts';
 import { recordStatement } from './credentials.ts';
 import { type Durability, Sqlite } from './database.ts';
-import { approveDevice, serviceOf } from './device-approval.ts';
+import { approveDevice, listCredentials, serviceOf } from './device-approval.ts';
 import { findDeviceRow } from './device-rows.ts';
 import * as enrolment from './enrolment.ts';
 import * as escrow from './escrow.ts';
@@ -94,6 +94,7 @@ export function openSqliteStore(path: string, policy: CredentialPolicy = USUAL_P
     findRollout: (rolloutId, nowUnixMs) => relaxed(() => findRollout(db, rolloutId, nowUnixMs)),
 
     listDevices: (settings) => relaxed(() => listDevicesExplained(db, settings, policy)),
+    listCredentials: (page) => relaxed(() => listCredentials(db, page)),
     findDevice: (deviceId, settings) => relaxed(() => findDevice(db, deviceId, settings, policy)),
     countDevices: (settings) => relaxed(() => countDevices(db, settings)),
 

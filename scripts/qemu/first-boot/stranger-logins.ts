@@ -97,7 +97,7 @@ export class Stranger {
 
   async triesKey(user: string, keyFile: string): Promise<string> {
     const words = ['-i', keyFile, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'];
-    return judged(await runProgram('ssh', this.#words(words, user), { signal: AbortSignal.timeout(DEADLINE_MS) }));
+    return judgedLogin(await runProgram('ssh', this.#words(words, user), { signal: AbortSignal.timeout(DEADLINE_MS) }));
   }
 
   /** `type base64` of each host key that is shown. */
@@ -108,7 +108,7 @@ export class Stranger {
   }
 
   async #tries(name: string, user: string, passwords: readonly string[]): Promise<string> {
-    return judged(await this.#withPasswords(name, user, passwords));
+    return judgedLogin(await this.#withPasswords(name, user, passwords));
   }
 
   async #withPasswords(
@@ -133,7 +133,8 @@ export class Stranger {
   }
 }
 
-function judged({ status, stderr }: { readonly status: number; readonly stderr: string }): string {
+/** What ssh says of a login with `exit 0` behind it: `accepted`, `refused`, or its last words. */
+export function judgedLogin({ status, stderr }: { readonly status: number; readonly stderr: string }): string {
   if (status === 0) return 'accepted';
   // Who got in and may do nothing got in.
   if (/This account is currently not available/.test(stderr)) return 'accepted';

@@ -65,7 +65,7 @@ async function atTerminal(answers: readonly string[], ...words: string[]): Promi
     child.stdin.write(`${answers[asked]}\r`);
     asked += 1;
   });
-  await once(child, 'exit');
+  await once(child, 'close');
   return shown;
 }
 

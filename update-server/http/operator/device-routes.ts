@@ -6,6 +6,8 @@ import {
   ApproveRequest,
   ClaimsAnswer,
   ClaimsRequest,
+  CREDENTIALS_PAGE,
+  CredentialsAnswer,
   DeviceDetail,
   DevicesAnswer,
   OPERATOR_PATHS,
@@ -14,9 +16,13 @@ import {
 import type { ViewSettings } from '../../core/ports.ts';
 import { OperatorApiError, unknown } from './errors.ts';
 import type { OperatorApiPorts } from './ports.ts';
-import { addRoute } from './route.ts';
+import { addRoute, Digits } from './route.ts';
 
 const DeviceParams = v.strictObject({ deviceId: Name });
+const PageQuery = v.strictObject({
+  after: v.optional(Name),
+  limit: v.optional(v.pipe(Digits(CREDENTIALS_PAGE), v.minValue(1))),
+});
 
 export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): void {
   const { store, clock, events } = ports;
@@ -63,6 +69,19 @@ export function addDeviceRoutes(app: FastifyInstance, ports: OperatorApiPorts): 
       answer: DevicesAnswer,
     },
     async () => ({ devices: (await store.listDevices(settings())).map(({ device }) => device) }),
+  );
+
+  addRoute(
+    app,
+    {
+      method: 'GET',
+      url: OPERATOR_PATHS.credentials,
+      access: 'devices.read',
+      summary: 'What enrolled devices state of their credentials, a page at a time, by id.',
+      query: PageQuery,
+      answer: CredentialsAnswer,
+    },
+    ({ query }) => store.listCredentials({ after: query.after ?? null, limit: query.limit ?? CREDENTIALS_PAGE }),
   );
 
   addRoute(

@@ -17,7 +17,7 @@ import { base64url, hex } from '../../../trust/bytes.ts';
 import type { NewToken, ServerRandom } from '../../core/ports.ts';
 import { OperatorApiError, unknown } from './errors.ts';
 import type { OperatorApiPorts } from './ports.ts';
-import { addRoute } from './route.ts';
+import { addRoute, Digits } from './route.ts';
 import { tokenSha256 } from './sign-in.ts';
 
 const TOKEN_BYTES = 32;
@@ -25,8 +25,6 @@ const TOKEN_ID_BYTES = 8;
 const DAY_MS = 24 * 3600 * 1000;
 const AUDIT_PAGE = 100;
 
-const Digits = (max: number) =>
-  v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number), v.maxValue(max), v.minValue(0));
 const AuditQuery = v.strictObject({
   limit: v.optional(Digits(1000)),
   before: v.optional(Digits(Number.MAX_SAFE_INTEGER)),

@@ -24,6 +24,10 @@ declare module 'fastify' {
 type Schema = v.GenericSchema;
 type Output<S> = S extends Schema ? v.InferOutput<S> : undefined;
 
+/** A whole number in a query. */
+export const Digits = (max: number) =>
+  v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number), v.maxValue(max), v.minValue(0));
+
 export interface RouteOptions<P, Q, B> {
   readonly method: HTTPMethods;
   readonly url: string;

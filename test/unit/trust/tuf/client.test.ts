@@ -7,6 +7,7 @@ import {
   type MetadataSource,
   type RefreshMode,
   refreshMetadata,
+  refreshRoot,
 } from '../../../../trust/tuf/client.ts';
 import { METADATA_CAP_BYTES, type RoleKeys, tufKeyOf } from '../../../../trust/tuf/metadata.ts';
 import {
@@ -206,6 +207,22 @@ describe('root (§5.3)', () => {
     const repository = new TestRepository({ environment }).add(RELEASE).publish();
     expect(await code(repository)).toBe('environment-mismatch');
     expect(await code(repository, { mode: { environment } })).toBe('accepted');
+  });
+
+  it('is brought up to date alone, whatever became of the timestamp, and as strictly', async () => {
+    const alone = (repository: TestRepository, store = repository.store()) =>
+      refreshRoot({ store, source: repository.source(), time: repository.time(), mode: DEVICE_MODE });
+    const repository = repositoryOf({ timestamp: { expires: encodeTufDate(NOW_UNIX_S - 1) } })
+      .addRoot({})
+      .addRoot({});
+    const store = repository.store();
+    expect(unwrap(await alone(repository, store)).version).toBe(3);
+    expect(store.done).toEqual(['write root', 'write root']);
+    expect(codeOf(await alone(repositoryOf().addRoot({}, [KEYS.stranger, KEYS.root[0]])))).toBe('root-chain-broken');
+    expect(codeOf(await alone(repositoryOf().addRoot({ expires: encodeTufDate(NOW_UNIX_S) })))).toBe(
+      'metadata-expired',
+    );
+    expect(unwrap(await alone(repositoryOf())).version).toBe(1);
   });
 
   it('refuses, unstored, a root that changes the environment', async () => {

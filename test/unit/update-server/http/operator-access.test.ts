@@ -24,6 +24,7 @@ const ROUTES: readonly (readonly [Method, string, Operation])[] = [
   ['POST', '/api/v1/claims', 'claims.create'],
   ['GET', '/api/v1/devices', 'devices.read'],
   ['GET', '/api/v1/devices/:deviceId', 'devices.read'],
+  ['GET', '/api/v1/credentials', 'devices.read'],
   ['POST', '/api/v1/devices/:deviceId/revoke', 'devices.revoke'],
   ['POST', '/api/v1/devices/:deviceId/approve', 'devices.approve'],
   ['GET', '/api/v1/releases', 'releases.read'],

@@ -5,6 +5,7 @@ import {
   ARTIFACT_PIECE_CAP_BYTES,
   AuditAnswer,
   ClaimsAnswer,
+  CredentialsAnswer,
   DeviceDetail,
   DevicesAnswer,
   OPERATOR_BODY_CAP_BYTES,
@@ -52,6 +53,29 @@ describe('answers', () => {
     expect(audit.chain.ok).toBe(true);
     const older = v.parse(AuditAnswer, (await get(`${OPERATOR_PATHS.audit}?limit=1&before=1`)).json());
     expect(older.entries.map((entry) => entry.index)).toEqual([0]);
+  });
+
+  it('give what devices state of their credentials by pages, each enrolled device once, and no page larger than it may be', async () => {
+    await enrolFleet(operators.lab, 5);
+    await post(OPERATOR_PATHS.claims, { hardwareClass: 'acme-cam', ids: ['cam-0099'], expiresInDays: 7 });
+    const page = async (query: string) =>
+      v.parse(CredentialsAnswer, (await get(`${OPERATOR_PATHS.credentials}${query}`)).json());
+    const ids: string[] = [];
+    let query = '?limit=2';
+    for (let next: string | null = ''; next !== null; query = `?limit=2&after=${next}`) {
+      const { devices, next: following } = await page(query);
+      expect(devices.length).toBeLessThanOrEqual(2);
+      ids.push(...devices.map(({ deviceId }) => deviceId));
+      next = following;
+    }
+    expect(ids).toEqual(['cam-0001', 'cam-0002', 'cam-0003', 'cam-0004', 'cam-0005']);
+    const whole = await page('');
+    expect([whole.devices.length, whole.next]).toEqual([5, null]);
+    const one = v.parse(DeviceDetail, (await get(`${OPERATOR_PATHS.devices}/cam-0003`)).json());
+    expect(whole.devices[2]?.credentials).toEqual(one.credentials);
+    for (const wrong of ['?limit=501', '?limit=0', '?limit=x', '?after=..%2F', '?before=1']) {
+      expect((await get(`${OPERATOR_PATHS.credentials}${wrong}`)).statusCode, wrong).toBe(400);
+    }
   });
 
   it('give claims once, and refuse ids that are taken', async () => {

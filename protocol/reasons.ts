@@ -116,7 +116,7 @@ export const REASONS = {
   'factory-credentials': {
     meaning: 'The device has not proven that its factory secrets were replaced, and the server enforces that it does.',
     next: 'It is offered rollouts of purpose repair or security only, and the others once it has proven it.',
-    cure: 'Read what speaks against it (holdfast credentials list DEVICE); an agent too old to prove it needs a repair release.',
+    cure: 'Read what speaks against it (holdfast credentials list DEVICE); an agent too old to prove it needs a repair release, or a server with --credentials-gate report.',
   },
   'rotation-owed': {
     meaning: 'The device was asked to rotate its credentials, and has not proven yet that it did.',

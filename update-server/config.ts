@@ -49,6 +49,7 @@ Examples:
   $ holdfast-server run --data server-data --keys ceremony/server
   $ holdfast-server run --data server-data                # every later start
   $ holdfast-server --lab --data lab-data                 # for testers: signs by itself
+  $ holdfast-server --lab --data lab-data --credentials-gate report   # for devices that do no first boot
 
 The sealing key is taken from --sealing-key, else from the systemd credential holdfast-sealing-key, else from
 sealing.key in the folder of --keys; its place is remembered. The first start prints a token: exchange it with

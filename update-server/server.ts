@@ -96,6 +96,7 @@ export async function startServer(config: ServerConfig, ports: ServerPorts): Pro
     const parts = await openParts(config, ports, undo);
     const listening = await listen(parts, undo);
     startTimers(parts, listening, undo);
+    await sayUnproven(parts);
     const { folder, disk } = parts;
     await writeDurably(disk, folder.path('endpoints.json'), Buffer.from(`${JSON.stringify(listening.endpoints)}\n`));
     return {
@@ -109,6 +110,18 @@ export async function startServer(config: ServerConfig, ports: ServerPorts): Pro
     await close();
     throw error;
   }
+}
+
+/** After an upgrade from a server that only reported, a whole fleet may be without updates: its log says so at once. */
+async function sayUnproven({ config, store, clock, log }: Parts): Promise<void> {
+  if (config.credentialPolicy.gate !== 'enforce') return;
+  const fleet = await store.listDevices({ nowUnixMs: clock.nowUnixMs(), onlineWindowMs: 0 });
+  const unproven = fleet.filter(({ device }) => device.enrolment === 'enrolled' && device.credentials !== 'proven');
+  if (unproven.length === 0) return;
+  log.warn(
+    { code: 'factory-credentials', devices: unproven.length },
+    'enrolled devices that have not proven that their factory secrets are gone: they are offered repairs only (docs/CREDENTIALS.md)',
+  );
 }
 
 async function openParts(config: ServerConfig, ports: ServerPorts, undo: Undo): Promise<Parts> {

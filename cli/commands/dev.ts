@@ -114,7 +114,8 @@ export function addDevCommands(program: Command, finish: Finish): void {
     usage: 'push IMAGE',
     summary: 'put an image on a lab device, and wait until it booted and confirmed (exit 0) or went back (exit 4)',
     details:
-      'Needs a server started with `holdfast-server --lab`, which signs with its own lab keys. No ceremony, next sequence.',
+      'Needs a server started with `holdfast-server --lab`, which signs with its own lab keys. No ceremony, next sequence.\n' +
+      'A device that does no first boot takes it only from a server with --credentials-gate report.',
     examples: ['holdfast dev push rootfs.img --device cam-0001'],
   })
     .requiredOption('--device <ID>', 'the device')

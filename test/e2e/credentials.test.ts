@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pino from 'pino';
+import pino, { type Logger } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DEVICE_PATHS } from '../../protocol/device-api.ts';
 import type { ClaimFile } from '../../protocol/enrolment.ts';
@@ -26,13 +26,17 @@ const answerOf = async (...args: string[]) => documentOf(await holdfast(...args,
 const pollAs = (epoch: number) => ({ ...poll, protocol: 3, firstBoot: { state: 'open', epoch } });
 const ask = async (epoch: number) => (await device.send('POST', DEVICE_PATHS.poll, pollAs(epoch))).body;
 
-beforeAll(async () => {
-  home = await mkdtemp(join(tmpdir(), 'holdfast-credentials-'));
+async function start(log: Logger): Promise<RunningServer> {
   const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
   const words = ['run', '--lab', '--data', join(home, 'server'), ...ports];
   const config = decodeCommandLine(words, '0.0.0');
   if (config === undefined) throw new Error('no configuration');
-  server = await startServer(config, { log: pino({ level: 'silent' }), version: '0.0.0' });
+  return startServer(config, { log, version: '0.0.0' });
+}
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'holdfast-credentials-'));
+  server = await start(pino({ level: 'silent' }));
   await writeFile(join(home, 'token'), `${server.oneTimeToken ?? ''}\n`, { mode: 0o600 });
   const login = await holdfast('login', '--server-data', join(home, 'server'), '--token-file', join(home, 'token'));
   if (login.status !== 0) throw new Error(login.stderr);
@@ -133,5 +137,20 @@ describe('an operator', () => {
     expect(await answerOf('devices', 'approve', 'cam-0001', '--why', 'again')).toMatchObject({
       code: 'nothing-to-approve',
     });
+  }, 60_000);
+});
+
+describe('a server that starts', () => {
+  it('says in its log how many devices it offers repairs only', async () => {
+    const file = join(home, 'claim-2.json');
+    await holdfast('devices', 'extract-claim', join(home, 'batch.json'), 'cam-0002', '--out', file);
+    const claim = JSON.parse(await readFile(file, 'utf8')) as ClaimFile;
+    await new TestDevice(bed, await makeDeviceKey(), undefined).enrol(claim);
+    device.close();
+    await server.close();
+    const said: string[] = [];
+    server = await start(pino({ level: 'warn' }, { write: (line) => void said.push(line) }));
+    const warnings = said.map((line) => JSON.parse(line)).filter(({ code }) => code === 'factory-credentials');
+    expect(warnings).toMatchObject([{ devices: 1 }]);
   }, 60_000);
 });

@@ -13,7 +13,7 @@ export async function loadFleet() {
   const trouble = troubled === 0 ? '' : ` · ${troubled} need a look`;
   const unproven = devices.filter(isUnproven).length;
   const secrets = unproven === 0 ? '' : ` · ${unproven} have not proven rotation`;
-  const ending = devices.filter((device) => endsWithin(device, 30 * DAY_MS)).length;
+  const ending = devices.filter((device) => !isUnproven(device) && endsWithin(device, 30 * DAY_MS)).length;
   const ends = ending === 0 ? '' : ` · ${ending} certificates end within 30 days`;
   show('summary', `${devices.length} devices · ${online} online${trouble}${secrets}${ends}`);
   drawFleet();
@@ -23,6 +23,9 @@ export async function loadFleet() {
 function endsWithin({ enrolment, certificateEndsUnixMs: ends }, ms) {
   return enrolment === 'enrolled' && ends !== null && ends - Date.now() <= ms;
 }
+
+/** The gate gives those with factory secrets short ones: their end says nothing of a renewal. */
+const endsWhy = (device) => (isUnproven(device) ? 'short until its factory secrets are gone' : 'and was not renewed');
 
 /** Enrolled, and nothing shows that its factory secrets are gone. */
 const isUnproven = (device) => device.credentials !== null && device.credentials !== 'proven';
@@ -110,7 +113,7 @@ async function openDevice(deviceId) {
   if (device.certificateEndsUnixMs !== null) {
     const alarm = [30, 7, 1].filter((days) => endsWithin(device, days * DAY_MS)).at(-1);
     const words = new Date(device.certificateEndsUnixMs).toLocaleString();
-    const within = alarm === undefined ? '' : ` – within ${alarm} ${alarm === 1 ? 'day' : 'days'}, and was not renewed`;
+    const within = alarm === undefined ? '' : ` – within ${alarm} ${alarm === 1 ? 'day' : 'days'}, ${endsWhy(device)}`;
     list.push(element('dt', { text: 'Certificate ends' }));
     list.push(element('dd', { class: alarm === undefined ? '' : 'bad', text: `${words}${within}` }));
   }

@@ -88,7 +88,7 @@ export async function comeUp(run: DemoRun): Promise<void> {
   progress.end();
   run.check(
     all !== undefined,
-    `the server says: ${enrolled} of ${run.deviceIds.length} devices enrolled, online over MQTT, and proven to be open`,
+    `the server says: ${enrolled} of ${run.deviceIds.length} devices enrolled, online over MQTT, free of factory secrets`,
   );
   if (all === undefined) throw new Error('not all devices enrolled with secrets of their own');
   run.check(

@@ -19,7 +19,7 @@ const Opened = v.object({ secrets: v.array(v.object({ name: v.string(), text: v.
 export async function firstBoot(run: DemoRun): Promise<void> {
   await comeUp(run);
   const { standings } = v.parse(Standings, await run.words.holdfast(['credentials', 'status']));
-  run.check(standings.proven === run.deviceIds.length, `proven by signed statements: ${standings.proven} devices`);
+  run.check(standings.proven === run.deviceIds.length, `proven by a signed statement: ${standings.proven} devices`);
   const { devices } = v.parse(Devices, await run.words.holdfast(['devices', '--factory']));
   run.check(devices.length === 0, `with factory secrets: ${devices.map(({ deviceId }) => deviceId).join() || 'none'}`);
   const first = await ownSecrets(run);
@@ -33,7 +33,7 @@ async function ownSecrets(run: DemoRun): Promise<SecretsInEffect[]> {
   const left = all.flatMap((one, index) => one.left.map((name) => `${run.deviceIds[index]}: ${name}`));
   run.check(
     left.length === 0,
-    `of ${LOGINS_TRIED} factory logins, host key, machine-id, broker password: ${left.join('; ') || 'refused by each device'}`,
+    `${LOGINS_TRIED} factory logins, host key, login key, machine-id, broker password: ${left.join('; ') || 'gone from each device'}`,
   );
   const kinds = [all.map((one) => one.hostKey), all.map((one) => one.machineId), all.map((one) => one.brokerPassword)];
   const shared = kinds.some((values) => new Set(values).size < all.length);

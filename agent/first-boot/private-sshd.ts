@@ -8,7 +8,7 @@
  * May not: see a secret in an argument or an environment; passwords go in files, 0600, in a folder, 0700, in memory.
  */
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { askProgram, type ProgramEnd } from '../boards/board-program.ts';
 
@@ -19,9 +19,11 @@ const TRIES_A_CONNECTION = 5;
 const CONNECTION_DEADLINE_MS = 100_000;
 const HOST = 'holdfast-private';
 const OTHERS_CONFIG = 'config-for-others';
+/** The package's (agent/systemd/first-boot/askpass): ssh starts it for every password, so it is small. */
+const PACKAGED_ASKPASS = '/usr/lib/holdfast/first-boot/askpass';
 /**
- * Node itself is the askpass program, with this loaded first: a script of ours could lie where nothing may be executed.
- * It says the first line of a file, and takes it out.
+ * Where the package is not installed, Node itself is the askpass program, with this loaded first: a script of ours could
+ * lie where nothing may be executed. It does the same: says the first line of a file, and takes it out.
  */
 const ASKPASS = `const fs = process.getBuiltinModule('node:fs');
 const [line, ...rest] = fs.readFileSync(process.env.HOLDFAST_TRY_FILE, 'utf8').split('\\n');
@@ -44,17 +46,28 @@ export interface TryResult {
 export class PrivateSshd {
   readonly #sshd: string;
   readonly #folder: string;
+  readonly #askpass: Readonly<Record<string, string>>;
   /** What is not as the real one, to be told. */
   readonly detail: string | undefined;
 
-  private constructor(sshd: string, folder: string, detail: string | undefined) {
+  private constructor(sshd: string, folder: string, askpass: string | undefined, detail: string | undefined) {
     this.#sshd = sshd;
     this.#folder = folder;
+    this.#askpass =
+      askpass === undefined
+        ? { SSH_ASKPASS: process.execPath, NODE_OPTIONS: `--require=${join(folder, 'askpass.cjs')}` }
+        : { SSH_ASKPASS: askpass };
     this.detail = detail;
   }
 
-  /** Undefined, with why, where sshd or ssh is not installed or may not be run. The caller closes it. */
-  static async open(scratchDirectory: string): Promise<PrivateSshd | { readonly missing: string }> {
+  /**
+   * Undefined, with why, where sshd or ssh is not installed or may not be run. The caller closes it. `askpass`: used where
+   * it may be executed.
+   */
+  static async open(
+    scratchDirectory: string,
+    askpass = PACKAGED_ASKPASS,
+  ): Promise<PrivateSshd | { readonly missing: string }> {
     if (process.getuid?.() !== 0) return { missing: 'sshd was not asked: this is not root' };
     const sshd = await programAt('sshd');
     if (sshd === undefined || (await programAt('ssh')) === undefined) {
@@ -72,7 +85,7 @@ export class PrivateSshd {
     await writeFile(join(folder, 'askpass.cjs'), ASKPASS, { mode: 0o600 });
     const detail =
       pam && isBooting ? 'for accounts other than root sshd was asked without PAM: nologin stands' : undefined;
-    return new PrivateSshd(sshd, folder, detail);
+    return new PrivateSshd(sshd, folder, (await mayExecute(askpass)) ? askpass : undefined, detail);
   }
 
   /**
@@ -135,9 +148,8 @@ export class PrivateSshd {
     options.push('LogLevel=VERBOSE', 'PubkeyAuthentication=no');
     const words = ['-F', 'none', ...options.flatMap((option) => ['-o', option]), '-T', '-l', user, HOST, 'true'];
     const environment = {
-      SSH_ASKPASS: process.execPath,
+      ...this.#askpass,
       SSH_ASKPASS_REQUIRE: 'force',
-      NODE_OPTIONS: `--require=${join(this.#folder, 'askpass.cjs')}`,
       HOLDFAST_TRY_FILE: tryFile ?? '/dev/null',
     };
     const end = await askProgram('ssh', words, { deadlineMs: CONNECTION_DEADLINE_MS, environment });
@@ -213,8 +225,12 @@ async function programAt(name: string): Promise<string | undefined> {
   return undefined;
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
+function mayExecute(path: string): Promise<boolean> {
+  return isThere(path, constants.X_OK);
+}
+
+async function isThere(path: string, mode = constants.F_OK): Promise<boolean> {
+  return access(path, mode).then(
     () => true,
     () => false,
   );

@@ -29,6 +29,7 @@ import { type Disk, nodeDisk } from '../../../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
 import { seededRandom } from '../../../../scripts/seeded-random.ts';
 
+const PACKAGED_ASKPASS = join(import.meta.dirname, '../../../../agent/systemd/first-boot/askpass');
 const [way = 'in-place', folder = '', callersNamespace, wantedCuts = '0'] = process.argv.slice(2);
 const OWNER_KEY = `ssh-ed25519 ${'A'.repeat(67)}= owner`;
 /** The gate takes a sample; docs/FIRST_BOOT.md names the command for all. */
@@ -152,7 +153,8 @@ function stagingOf(epoch: number, provider: CredentialProvider) {
 }
 
 async function accepted(tries: readonly LoginTry[]): Promise<string[] | string> {
-  const sshd = await PrivateSshd.open('/run/holdfast');
+  // Both that there are: Node, where no package is installed, as on this machine, and the package's own.
+  const sshd = await PrivateSshd.open('/run/holdfast', way === 'bound' ? PACKAGED_ASKPASS : undefined);
   if ('missing' in sshd) return sshd.missing;
   try {
     const result = await sshd.tryPasswords(tries);

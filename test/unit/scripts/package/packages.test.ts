@@ -49,6 +49,7 @@ describe('a package', () => {
     expect(entries.filter((entry) => /^-/.test(entry)).map((entry) => entry.replace(' root/root', ''))).toEqual([
       '-rwxr-xr-x ./usr/bin/holdfast-agent',
       '-rwxr-xr-x ./usr/lib/holdfast/agent.mjs',
+      '-rwxr-xr-x ./usr/lib/holdfast/first-boot/askpass',
       '-rwxr-xr-x ./usr/lib/holdfast/first-boot/holdfast-gates',
       '-rw-r--r-- ./usr/lib/holdfast/first-boot/open.units',
       '-rwxr-xr-x ./usr/lib/holdfast/first-boot/quiet',

@@ -2,8 +2,10 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { stripVTControlCharacters } from 'node:util';
+import { askUntil } from '../../demo/patience.ts';
 import type { Login } from './stranger-logins.ts';
 
+const CONNECT_LIMIT_MS = 60_000;
 /** login(1) takes three seconds over each refusal, and getty starts anew after five. */
 const ANSWER_LIMIT_MS = 90_000;
 /** Then Enter is pressed again. */
@@ -29,9 +31,10 @@ export class ConsoleLogin {
     socket.on('error', () => undefined);
   }
 
+  /** The emulator makes its end of the socket some time after it was started. */
   static async at(path: string): Promise<ConsoleLogin> {
-    const socket = connect(path);
-    await once(socket, 'connect');
+    const socket = await askUntil(CONNECT_LIMIT_MS, 100, () => connected(path));
+    if (socket === undefined) throw new Error(`nobody made a serial line at ${path}`);
     return new ConsoleLogin(socket);
   }
 
@@ -96,5 +99,15 @@ export class ConsoleLogin {
   /** Without what was typed: passwords are not echoed. */
   #unclear(): string {
     return `the line says ${JSON.stringify(this.#text.slice(-80))}`;
+  }
+}
+
+async function connected(path: string): Promise<Socket | undefined> {
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+    return socket;
+  } catch {
+    return undefined;
   }
 }

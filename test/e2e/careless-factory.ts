@@ -142,12 +142,11 @@ export class CarelessFactory {
   async copy(from: string, to: string, serial: string | null): Promise<void> {
     await cp(this.on(from), this.on(to), { recursive: true, preserveTimestamps: true });
     // Memory and console are not on the card.
-    for (const name of ['run', 'board']) await rm(this.on(to, name), { recursive: true, force: true });
+    for (const name of ['run', SERIAL]) await rm(this.on(to, name), { recursive: true, force: true });
     if (serial !== null) await this.#solder(to, serial);
   }
 
   async #solder(board: string, serial: string): Promise<void> {
-    await mkdir(this.on(board, 'board'), { recursive: true });
     await writeFile(this.on(board, SERIAL), `${serial}\0`);
   }
 

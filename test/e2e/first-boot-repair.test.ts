@@ -9,9 +9,11 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
+import * as v from 'valibot';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { EmulatedDevice, type EmulatedUserspace } from '../../emulator/boot-loop.ts';
 import { DEMO_TIMING, makeDevice } from '../../emulator/factory.ts';
+import { DeviceDetail, Explanation } from '../../protocol/operator-api.ts';
 import { decodeCommandLine } from '../../update-server/config.ts';
 import { type RunningServer, startServer } from '../../update-server/server.ts';
 import { documentOf, type Run, runHoldfast } from '../unit/cli/run-holdfast.ts';
@@ -30,7 +32,12 @@ const holdfast = (...args: string[]): Promise<Run> => runHoldfast([...args, '--j
 const answerOf = async (...args: string[]) => documentOf(await holdfast(...args));
 const onDevice = (id: string, path: string): string => join(home, id, path);
 const until = (holds: () => Promise<void>) => vi.waitFor(holds, { timeout: PATIENCE_MS, interval: 300 });
+const detailOf = async (id: string): Promise<DeviceDetail> =>
+  v.parse(v.object(DeviceDetail.entries), await answerOf('devices', 'show', id));
 const unproven = async () => (await answerOf('devices', '--factory')).devices;
+
+/** What `dev push` says of a release that was not confirmed. */
+const Unconfirmed = v.object({ explanation: Explanation, rolloutId: v.string() });
 
 /** A slot's image names its release, and what that does instead of working. */
 async function image(version: string, fault: 'provider-fails' | ''): Promise<string> {
@@ -119,18 +126,17 @@ afterAll(async () => {
 
 it('goes back from a trial whose first boot is blocked, is open again, and the server says why', async () => {
   await until(async () => {
-    expect(await answerOf('devices', 'show', SOUND)).toMatchObject({ device: { credentials: 'proven' } });
+    expect((await detailOf(SOUND)).device.credentials).toBe('proven');
   });
   const pushed = await holdfast('dev', 'push', await image('2.0.0', 'provider-fails'), '--device', SOUND);
   expect(pushed.status).toBe(4);
-  expect(documentOf(pushed).explanation).toMatchObject({
-    reason: 'rolled-back',
-    detail: expect.stringContaining('health-check-failed: first-boot maker-provider-failed: blocked; maker:panel: '),
-  });
+  const { explanation } = v.parse(Unconfirmed, documentOf(pushed));
+  expect(explanation).toMatchObject({ reason: 'rolled-back' });
+  expect(explanation.detail).toContain('health-check-failed: first-boot maker-provider-failed: blocked; maker:panel: ');
   await until(async () => {
-    const { device } = await answerOf('devices', 'show', SOUND);
-    const rests = { state: 'idle', bootedSlot: 'a', installed: { version: '1.0.0' } };
-    expect(device).toMatchObject({ ...rests, credentials: 'proven' });
+    const { device } = await detailOf(SOUND);
+    expect(device).toMatchObject({ state: 'idle', bootedSlot: 'a', installed: { version: '1.0.0' } });
+    expect(device.credentials).toBe('proven');
   });
   const said = await readFile(onDevice(SOUND, 'run/console.log'), 'utf8');
   const rests = said.match(/slot \w[^:]*: release \S+|\b(BLOCKED|OPEN): /g);
@@ -147,14 +153,14 @@ it('goes back from a trial whose first boot is blocked, is open again, and the s
 it('keeps a device closed that left its factory so, lists it, and gives it no update', async () => {
   await until(async () => {
     expect(await unproven()).toMatchObject([{ deviceId: FAILING, credentials: 'factory', enrolment: 'enrolled' }]);
-    expect((await answerOf('devices', 'show', FAILING)).credentials).toMatchObject({ state: 'blocked' });
+    expect((await detailOf(FAILING)).credentials).toMatchObject({ state: 'blocked' });
   });
   const pushed = await holdfast('dev', 'push', await image('3.0.0', ''), '--device', FAILING, '--timeout', '3s');
   expect(pushed.status).toBe(4);
-  const { explanation, rolloutId } = documentOf(pushed);
+  const { explanation, rolloutId } = v.parse(Unconfirmed, documentOf(pushed));
   expect(explanation).toMatchObject({ reason: 'factory-credentials' });
   expect(existsSync(onDevice(FAILING, 'slots/b/rootfs.img'))).toBe(false);
-  expect((await holdfast('rollout', 'cancel', String(rolloutId))).status).toBe(0);
+  expect((await holdfast('rollout', 'cancel', rolloutId)).status).toBe(0);
 });
 
 it('opens with the repair, as the device that enrolled', async () => {
@@ -163,7 +169,7 @@ it('opens with the repair, as the device that enrolled', async () => {
   const words = ['--waves', '100%', '--device', FAILING, '--purpose', 'repair'];
   expect((await holdfast('rollout', 'start', path, ...words)).status).toBe(0);
   await until(async () => {
-    const { device } = await answerOf('devices', 'show', FAILING);
+    const { device } = await detailOf(FAILING);
     expect(device).toMatchObject({ state: 'idle', bootedSlot: 'b', installed: { sequence: 3 }, credentials: 'proven' });
   });
   expect(await unproven()).toEqual([]);

@@ -17,6 +17,8 @@ const AT_ONCE = 8;
 /** ... and each tries so many passwords, for a key exchange is what costs a small processor most. */
 const TRIES_A_CONNECTION = 5;
 const CONNECTION_DEADLINE_MS = 100_000;
+/** Of deadlines that one connection alone may have. */
+const MOST_PATIENCE = 8;
 const HOST = 'holdfast-private';
 const OTHERS_CONFIG = 'config-for-others';
 /** The package's (agent/systemd/first-boot/askpass): ssh starts it for every password, so it is small. */
@@ -43,16 +45,29 @@ export interface TryResult {
   readonly unclear: string | undefined;
 }
 
+interface Unclear {
+  readonly unclear: string;
+  /** It was ended before it had asked for these. */
+  readonly left: readonly LoginTry[] | undefined;
+}
+
 export class PrivateSshd {
   readonly #sshd: string;
   readonly #folder: string;
   readonly #askpass: Readonly<Record<string, string>>;
+  readonly #deadlineMs: number;
   /** What is not as the real one, to be told. */
   readonly detail: string | undefined;
 
-  private constructor(sshd: string, folder: string, askpass: string | undefined, detail: string | undefined) {
+  private constructor(
+    sshd: string,
+    folder: string,
+    { askpass, deadlineMs }: { readonly askpass: string | undefined; readonly deadlineMs: number },
+    detail: string | undefined,
+  ) {
     this.#sshd = sshd;
     this.#folder = folder;
+    this.#deadlineMs = deadlineMs;
     this.#askpass =
       askpass === undefined
         ? { SSH_ASKPASS: process.execPath, NODE_OPTIONS: `--require=${join(folder, 'askpass.cjs')}` }
@@ -62,11 +77,12 @@ export class PrivateSshd {
 
   /**
    * Undefined, with why, where sshd or ssh is not installed or may not be run. The caller closes it. `askpass`: used where
-   * it may be executed.
+   * it may be executed. `deadlineMs`: for each connection.
    */
   static async open(
     scratchDirectory: string,
     askpass = PACKAGED_ASKPASS,
+    deadlineMs = CONNECTION_DEADLINE_MS,
   ): Promise<PrivateSshd | { readonly missing: string }> {
     if (process.getuid?.() !== 0) return { missing: 'sshd was not asked: this is not root' };
     const sshd = await programAt('sshd');
@@ -85,24 +101,43 @@ export class PrivateSshd {
     await writeFile(join(folder, 'askpass.cjs'), ASKPASS, { mode: 0o600 });
     const detail =
       pam && isBooting ? 'for accounts other than root sshd was asked without PAM: nologin stands' : undefined;
-    return new PrivateSshd(sshd, folder, (await mayExecute(askpass)) ? askpass : undefined, detail);
+    const how = { askpass: (await mayExecute(askpass)) ? askpass : undefined, deadlineMs };
+    return new PrivateSshd(sshd, folder, how, detail);
   }
 
   /**
    * Tries each, in order and for one user one after the other, up to the first that is accepted. Bounded: by AT_ONCE, and
-   * by a deadline for each connection.
+   * by a deadline for each connection. A board that is too slow for so many at a time is asked with fewer: what a connection
+   * had no time for is tried again. Only where one alone gets nowhere, and then in eight times as long, is it unclear.
    */
   async tryPasswords(tries: readonly LoginTry[]): Promise<TryResult> {
-    const waiting = [...batchesOf(tries).entries()];
+    const waiting = batchesOf(tries);
     const accepted: LoginTry[] = [];
     let unclear: string | undefined;
+    let number = 0;
+    let working = AT_ONCE;
+    let patience = 1;
     const work = async (): Promise<void> => {
       for (let next = waiting.shift(); next !== undefined && unclear === undefined; next = waiting.shift()) {
-        const answer = await this.#tryBatch(...next);
+        number += 1;
+        const answer = await this.#tryBatch(number, next, patience * this.#deadlineMs);
         if (answer === 'refused') continue;
-        if ('unclear' in answer) unclear ??= answer.unclear;
-        else accepted.push(answer);
+        if ('user' in answer) {
+          accepted.push(answer);
+          continue;
+        }
+        const { left } = answer;
+        const isStuck = working === 1 && left?.length === next.length;
+        if (left === undefined || (isStuck && patience >= MOST_PATIENCE)) {
+          unclear ??= answer.unclear;
+          continue;
+        }
+        waiting.push(left);
+        if (isStuck) patience *= 2;
+        // Whoever still works comes to it.
+        if (working > 1) break;
       }
+      working -= 1;
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     return { accepted, unclear };
@@ -124,7 +159,11 @@ export class PrivateSshd {
   }
 
   /** One connection: the passwords of one user, one after the other. */
-  async #tryBatch(number: number, batch: readonly LoginTry[]): Promise<LoginTry | 'refused' | { unclear: string }> {
+  async #tryBatch(
+    number: number,
+    batch: readonly LoginTry[],
+    deadlineMs: number,
+  ): Promise<LoginTry | 'refused' | Unclear> {
     const file = join(this.#folder, `try-${number}`);
     await writeFile(file, batch.map(({ password }) => `${password}\n`).join(''), { mode: 0o600 });
     try {
@@ -132,17 +171,23 @@ export class PrivateSshd {
       const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'PreferredAuthentications=password'];
       options.push(`NumberOfPasswordPrompts=${batch.length}`);
       const user = batch[0]?.user ?? '';
-      const { said } = await this.#ssh(user, options, file);
+      const { status, said } = await this.#ssh(user, options, { tryFile: file, deadlineMs });
       const taken = batch.length - (await readFile(file, 'utf8')).split('\n').length + 1;
       // Let in before any was asked for: the account has an empty password.
       if (/Authenticated to/.test(said)) return batch[taken - 1] ?? { user, password: '' };
-      return /Permission denied \(/.test(said) && taken === batch.length ? 'refused' : { unclear: said };
+      if (/Permission denied \(/.test(said) && taken === batch.length) return 'refused';
+      // The next is asked for when the one before was refused; the last that was given may be without an answer.
+      return { unclear: said, left: status === null ? batch.slice(Math.max(0, taken - 1)) : undefined };
     } finally {
       await rm(file, { force: true });
     }
   }
 
-  async #ssh(user: string, more: readonly string[], tryFile?: string): Promise<ProgramEnd> {
+  async #ssh(
+    user: string,
+    more: readonly string[],
+    { tryFile = '/dev/null', deadlineMs = this.#deadlineMs }: { tryFile?: string; deadlineMs?: number } = {},
+  ): Promise<ProgramEnd> {
     const proxy = `${this.#sshd} -i -f ${join(this.#folder, user === 'root' ? 'config' : OTHERS_CONFIG)}`;
     const options = [...more, `ProxyCommand=${proxy}`, 'GlobalKnownHostsFile=/dev/null', 'UpdateHostKeys=no'];
     options.push('LogLevel=VERBOSE', 'PubkeyAuthentication=no');
@@ -150,15 +195,15 @@ export class PrivateSshd {
     const environment = {
       ...this.#askpass,
       SSH_ASKPASS_REQUIRE: 'force',
-      HOLDFAST_TRY_FILE: tryFile ?? '/dev/null',
+      HOLDFAST_TRY_FILE: tryFile,
     };
-    const end = await askProgram('ssh', words, { deadlineMs: CONNECTION_DEADLINE_MS, environment });
+    const end = await askProgram('ssh', words, { deadlineMs, environment });
     return end ?? { status: null, stdout: '', said: 'ssh cannot be started' };
   }
 }
 
 /** So many of one user in a row. */
-function batchesOf(tries: readonly LoginTry[]): LoginTry[][] {
+function batchesOf(tries: readonly LoginTry[]): (readonly LoginTry[])[] {
   const batches: LoginTry[][] = [];
   for (const one of tries) {
     const last = batches.at(-1);
@@ -208,7 +253,7 @@ function configOf(settings: SshdSettings, pam: boolean): string {
     'PermitUserEnvironment no',
   );
   lines.push(
-    `LoginGraceTime ${CONNECTION_DEADLINE_MS / 1000}`,
+    `LoginGraceTime ${(MOST_PATIENCE * CONNECTION_DEADLINE_MS) / 1000}`,
     'PidFile none',
     'UseDNS no',
     'PrintMotd no',

@@ -100,6 +100,13 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
       },
     );
 
+    it.runIf(way === 'in-place')(
+      'asks again what a connection had no time for: a slow board opens later, and opens',
+      () => {
+        expect(said.slow).toEqual({ accepted: [] });
+      },
+    );
+
     it('refuses the former break-glass password after a rotation, and lets nobody in after a wipe', () => {
       expect(said.rotated).toEqual([[], ['root']]);
       expect(said.rotatedChecks).toEqual([true, true, true, true, true]);

@@ -152,6 +152,21 @@ function stagingOf(epoch: number, provider: CredentialProvider) {
   };
 }
 
+/** A PAM that takes two seconds over each of four refusals, in connections of three seconds. */
+async function triedSlowly(): Promise<unknown> {
+  const steps = ['auth optional pam_faildelay.so delay=2000000', 'auth required pam_unix.so nodelay'];
+  steps.push('account required pam_permit.so', 'session required pam_permit.so');
+  writeFileSync('/etc/pam.d/sshd', `${steps.join('\n')}\n`);
+  const sshd = await PrivateSshd.open('/run/holdfast', PACKAGED_ASKPASS, 3000);
+  if ('missing' in sshd) return sshd.missing;
+  try {
+    const tries = ['first', 'second', 'third', 'fourth'].map((password) => ({ user: 'root', password }));
+    return await sshd.tryPasswords(tries);
+  } finally {
+    await sshd.close();
+  }
+}
+
 async function accepted(tries: readonly LoginTry[]): Promise<string[] | string> {
   // Both that there are: Node, where no package is installed, as on this machine, and the package's own.
   const sshd = await PrivateSshd.open('/run/holdfast', way === 'bound' ? PACKAGED_ASKPASS : undefined);
@@ -279,6 +294,7 @@ async function main(): Promise<void> {
     const stack = ['auth', 'account', 'password', 'session'].map((step) => `${step} required pam_permit.so\n`).join('');
     writeFileSync('/etc/pam.d/sshd', stack);
     said.pamLetsAllIn = await second[1]?.verifyOldRefused();
+    said.slow = await triedSlowly();
   }
   for (const one of second) await one.wipe();
   for (const one of second) await one.wipe();

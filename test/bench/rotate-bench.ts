@@ -68,7 +68,7 @@ function settingsOf(projectRoot: string, values: Values): Omit<RotationSettings,
     soak: values.soak,
     timeout: values.timeout,
     statusMs: Math.min(30_000, pollMs),
-    command: [join(projectRoot, 'bin/holdfast')],
+    fetches: 3,
   };
 }
 

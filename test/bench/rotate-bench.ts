@@ -68,7 +68,7 @@ function settingsOf(projectRoot: string, values: Values): Omit<RotationSettings,
     soak: values.soak,
     timeout: values.timeout,
     statusMs: Math.min(30_000, pollMs),
-    command: [join(projectRoot, 'bin/holdfast')],
+    fetches: 3,
   };
 }
 
@@ -88,7 +88,8 @@ async function readReport(path: string): Promise<BenchReport> {
   return JSON.parse(await readFile(path, 'utf8'));
 }
 
-function findingsOf(figures: RotationFigures, smaller: BenchReport | undefined): Findings {
+/** `smaller`: what a run of another size wrote. */
+export function findingsOf(figures: RotationFigures, smaller: BenchReport | undefined): Findings {
   const rows = rowsOf(figures);
   const hours = atShare(figures.rotatedS, 1) / 3600;
   const ratios = [
@@ -96,6 +97,7 @@ function findingsOf(figures: RotationFigures, smaller: BenchReport | undefined):
     ratioOf('devices that their owner is locked out of', figures.lockedOut, 0),
     ratioOf('devices that take a former secret', figures.formerAccepted, 0),
     ratioOf('updates offered to a device that owed a rotation', figures.offeredBefore, 0),
+    ratioOf('devices that were away and got no update afterwards', figures.away - figures.offeredAfter, 0),
     ratioOf('devices that have not proven it at the end', figures.devices - figures.proven + figures.factory, 0),
     ...(smaller === undefined ? [] : comparison(rows, smaller)),
   ];

@@ -17,23 +17,18 @@ export interface LabServer {
 /** A device that has no slots and does no first boot can prove nothing. */
 const WITHOUT_FIRST_BOOT = ['--credentials-gate', 'report'];
 
-/**
- * `startMs`: from the start of the process to its ready line, a first start with new keys and authorities. `command`: another
- * than the shipped one's launcher.
- */
+/** `startMs`: from the start of the process to its ready line, a first start with new keys and authorities. */
 export async function startLabServer(
   projectRoot: string,
   directory: string,
   options: readonly string[] = WITHOUT_FIRST_BOOT,
-  command: readonly [file: string, ...args: string[]] = [join(projectRoot, 'bin/holdfast-server')],
 ): Promise<LabServer> {
   await mkdir(directory, { recursive: true });
   const startedMs = performance.now();
-  const [file, ...before] = command;
   const process = new Process({
     name: 'server',
-    file,
-    args: [...before, 'run', '--lab', '--json', '--data', join(directory, 'data'), ...PORTS, ...options],
+    file: join(projectRoot, 'bin/holdfast-server'),
+    args: ['run', '--lab', '--json', '--data', join(directory, 'data'), ...PORTS, ...options],
     logFile: join(directory, 'server.log'),
   });
   const ready = (await process.firstLine()) as Omit<LabServer, 'process' | 'startMs'>;

@@ -21,6 +21,12 @@ import { documentOf, type Run, runHoldfast } from '../unit/cli/run-holdfast.ts';
 const PROJECT = join(import.meta.dirname, '../..');
 /** The lab's; its paths become those of the emulated device. */
 const PROVIDER = join(PROJECT, 'scripts/device-image/debian/lab/usr/lib/acme/panel-pin');
+const PROVIDERS = {
+  sshHostKeys: null,
+  authorizedKeys: null,
+  machineId: false,
+  makers: [{ name: 'panel', executable: '/usr/lib/acme/panel-pin' }],
+};
 const PATIENCE_MS = 120_000;
 const SOUND = 'cam-0001';
 const FAILING = 'cam-0002';
@@ -90,14 +96,11 @@ async function powerOn(id: string, rootfs: string): Promise<void> {
     server: { url: server.endpoints.deviceUrl, mqttUrl: null, anchorsFile: server.endpoints.serverCa },
     timing: { ...DEMO_TIMING, pollIntervalMs: 500 },
     health: 'none',
+    firstBoot: { providers: PROVIDERS, owners: [ownerKey(), ownerKey()] },
   });
-  await writeFile(onDevice(id, 'factory/owners'), `${ownerKey()}\n${ownerKey()}\n`);
   const config = JSON.parse(await readFile(onDevice(id, 'factory/agent.json'), 'utf8'));
   // So long a trial waits for its first boot. It polls meanwhile, and the enforced gate offers it nothing.
   config.health.builtin.startDeadlineMs = 1500;
-  const makers = [{ name: 'panel', executable: onDevice(id, 'run/rootfs/usr/lib/acme/panel-pin') }];
-  const providers = { sshHostKeys: null, authorizedKeys: null, machineId: false, makers };
-  config.firstBoot = { providers, escrow: { ownersFile: 'owners' } };
   await writeFile(onDevice(id, 'factory/agent.json'), JSON.stringify(config));
   const device = new EmulatedDevice(join(home, id), userspace(id));
   powered.push({ device, ended: device.powerOn() });
@@ -106,7 +109,7 @@ async function powerOn(id: string, rootfs: string): Promise<void> {
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'holdfast-repair-'));
   const ports = ['--device-port', '0', '--operator-port', '0', '--mqtt-port', '0'];
-  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports, '--credentials-gate', 'enforce'];
+  const words = ['run', '--lab', '--data', join(home, 'server'), ...ports];
   const config = decodeCommandLine([...words, '--poll-after-ms', '500', '--tick-ms', '200'], '0.0.0');
   if (config === undefined) throw new Error('no configuration');
   server = await startServer(config, { log: pino({ level: 'silent' }), version: '0.0.0' });

@@ -7,8 +7,9 @@ import { FACTORY_PASSWORD } from '../bench/rotation/device.ts';
 import { type RotationFigures, runRotation } from '../bench/rotation/run.ts';
 
 const projectRoot = join(import.meta.dirname, '../..');
-const node = join(projectRoot, 'node_modules/.bin/node');
 const DEVICES = 20;
+/** Two are away, neither in the first wave, which would wait for it; four lose power, at each of the three places. */
+const SEED = 18;
 let directory: string;
 let figures: RotationFigures;
 
@@ -27,9 +28,9 @@ beforeAll(async () => {
     soak: '0s',
     timeout: '2m',
     lateReturn: 'others-done',
-    statusMs: 200,
-    serverCommand: [node, join(projectRoot, 'update-server/main.ts')],
-    command: [node, join(projectRoot, 'cli/main.ts')],
+    seed: SEED,
+    statusMs: 1000,
+    fetches: 1,
     progress: () => {},
     sabotage(device) {
       rotated += 1;
@@ -58,6 +59,6 @@ it('counts a device that its owner is locked out of, one that takes the factoryâ
 
 it('opens each deviceâ€™s blob twice, and gets some of them by request, approval and fetch', () => {
   expect(figures.opened).toBeGreaterThanOrEqual(2 * DEVICES);
-  expect(figures.fetched).toBe(3);
+  expect(figures.fetched).toBe(1);
   expect(figures.auditEntries).toBeGreaterThan(DEVICES);
 });

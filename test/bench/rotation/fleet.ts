@@ -20,6 +20,7 @@ import { Turnstile } from './turnstile.ts';
 /** The agent's own: connections are closed for a pause that is longer. */
 const KEPT_CONNECTION_MS = 30_000;
 const AT_ONCE = 32;
+/** Decides who is away, who loses power, and where in the interval each polls. */
 const SEED = 2026;
 
 export interface FleetSettings {
@@ -29,6 +30,7 @@ export interface FleetSettings {
   /** Shares of the fleet, 0 to 1. */
   readonly offline: number;
   readonly cuts: number;
+  readonly seed?: number;
   /** A test's: called after a device rotated, and before it is looked at. */
   readonly sabotage?: (device: FleetDevice) => void;
 }
@@ -71,12 +73,13 @@ export class Fleet {
   readonly #owners: Owners;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[] = [];
-  readonly #random = seededRandom(SEED);
+  readonly #random: () => number;
 
   constructor(claims: readonly ClaimFile[], world: FleetWorld, settings: FleetSettings) {
     const { server, rootFile, owners } = world;
     this.#settings = settings;
     this.#owners = owners;
+    this.#random = seededRandom(settings.seed ?? SEED);
     this.lives = claims.map((claim) => {
       const device = new FleetDevice({
         claim,
@@ -103,21 +106,23 @@ export class Fleet {
   /** First boot, enrolment, the first statement, and the certificate that it earns: as many at once as pass. */
   async bringUp(progress: (done: number) => void): Promise<void> {
     let done = 0;
-    await Promise.all(
-      this.lives.map((life) =>
-        this.turnstile.pass(async () => {
-          const { device } = life;
-          await device.leaveFactory();
-          for (const step of [() => device.enrol(), () => device.exchange(), () => device.exchange()]) {
-            await this.#untilAnswered(step);
-          }
-          device.closeIdle();
-          done += 1;
-          if (done % 500 === 0) progress(done);
-        }),
-      ),
+    const all = this.lives.map((life) =>
+      this.turnstile.pass(async () => {
+        if (this.aborted) return;
+        const { device } = life;
+        await device.leaveFactory();
+        for (const step of [() => device.enrol(), () => device.exchange(), () => device.exchange()]) {
+          await this.#untilAnswered(step);
+        }
+        device.closeIdle();
+        done += 1;
+        if (done % 500 === 0) progress(done);
+      }),
     );
-    this.turnstile.longestWaitMs = 0;
+    // One that cannot be brought up ends the run: the others of its kind are not waited for.
+    await Promise.all(all).finally(() => {
+      this.turnstile.longestWaitMs = 0;
+    });
   }
 
   async #untilAnswered(step: () => Promise<unknown>): Promise<void> {
@@ -127,7 +132,7 @@ export class Fleet {
         await step();
         return;
       } catch (error) {
-        if (!(error instanceof SourceUnreachable)) throw error;
+        if (!(error instanceof SourceUnreachable) || this.aborted) throw error;
         this.#failed(error);
         await this.#sleep(backoff.nextPauseMs());
       }

@@ -10,8 +10,6 @@ import type { LabServer } from '../running-fleet.ts';
 const BATCH = 1000;
 const IMAGE_BYTES = 256 * 1024;
 
-export type CommandLine = readonly [file: string, ...args: string[]];
-
 export interface RotationOrder {
   readonly waves: string;
   readonly soak: string;
@@ -19,19 +17,18 @@ export interface RotationOrder {
 }
 
 export class Operator {
-  readonly #command: CommandLine;
+  readonly #program: string;
   readonly #home: string;
 
   /** `home` is made. */
-  constructor(command: CommandLine, home: string) {
-    this.#command = command;
+  constructor(projectRoot: string, home: string) {
+    this.#program = join(projectRoot, 'bin/holdfast');
     this.#home = home;
   }
 
   async login(server: LabServer): Promise<void> {
     await mkdir(this.#home, { recursive: true, mode: 0o700 });
-    const [file, ...args] = this.#command;
-    await needProgram(file, [...args, 'login', '--server', server.operatorUrl, '--ca', server.serverCa], {
+    await needProgram(this.#program, ['login', '--server', server.operatorUrl, '--ca', server.serverCa], {
       env: { HOLDFAST_HOME: this.#home },
       input: server.oneTimeToken,
     });
@@ -108,13 +105,11 @@ export class Operator {
   }
 
   async #need(...words: string[]): Promise<Record<string, unknown>> {
-    const [file, ...args] = this.#command;
-    const { stdout } = await needProgram(file, [...args, ...words, '--json'], { env: { HOLDFAST_HOME: this.#home } });
+    const { stdout } = await needProgram(this.#program, [...words, '--json'], { env: { HOLDFAST_HOME: this.#home } });
     return JSON.parse(stdout);
   }
 
   #run(...words: string[]): Promise<ProgramResult> {
-    const [file, ...args] = this.#command;
-    return runProgram(file, [...args, ...words, '--json'], { env: { HOLDFAST_HOME: this.#home } });
+    return runProgram(this.#program, [...words, '--json'], { env: { HOLDFAST_HOME: this.#home } });
   }
 }

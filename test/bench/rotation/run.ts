@@ -9,7 +9,7 @@ import { errorText } from '../../../platform/fault.ts';
 import type { RotationView } from '../../../protocol/operator-api.ts';
 import { type LabServer, startLabServer } from '../running-fleet.ts';
 import { Fleet, type FleetSettings, type Life } from './fleet.ts';
-import { type CommandLine, Operator, type RotationOrder } from './operator.ts';
+import { Operator, type RotationOrder } from './operator.ts';
 import { Owners } from './owners.ts';
 import { cpuSeconds, ProcessWatch } from './process-watch.ts';
 
@@ -22,8 +22,8 @@ export interface RotationSettings extends FleetSettings, RotationOrder {
   readonly statusMs: number;
   /** When the second half of those that are away come back; a test does not wait for the server to give them up. */
   readonly lateReturn?: 'complete' | 'others-done';
-  readonly serverCommand?: CommandLine;
-  readonly command: CommandLine;
+  /** Blobs that are also fetched as a person does, by request and approval. */
+  readonly fetches: number;
   readonly progress: (line: string) => void;
 }
 
@@ -60,17 +60,15 @@ export interface RotationFigures {
   readonly fetched: number;
 }
 
-/** The whole way of a person to a blob, for so many devices. */
-const FETCHED = 3;
 const RETURN_SPREAD_MS = 60_000;
 
 export async function runRotation(settings: RotationSettings): Promise<RotationFigures> {
   const { projectRoot, directory, pollMs, progress } = settings;
   const tick = ['--tick-ms', String(Math.min(1000, pollMs))];
   const options = ['--credentials-gate', 'enforce', '--poll-after-ms', String(pollMs), '--log-level', 'warn', ...tick];
-  const server = await startLabServer(projectRoot, directory, options, settings.serverCommand);
+  const server = await startLabServer(projectRoot, directory, options);
   try {
-    const operator = new Operator(settings.command, join(directory, 'profile'));
+    const operator = new Operator(projectRoot, join(directory, 'profile'));
     await operator.login(server);
     const owners = new Owners(join(directory, 'data/db.sqlite'));
     const anchors = [await readFile(server.serverCa, 'utf8')];
@@ -207,7 +205,7 @@ class Run {
     const { proven = 0 } = await this.#operator.standings();
     const factory = await this.#operator.factoryDevices();
     let fetched = 0;
-    for (const { device } of this.#online.slice(0, FETCHED)) {
+    for (const { device } of this.#online.slice(0, this.#settings.fetches)) {
       const given = await this.#operator.fetchEscrow(device.id);
       const kept = this.#owners.keptBlob(device.id, device.epoch);
       if (kept !== undefined && Buffer.compare(given, kept) === 0) fetched += 1;

@@ -33,11 +33,12 @@ export const BYTES: Scenario = {
   async run(lab) {
     const rootImage = await makeImage(lab.world);
     const guest = await lab.newGuest({ rootImage });
-    const first = await epochOf(lab, guest, 1);
     await guest.powerOn();
+    const first = await epochOf(lab, guest, 1);
     // What an owner has opened is replaced: the device rotates by itself.
     const firstTexts = await openedTexts(lab, guest, 1);
     const second = await epochOf(lab, guest, 2);
+    await guest.shutDown();
     const secondTexts = await openedTexts(lab, guest, 2);
     const disk = await LookedAtDisk.of(guest.disk, lab.world.path('looked-at'));
     const former = [...first, ...firstTexts].filter(({ name }) => name.includes('epoch 1'));
@@ -67,9 +68,8 @@ async function makeImage(world: World): Promise<string> {
   return world.makeVariant('bytes', { files, without: [] });
 }
 
-/** Runs the device until the server has this epoch proven, then takes its power; what its consumers had then. */
+/** Waits until the server has this epoch proven and all of it is synced; what the device's consumers have then. */
 async function epochOf(lab: ScenarioLab, guest: Guest, epoch: number): Promise<readonly Secret[]> {
-  if (!guest.isOn) await guest.powerOn();
   let said = 'nothing';
   const proven = await askUntil(PROVEN_LIMIT_MS, 10_000, async () => {
     const { credentials } = await lab.world.words.device(guest.id);
@@ -80,7 +80,6 @@ async function epochOf(lab: ScenarioLab, guest: Guest, epoch: number): Promise<r
   // What was said before is not of what is kept now, and the first may have been under way.
   while ((await guest.machine.serial.waitFor(KEPT, 0)) !== undefined);
   for (let times = 0; times < 2; times += 1) await guest.hears(KEPT, JOURNAL_LIMIT_MS);
-  await guest.shutDown();
   const disk = await LookedAtDisk.of(guest.disk, lab.world.path('looked-at'));
   const journals = await disk.files.list('/lab');
   lab.check(

@@ -1,4 +1,4 @@
-/** The disk of a device that is off, as raw bytes, and the files on its data partition. */
+/** The disk of a device as raw bytes, and the files on its data partition. Of one that is on: what it has synced. */
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Ext4Places } from '../../byte-scan/ext4-places.ts';
@@ -38,7 +38,7 @@ export class LookedAtDisk {
     await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { mode: 0o700 });
     const raw = join(folder, 'raw');
-    await needProgram('qemu-img', ['convert', '-O', 'raw', disk, raw]);
+    await needProgram('qemu-img', ['convert', '-U', '-O', 'raw', disk, raw]);
     const data = join(folder, 'data');
     await cutOut(raw, partitionOf(DATA), data);
     return new LookedAtDisk(raw, await Ext4Places.of(data, join(folder, 'replayed')));

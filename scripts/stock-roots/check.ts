@@ -1,4 +1,4 @@
-/** What is demanded of a stock root: no false error as folder, ext4 and squashfs; all true ones proven; none once cured. */
+/** What is demanded of a stock root: no false error as folder, ext4, squashfs and erofs; all true ones proven; none once cured. */
 import { cp, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IMAGE_TOOL_ENV } from '../images/ext4-image.ts';
@@ -45,7 +45,11 @@ export async function checkRoot(
   cases.check('no error is false', falseErrors(root.errors, errorsOf(asFolder)).map(words));
   cases.check('each true error is proven by another program', await unproven(root.errors, errorsOf(asFolder), place));
   cases.check('each kind of true error is found', missed(root.errors, errorsOf(asFolder)));
-  for (const [format, make] of [['ext4', makeExt4] as const, ['squashfs', makeSquashfs] as const]) {
+  for (const [format, make] of [
+    ['ext4', makeExt4],
+    ['squashfs', makeSquashfs],
+    ['erofs', makeErofs],
+  ] as const) {
     const image = join(images, `${root.name}.${format}`);
     await make(place, image);
     cases.check(`${format} says the same as the folder`, differences(asFolder, await lint(image)));
@@ -112,6 +116,10 @@ async function makeExt4(place: string, image: string): Promise<void> {
   await writeFile(image, '');
   await truncate(image, IMAGE_BYTES);
   await needProgram('mke2fs', ['-q', '-F', '-t', 'ext4', '-d', place, image], { env: IMAGE_TOOL_ENV });
+}
+
+async function makeErofs(place: string, image: string): Promise<void> {
+  await needProgram('mkfs.erofs', ['--quiet', '-zlz4hc,9', '-C65536', image, place]);
 }
 
 async function makeSquashfs(place: string, image: string): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * npm run lint-stock [-- --root NAME] [--json FILE]   holdfast image lint on three stock root file systems; needs root
  *
- * Makes real Debian roots (kept in build/stock-roots), as folder, ext4 and squashfs, and demands of each: no false error.
+ * Makes real Debian roots (kept in build/stock-roots), as folder, ext4, squashfs and erofs, and demands of each: no false error.
  * What a stock root really has wrong is named in roots.ts, proven by another program, then cured as the finding says; the
  * cured root must have no error at all. Exit status 0 only when all of this held. Takes about ten minutes the first time.
  */

@@ -127,6 +127,23 @@ describe('a first boot that is blocked, on a device that enrols all the same', (
     expect(await disk.readFile(CERTIFICATE, 4096)).toBeDefined();
   });
 
+  it('keeps that key wherever making it is cut: it never stands without its mark', async () => {
+    const disk = await blockedDevice({ resume: 'factory' });
+    let made = '';
+    const always = async (left: SimulatedDisk): Promise<void> => {
+      made = textOf((await left.readFile(KEY, 4096)) ?? bytesOf(''));
+    };
+    const act = async (left: SimulatedDisk): Promise<void> => {
+      const { privateKeyPem } = await enrols(left);
+      if (made !== '') expect(privateKeyPem).toBe(made);
+      await rotate(left, 1);
+      expect(await keyOf(left)).toBe(privateKeyPem);
+    };
+    // Keys are random: what must end the same is that there is one, as the act found it.
+    const compared = (path: string): boolean => path === '/data/first-boot/begun';
+    expect(await cutEverywhere({ disk, act, always, compared })).toBeGreaterThan(20);
+  });
+
   it('replaces a key that was there before it began, as an image of a device that ran brings it', async () => {
     const disk = new SimulatedDisk();
     await disk.place('/data/begun', bytesOf(''));

@@ -19,7 +19,7 @@ import { Stranger } from './stranger-logins.ts';
 
 /** Nobody says when. */
 export const NEVER = Number.POSITIVE_INFINITY;
-/** The console's line; three seconds later something may answer. */
+/** The console's line; five seconds later something may answer. */
 export const OPENS = /^lab: opens$/;
 /** The recording's clock may be one second behind: what lies before this moment lies before anything opens. */
 export const OPENS_AFTER_MS = 1000;

@@ -19,7 +19,7 @@ import { Stranger } from './stranger-logins.ts';
 
 /** What it says when it opens. */
 export const OPENS = /^lab: opens$/;
-/** The device says that it opens and waits three seconds; the recording's clock may be one behind. In between lies this. */
+/** The device says that it opens and waits five seconds; the recording's clock may be one behind. In between lies this. */
 export const OPENS_AFTER_MS = 1000;
 const ANSWER_LIMIT_MS = 300_000;
 const SSH_PORT = 22;

@@ -152,6 +152,11 @@ export class Fleet {
     for (const life of lives) this.#live(life, this.#random() * withinMs);
   }
 
+  /** Nothing begins any more; `stop` says what ended it. */
+  breakOff(): void {
+    this.#stop.abort();
+  }
+
   /** Throws what ended a life that should have gone on. */
   async stop(): Promise<void> {
     this.#stop.abort();

@@ -78,9 +78,12 @@ export async function runRotation(settings: RotationSettings): Promise<RotationF
     const entry = { url: server.deviceUrl, mqttUrl: null, anchors };
     const fleet = new Fleet(claims, { server: entry, rootFile, owners }, settings);
     const run = new Run(settings, server, operator, owners, fleet);
+    const breakOff = (): void => fleet.breakOff();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, breakOff);
     try {
       return await run.toEnd();
     } finally {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, breakOff);
       await fleet.stop().catch((error: unknown) => progress(`a device ended: ${errorText(error)}`));
       owners.close();
     }
@@ -162,7 +165,10 @@ class Run {
       this.#say(rotation);
       if (rotation.state === 'halted') throw new Error(`the rotation halted: ${rotation.reason}`);
       if (done(rotation)) return;
-      if (this.#fleet.aborted) await this.#fleet.stop();
+      if (this.#fleet.aborted) {
+        await this.#fleet.stop();
+        throw new Error('broken off');
+      }
       this.#watch.look();
       await pause(this.#settings.statusMs);
     }

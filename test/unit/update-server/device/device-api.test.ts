@@ -89,10 +89,11 @@ describe('who is asking', () => {
     const bytes = new Uint8Array(64 * 1024 * 1024);
     const sha256 = sha256Hex(bytes);
     await bed.artifacts.put(sha256, one(bytes), bytes.length);
-    const transfer = revoked.send('GET', `${DEVICE_PATHS.targets}/x/${sha256}.img`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    bed.events.emit({ kind: 'revoked', id: 'cam-0004' });
+    // Said again until the transfer has begun; and no 64 MiB are shown when it came whole.
+    const again = setInterval(() => bed.events.emit({ kind: 'revoked', id: 'cam-0004' }), 10);
+    const transfer = revoked.send('GET', `${DEVICE_PATHS.targets}/x/${sha256}.img`).then(({ status }) => status);
     await expect(transfer).rejects.toThrow();
+    clearInterval(again);
   });
 
   test('TLS 1.2 is not spoken', async () => {

@@ -1,6 +1,7 @@
 /** Every removal, by what it takes away; long lists lie beside this file. */
 
 import { DELTA } from './delta.ts';
+import { EMULATED_FLEET } from './emulated-fleet.ts';
 import { ESCROW } from './escrow.ts';
 import { IDLE } from './idle.ts';
 import { IMAGE_LINT } from './image-lint.ts';
@@ -546,6 +547,7 @@ export const REMOVALS: readonly Removal[] = [
   ...SLOTS,
   ...WIRE,
   ...DELTA,
+  ...EMULATED_FLEET,
   ...IDLE,
   ...DURABLE_FILE,
   ...TWO_COPY_RECORD,

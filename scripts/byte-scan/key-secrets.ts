@@ -16,21 +16,20 @@ export function opensshSecrets(name: string, text: string): readonly Secret[] {
   const tailAt = bytes.lastIndexOf(publicKey);
   if (publicAt < 15 || tailAt <= publicAt) throw new Error(`${name} is no ed25519 key of OpenSSH without a passphrase`);
   const seed = bytes.subarray(tailAt - SEED_BYTES, tailAt);
-  // The lines before say format and public key: others have them too.
-  const secretFrom = Math.floor(
-    (((tailAt - SEED_BYTES) * 8) / 6 + (lines[0]?.length ?? 0) - 1) / (lines[0]?.length ?? 1),
-  );
-  return [{ name: `${name}, seed`, bytes: seed }, ...linesAsSecrets(name, lines.slice(secretFrom))];
+  // What lies in other lines is format, public key and comment: others have them too.
+  const lineOf = (byteAt: number): number => Math.floor((byteAt * 8) / 6 / (lines[0]?.length ?? 1));
+  const secret = lines.slice(lineOf(tailAt - SEED_BYTES), lineOf(tailAt - 1) + 1);
+  return [{ name: `${name}, seed`, bytes: seed }, ...linesAsSecrets(name, secret)];
 }
 
 /** Of a PKCS#8 key: P-256, as devices have. */
 export function pkcs8Secrets(name: string, pem: string): readonly Secret[] {
   const { d } = createPrivateKey(pem).export({ format: 'jwk' });
   if (d === undefined) throw new Error(`${name} has no private part`);
-  // The first line is the same for all keys, up to the scalar's first bytes.
+  // The first line is nearly the same for all keys; the third has nothing but the public key.
   return [
     { name: `${name}, scalar`, bytes: Buffer.from(d, 'base64url') },
-    ...linesAsSecrets(name, bodyOf(pem).slice(1)),
+    ...linesAsSecrets(name, bodyOf(pem).slice(1, 2)),
   ];
 }
 

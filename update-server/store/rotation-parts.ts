@@ -86,8 +86,13 @@ export interface StatedEpoch {
   readonly flags: readonly RaisedFlag[];
 }
 
+/**
+ * By name: SQLite would take the primary key, and at each statement walk all parts that are settled already. Where the index
+ * cannot be used, the statement cannot be prepared.
+ */
 const PENDING = `
-  SELECT 1 FROM rotation_parts WHERE rotation = ? AND wave = ? AND state IN ('waiting', 'asked') LIMIT 1`;
+  SELECT 1 FROM rotation_parts INDEXED BY rotation_parts_pending
+  WHERE rotation = ? AND wave = ? AND state IN ('waiting', 'asked') LIMIT 1`;
 
 /**
  * At a statement. Returns the rotations that may have to move on: by a failure, or because the wave waits for nobody any

@@ -5,7 +5,7 @@ import { openBoard } from '../boards/open-board.ts';
 import type { AgentConfig } from '../config.ts';
 import type { Board, Log } from '../core/ports.ts';
 import { readClaim } from '../credentials/claim.ts';
-import { slotsRecord } from '../storage/counters.ts';
+import { releaseIn } from '../storage/counters.ts';
 import { eraseFile } from './erase-file.ts';
 import { FirstBoot } from './first-boot.ts';
 import { firstBootConfigOf } from './first-boot-config.ts';
@@ -29,14 +29,14 @@ export async function openFirstBoot(config: AgentConfig, log: Log): Promise<Open
   await makeDirectoryDurably(nodeDisk, dataDirectory);
   const board = openBoard(config.board, nodeDisk);
   const boot = await board.bootFacts();
-  const slots = await slotsRecord(nodeDisk, dataDirectory).read();
   const ports = {
     disk: nodeDisk,
     ...(await wire(config, firstBoot, log)),
     random: kernelSecrets(),
     hardware: () => readHardware(nodeDisk, firstBoot.hardware),
     boot,
-    release: slots.found === 'whole' ? slots.value[boot.slot] : null,
+    // Known at the first boot too: the second one need not try every former password again.
+    release: await releaseIn(nodeDisk, dataDirectory, boot.slot, config.factoryInstalled),
     retireIdentity: () => retireIdentity(nodeDisk, dataDirectory),
     wipeApplicationData: async () => {
       for (const folder of firstBoot.applicationData) await wipeFolder(folder);

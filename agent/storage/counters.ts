@@ -35,6 +35,22 @@ export function slotsRecord(disk: Disk, stateDirectory: string): StateRecord<Slo
   return new StateRecord(disk, `${stateDirectory}/slots`, SlotContents, true);
 }
 
+/**
+ * What a slot holds, as far as it is known, for whoever asks before the agent has started: a device without any record
+ * never updated, and has what its factory wrote (device-state.ts will say the same).
+ */
+export async function releaseIn(
+  disk: Disk,
+  stateDirectory: string,
+  slot: keyof SlotContents,
+  factory: Installed,
+): Promise<Installed | null> {
+  const slots = await slotsRecord(disk, stateDirectory).read();
+  if (slots.found === 'whole') return slots.value[slot];
+  const counters = await countersRecord(disk, stateDirectory).read();
+  return slots.found === 'absent' && counters.found === 'absent' ? factory : null;
+}
+
 /** Neither number falls. */
 export function raised(old: DeviceCounters, to: DeviceCounters): DeviceCounters {
   return {

@@ -36,7 +36,8 @@ export async function makeTrouble(run: DemoRun, server: Process): Promise<Proces
   run.check(caughtUp === true, `${late} came late and runs 2.0.0, like the others`);
   const version = '4.0.0';
   const releasePath = await publish(run, { version, sequence: SEQUENCE });
-  const rolloutId = await startRollout(run, releasePath, '1,2,100%', '3s');
+  // A wave for each trouble: one that is noticed late finds another.
+  const rolloutId = await startRollout(run, releasePath, '1,2,3,100%', '3s');
   await trouble(run, 'agent killed in the middle of a write', () => killedInWrite(run, version));
   await trouble(run, 'server away during a trial', () => serverAwayInTrial(run, fleet, run.deviceIds, version));
   await trouble(run, 'server killed in the middle of a wave', () => serverKilledInWave(run, fleet, rolloutId));

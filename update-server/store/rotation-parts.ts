@@ -62,6 +62,20 @@ export function askForRotation(
   return { fromEpoch, settled };
 }
 
+/**
+ * A device that was admitted with a new key counts its epochs from one, and has made every secret anew: its first proof is
+ * the rotation that it owed before. Otherwise it would be asked again and again, until it had counted as far as then.
+ */
+export function owedByFormerLife(db: Sqlite, deviceId: string, nowUnixMs: number): void {
+  db.prepare(`
+    UPDATE rotation_parts SET state = 'asked', state_since_unix_ms = @nowUnixMs, from_epoch = 0,
+      deadline_unix_ms = @nowUnixMs + (SELECT timeout_ms FROM rotations WHERE id = rotation)
+    WHERE device_id = @deviceId AND state IN ('waiting', 'asked') AND open_unix_ms IS NOT NULL`).run({
+    nowUnixMs,
+    deviceId,
+  });
+}
+
 export const isRotationOwed = (db: Sqlite, deviceId: string, said: FirstBootWord | null): boolean =>
   said !== null && db.prepare(OPEN).get(deviceId) !== undefined;
 

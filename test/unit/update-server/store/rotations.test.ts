@@ -2,7 +2,19 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RotationRequest } from '../../../../protocol/operator-api.ts';
 import { hostKey, rotated } from '../statements.ts';
-import { type Device, enrolFleet, type Lab, MINUTE_MS, openLab, publish, reasonOf, release, start } from './fixture.ts';
+import {
+  certificate,
+  claim,
+  type Device,
+  enrolFleet,
+  type Lab,
+  MINUTE_MS,
+  openLab,
+  publish,
+  reasonOf,
+  release,
+  start,
+} from './fixture.ts';
 
 let lab: Lab;
 let fleet: Map<string, Device>;
@@ -50,6 +62,26 @@ async function asked(): Promise<Device[]> {
 const deviceOf = (id: string): Device => fleet.get(id) ?? expect.fail(`no ${id}`);
 
 describe('a rotation', () => {
+  it('is done by the first proof of a board that was flashed anew, whatever epoch it had reached before', async () => {
+    const device = deviceOf('cam-0001');
+    await device.testify(rotated(device.id, { epoch: 7 }));
+    const id = await rotate({ waves: [{ percent: 100 }] });
+    await asked();
+    await lab.store.revokeDevice(device.id, 'anna', 'flashed anew', lab.nowUnixMs);
+    await claim(lab, [device.id]);
+    const request = {
+      claimId: device.id,
+      certificate: certificate(device.id, 'f'.repeat(64)),
+      nowUnixMs: lab.nowUnixMs,
+    };
+    await lab.store.enrolDevice(request);
+    device.firstBoot = { state: 'enrolled', epoch: 1 };
+    expect((await device.ask()).requests).not.toContain('rotate-credentials');
+    await device.testify(rotated(device.id, { epoch: 1 }));
+    expect(await partOf(id, device.id)).toMatchObject({ state: 'rotated' });
+    expect((await device.ask()).requests).not.toContain('rotate-credentials');
+  });
+
   it('asks the first wave, and the next once a later epoch was proven', async () => {
     const id = await rotate();
     const [first, ...others] = await asked();

@@ -12,6 +12,7 @@ const PATIENCE_MS = 120_000 + 30_000 * CLONES;
 const ORIGINAL = 'cam-0001';
 /** The device that the owner makes of one of the copies. */
 const OF_ITS_OWN = 'cam-0900';
+const RENEWED = 'the certificate is renewed';
 const COPIES = Array.from({ length: CLONES }, (_, index) => `copy-${index + 1}`);
 
 let factory: CarelessFactory;
@@ -54,10 +55,15 @@ beforeAll(async () => {
   await factory.build('original', ORIGINAL, '100000000a');
   factory.switchOn('original');
   await isProven(ORIGINAL);
-  // The report of it, too: what is captured is a device at rest.
-  await until(async () =>
-    expect((await factory.answerOf('devices', 'show', ORIGINAL)).device).toMatchObject({ state: 'idle' }),
-  );
+  // What is captured is a device at rest: it has reported, and has the certificate that its proof earned it. A copy from
+  // before that has one that is refused once the original uses the next, and would be heard of by nobody.
+  await until(async () => {
+    const { device, history } = await factory.answerOf('devices', 'show', ORIGINAL);
+    expect(device).toMatchObject({ state: 'idle' });
+    expect(history).toContainEqual(expect.objectContaining({ kind: 'renewed' }));
+  });
+  // The server has issued it; the device keeps it a moment later.
+  await until(async () => expect(await readFile(factory.on('original', 'run/console.log'), 'utf8')).toContain(RENEWED));
   await factory.switchOff('original');
   for (const [index, copy] of COPIES.entries()) await factory.copy('original', copy, `200000000${index}`);
   for (const twin of ['twin', 'mute']) await factory.copy('original', twin, twin === 'twin' ? '100000000a' : null);

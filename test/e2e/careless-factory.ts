@@ -205,10 +205,15 @@ function userspace(shadow: string, hostKey: string): EmulatedUserspace {
       }
       return { ok: true, version: '1.0.0' };
     },
-    firstBoot: (_root, config) => agentProgram('first-boot-main.ts', 'firstboot', '--boot', '--config', config),
-    programs: (_root, config) => ({ agent: agentProgram('main.ts', 'run', '--config', config) }),
+    ...AGENT_PROGRAMS,
   };
 }
+
+/** First boot and agent as they stand in the sources: what is mounted brings files alone. */
+export const AGENT_PROGRAMS: Pick<EmulatedUserspace, 'firstBoot' | 'programs'> = {
+  firstBoot: (_root, config) => agentProgram('first-boot-main.ts', 'firstboot', '--boot', '--config', config),
+  programs: (_root, config) => ({ agent: agentProgram('main.ts', 'run', '--config', config) }),
+};
 
 function agentProgram(file: string, ...words: string[]): Command {
   return [process.execPath, join(PROJECT, 'agent', file), ...words];

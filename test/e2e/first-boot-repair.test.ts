@@ -3,7 +3,6 @@
  * a device that left its factory with it stays closed until a repair comes. Real boot loop, first boot, agent, server and
  * command line; on a real systemd: the lab's scenarios first-boot-trial and first-boot-repair.
  */
-import { generateKeyPairSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,6 +16,7 @@ import { DeviceDetail, Explanation } from '../../protocol/operator-api.ts';
 import { decodeCommandLine } from '../../update-server/config.ts';
 import { type RunningServer, startServer } from '../../update-server/server.ts';
 import { documentOf, type Run, runHoldfast } from '../unit/cli/run-holdfast.ts';
+import { newOwnerKey } from './owner-key.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 /** The lab's; its paths become those of the emulated device. */
@@ -78,10 +78,6 @@ function userspace(id: string): EmulatedUserspace {
   };
 }
 
-function ownerKey(): string {
-  return generateKeyPairSync('x25519').publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-}
-
 async function powerOn(id: string, rootfs: string): Promise<void> {
   await makeDevice({
     directory: join(home, id),
@@ -96,7 +92,7 @@ async function powerOn(id: string, rootfs: string): Promise<void> {
     server: { url: server.endpoints.deviceUrl, mqttUrl: null, anchorsFile: server.endpoints.serverCa },
     timing: { ...DEMO_TIMING, pollIntervalMs: 500 },
     health: 'none',
-    firstBoot: { providers: PROVIDERS, owners: [ownerKey(), ownerKey()] },
+    firstBoot: { providers: PROVIDERS, owners: [newOwnerKey(), newOwnerKey()] },
   });
   const config = JSON.parse(await readFile(onDevice(id, 'factory/agent.json'), 'utf8'));
   // So long a trial waits for its first boot. It polls meanwhile, and the enforced gate offers it nothing.

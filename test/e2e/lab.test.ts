@@ -1,5 +1,4 @@
 /** The inner loop of a tester: no ceremony, and from a changed file in an image to a confirmed boot with one command. */
-import { generateKeyPairSync } from 'node:crypto';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,11 +13,10 @@ import { IMAGE_TOOL_ENV } from '../../scripts/images/ext4-image.ts';
 import { DEMO_PROVIDERS } from '../../scripts/images/factory-secrets.ts';
 import { needProgram } from '../../scripts/programs.ts';
 import { emptyFleet, type Fleet, SMALL_ROOTFS_MIB } from './fleet.ts';
+import { newOwnerKey } from './owner-key.ts';
 
 /** A lab's root names no owner: those of the image count. */
-const owner = (): string =>
-  generateKeyPairSync('x25519').publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-const OWNERS = [owner(), owner()];
+const OWNERS = [newOwnerKey(), newOwnerKey()];
 const DEVICE = 'cam-0001';
 const OFFLINE = 'cam-0002';
 /** A guard against what never comes, far above what a slow machine takes. */

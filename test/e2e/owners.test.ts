@@ -1,5 +1,4 @@
 /** Owners change in a fleet that runs: a root that people signed reaches a real server, and real devices with the next release. */
-import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -13,15 +12,14 @@ import { nodeDisk } from '../../platform/disk.ts';
 import { goodRelease } from '../../scripts/demo/steps/releases.ts';
 import { sha256Hex } from '../../trust/crypto.ts';
 import { decodeMetadata } from '../../trust/tuf/metadata.ts';
+import { AGENT_PROGRAMS } from './careless-factory.ts';
 import { enrolDevices, type Fleet, fleetWithServer } from './fleet.ts';
+import { newOwnerKey } from './owner-key.ts';
 
 const HANG_MS = 10 * 60_000;
 const Signed = v.object({ complete: v.boolean() });
-const owner = (): string =>
-  generateKeyPairSync('x25519').publicKey.export({ format: 'der', type: 'spki' }).subarray(-32).toString('hex');
-const OWNERS = [owner(), owner()];
-const NEXT_OWNERS = [OWNERS[0] ?? '', owner()];
-const PROJECT = join(import.meta.dirname, '../..');
+const OWNERS = [newOwnerKey(), newOwnerKey()];
+const NEXT_OWNERS = [OWNERS[0] ?? '', newOwnerKey()];
 const noted = (keys: readonly string[]): string[] => keys.map((key) => sha256Hex(Buffer.from(key, 'hex'))).sort();
 
 let fleet: Fleet;
@@ -85,7 +83,6 @@ async function deviceWithSecrets(deviceId: string): Promise<EmulatedDevice> {
   const path = at(`${deviceId}/factory/agent.json`);
   const firstBoot = { providers: { unixPasswords: { breakGlass: 'root' }, sshHostKeys: null, authorizedKeys: null } };
   await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')), firstBoot }));
-  const node = (file: string): string => `"${process.execPath}" "${join(PROJECT, 'agent', file)}"`;
   return new EmulatedDevice(at(deviceId), {
     async mount(_slot, root) {
       await mkdir(join(root, 'etc'), { recursive: true });
@@ -93,10 +90,7 @@ async function deviceWithSecrets(deviceId: string): Promise<EmulatedDevice> {
       await writeFile(join(root, 'etc/shadow'), 'root::19000:0:99999:7:::\n');
       return { ok: true, version: '1.0.0' };
     },
-    programs(_root, config) {
-      const boot = `setpriv --pdeathsig KILL ${node('first-boot-main.ts')} firstboot --boot --config "${config}"`;
-      return { agent: ['/bin/sh', '-c', `${boot} && exec ${node('main.ts')} run --config "${config}"`] };
-    },
+    ...AGENT_PROGRAMS,
   });
 }
 

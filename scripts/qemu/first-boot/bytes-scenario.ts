@@ -17,7 +17,7 @@ import type { Guest } from '../guest.ts';
 import type { Scenario, ScenarioLab } from '../scenario.ts';
 import type { World } from '../world.ts';
 import { CONSUMERS, LookedAtDisk, type PlacedHit } from './looked-at-disk.ts';
-import { openAsOwners } from './owners.ts';
+import { fetchSealed, openAsOwners } from './owners.ts';
 
 const VARIANT = join(import.meta.dirname, 'bytes');
 /** A boot, a first boot and a poll, on a machine that does more than this. */
@@ -92,13 +92,8 @@ async function epochOf(lab: ScenarioLab, guest: Guest, epoch: number): Promise<r
 /** What the device sealed in this epoch, as both owners open it. */
 async function openedTexts(lab: ScenarioLab, guest: Guest, epoch: number): Promise<readonly Secret[]> {
   const { world } = lab;
-  const blob = world.path(`sealed-${epoch}`);
-  const holdfast = (...words: string[]): Promise<unknown> =>
-    world.words.holdfast(['escrow', ...words], { quiet: true });
-  await holdfast('request', guest.id, '--reason', 'to look for it');
-  await holdfast('approve', `e${epoch}`);
-  await holdfast('fetch', guest.id, '--out', blob);
-  const opened = await openAsOwners(world, await readFile(blob), epoch);
+  const sealed = await fetchSealed(world, guest.id, 'to look for it');
+  const opened = await openAsOwners(world, await readFile(sealed), epoch);
   lab.check(opened !== undefined, `epoch ${epoch}: both owners open ${[...(opened?.keys() ?? [])].join(', ')}`);
   return [...(opened ?? [])].map(([name, text]) => textSecret(`${name} of epoch ${epoch}`, text));
 }

@@ -13,7 +13,7 @@ import { triesBroker } from './broker-login.ts';
 import { ConsoleLogin } from './console-login.ts';
 import { BROKER_PORT } from './factory-broker.ts';
 import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
-import { ownerKeyFile } from './owners.ts';
+import { fetchSealed, ownerKeyFile } from './owners.ts';
 import { type Login, Stranger, type Tried, tryEach } from './stranger-logins.ts';
 
 /** A first boot that tries every factory password on its private sshd, emulated, on a busy machine. */
@@ -25,7 +25,6 @@ const SSH_PORT = 22;
 export type Door = 'sshd' | 'the broker' | 'login';
 export const DOORS: readonly Door[] = ['sshd', 'the broker', 'login'];
 
-const Asked = v.object({ request: v.object({ requestId: v.string() }) });
 const Opened = v.object({ epoch: v.number(), secrets: v.array(v.object({ name: v.string(), text: v.string() })) });
 
 export class LivedDevice {
@@ -95,15 +94,10 @@ export class LivedDevice {
 
 /** The owner asks for the sealed blob, has it approved, fetches and opens it with a key of his own. */
 export async function openEscrow(world: World, deviceId: string): Promise<v.InferOutput<typeof Opened>> {
-  const ask = ['escrow', 'request', deviceId, '--reason', 'the owner is locked out'];
-  const { requestId } = v.parse(Asked, await world.words.holdfast(ask, { quiet: true })).request;
-  await world.words.holdfast(['escrow', 'approve', requestId], { quiet: true });
-  const [sealed, secrets] = ['sealed', 'secrets'].map((kind) =>
-    world.path('devices', `${deviceId}-${requestId}.${kind}`),
-  );
-  await world.words.holdfast(['escrow', 'fetch', deviceId, '--out', sealed ?? ''], { quiet: true });
+  const sealed = await fetchSealed(world, deviceId, 'the owner is locked out');
+  const secrets = `${sealed}.secrets`;
   const key = ['--key', ownerKeyFile(world), '--passphrase-file', world.path('passphrase')];
-  const words = ['escrow', 'open', sealed ?? '', ...key, '--device', deviceId, '--out', secrets ?? ''];
+  const words = ['escrow', 'open', sealed, ...key, '--device', deviceId, '--out', secrets];
   await world.words.holdfast(words, { quiet: true });
-  return v.parse(Opened, JSON.parse(await readFile(secrets ?? '', 'utf8')));
+  return v.parse(Opened, JSON.parse(await readFile(secrets, 'utf8')));
 }

@@ -12,6 +12,7 @@ const OWNERS = ['ann', 'ben'] as const;
 const FOLDER = 'owners';
 
 const Made = v.object({ publicKey: v.string() });
+const Asked = v.object({ request: v.object({ requestId: v.string() }) });
 const Opened = v.object({ epoch: v.number(), secrets: v.array(v.object({ name: v.string(), text: v.string() })) });
 
 /** What of the world this file needs. */
@@ -32,6 +33,18 @@ export async function makeOwners(world: OwnersWorld): Promise<string[]> {
     keys.push(v.parse(Made, await world.words.holdfast(words, { quiet: true })).publicKey);
   }
   return keys;
+}
+
+/** Asked for, approved and fetched with the command line; answers its path. What was given out is replaced at once. */
+export async function fetchSealed(world: OwnersWorld, deviceId: string, reason: string): Promise<string> {
+  const holdfast = (...words: string[]): Promise<unknown> =>
+    world.words.holdfast(['escrow', ...words], { quiet: true });
+  const asked = await holdfast('request', deviceId, '--reason', reason);
+  const { requestId } = v.parse(Asked, asked).request;
+  await holdfast('approve', requestId);
+  const path = world.path(FOLDER, `${deviceId}-${requestId}.sealed`);
+  await holdfast('fetch', deviceId, '--out', path);
+  return path;
 }
 
 /** Each owner by himself opens it; undefined where any of them cannot, or they do not find the same. */

@@ -5,8 +5,8 @@
  *
  * Invariant: nothing is taken off to put something else on. What is bound is a copy in memory, each time another file,
  * over the one before; so there is no moment in which the image's shows through. (A file that was replaced by a rename
- * cannot be mounted over, so the durable copy itself is not what is bound.) Older copies are emptied; they go with the
- * next boot.
+ * cannot be mounted over, so the durable copy itself is not what is bound.) Older copies are emptied, and nothing is ever
+ * mounted over a copy's own file; they go with the next boot.
  */
 import { randomBytes } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
@@ -81,7 +81,7 @@ export class SystemMounts implements Mounts {
 
   async show(path: string, bytes: Uint8Array, form: FileForm): Promise<void> {
     if ((await realpathOf(path)) === undefined) throw noPlace(path);
-    const folder = join(this.#memory, 'shown', encodeURIComponent(path));
+    const folder = join(await this.#ownMount('shown'), encodeURIComponent(path));
     await this.#disk.makeDirectory(folder, FOLDER_PERMISSIONS);
     const older = await this.#disk.list(folder);
     const name = randomBytes(8).toString('hex');
@@ -94,6 +94,20 @@ export class SystemMounts implements Mounts {
     for (const { at } of await this.#mounts()) {
       if (at === path) await this.#done('umount', ['--lazy', path]);
     }
+  }
+
+  /**
+   * A folder in memory that is a mount of its own, and private. What is bound from a shared one, as systemd makes /run, is
+   * a peer of it: whatever is mounted over a shown copy is then mounted over the copy's file in this folder too, and
+   * whoever empties that file empties the newest.
+   */
+  async #ownMount(name: string): Promise<string> {
+    const folder = join(this.#memory, name);
+    if (!(await this.#mounts()).some(({ at }) => at === folder)) {
+      await this.#disk.makeDirectory(folder, FOLDER_PERMISSIONS);
+      await this.#mount(['--bind', '--make-private', folder, folder]);
+    }
+    return folder;
   }
 
   async #empty(path: string): Promise<void> {

@@ -112,6 +112,10 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
       expect(said.rotatedChecks).toEqual([true, true, true, true, true]);
       expect(said.wiped).toEqual([]);
     });
+
+    it('takes the secrets of the next epoch in the boot that wiped those of the former', () => {
+      expect(said.afterWipe).toEqual([{ ok: true }, { ok: true }, { ok: true }]);
+    });
   },
 );
 

@@ -85,6 +85,8 @@ function layOut(): void {
   sh(`mount --bind ${folder}/etc /etc`);
   sh('mount -t tmpfs -o mode=755,noexec tmpfs /run');
   if (way === 'bound') sh('mount -o remount,bind,ro /etc && mount -o remount,bind,ro /root');
+  // As systemd has every mount: what is bound from /run over a file is then a peer of /run itself.
+  sh('mount --make-rshared /');
 }
 
 const secrets: SecretSource = { bytes: (length) => new Uint8Array(randomBytes(length)) };
@@ -303,6 +305,10 @@ async function main(): Promise<void> {
     .split('\n')
     .map((line) => line.split(':')[1])
     .filter((field) => !/^[*!]+$/.test(field ?? ''));
+  // The boot that wiped goes on to the next epoch.
+  for (const one of second) await one.stage(stagingOf(3, one), secrets);
+  await apply(3, second);
+  said.afterWipe = await Promise.all(second.map((one) => one.verifyNew()));
   process.stdout.write(`${JSON.stringify(said)}\n`);
 }
 

@@ -5,12 +5,15 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FACTORY_PAIRS } from '../../../protocol/factory-pairs.ts';
-import { needProgram, type ProgramResult, runProgram } from '../../programs.ts';
+import { type ProgramResult, runProgram } from '../../programs.ts';
 
 /** sshd gives up on a connection after six; each refusal takes PAM two seconds, so a few wait at a time. */
 const TRIES_A_CONNECTION = 5;
 const AT_ONCE = 4;
 const DEADLINE_MS = 300_000;
+/** Of connections that are begun together QEMU sometimes leaves one lying until it is closed. */
+const TIMES_AT_MOST = 3;
+const KEY_TYPES = ['ed25519', 'ecdsa', 'rsa'];
 /** Takes the first line of a file out of it, and says it. */
 const ASKPASS = '#!/bin/sh\nhead -n 1 "$TRY_FILE"\nsed -i 1d "$TRY_FILE"\n';
 const QUIET = [
@@ -97,14 +100,27 @@ export class Stranger {
 
   async triesKey(user: string, keyFile: string): Promise<string> {
     const words = ['-i', keyFile, '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'];
-    return judgedLogin(await runProgram('ssh', this.#words(words, user), { signal: AbortSignal.timeout(DEADLINE_MS) }));
+    return judgedLogin(await askSsh(this.#words(words, user)));
   }
 
   /** `type base64` of each host key that is shown. */
   async hostKeys(): Promise<readonly string[]> {
-    const { stdout } = await needProgram('ssh-keyscan', ['-T', '60', '-p', String(this.#port), '127.0.0.1']);
-    const lines = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    return lines.map((line) => line.split(' ').slice(1, 3).join(' '));
+    const keys: string[] = [];
+    for (const type of KEY_TYPES) keys.push(...(await this.#hostKeysOf(type)));
+    return keys;
+  }
+
+  /** ssh-keyscan ends with 1 where there is no such key, and where sshd said nothing at all. */
+  async #hostKeysOf(type: string): Promise<string[]> {
+    const words = ['-T', '60', '-t', type, '-p', String(this.#port), '127.0.0.1'];
+    for (let times = 1; ; times += 1) {
+      const { stdout, stderr } = await runProgram('ssh-keyscan', words);
+      if (`${stdout}\n${stderr}`.includes('SSH-2.0-')) {
+        const lines = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+        return lines.map((line) => line.split(' ').slice(1, 3).join(' '));
+      }
+      if (times === TIMES_AT_MOST) throw new Error(`sshd does not say its name: ssh-keyscan ${words.join(' ')}`);
+    }
   }
 
   async #tries(name: string, user: string, passwords: readonly string[]): Promise<string> {
@@ -124,12 +140,19 @@ export class Stranger {
       ...['-o', `NumberOfPasswordPrompts=${passwords.length}`],
     ];
     const env = { SSH_ASKPASS: join(this.#folder, 'askpass'), SSH_ASKPASS_REQUIRE: 'force', TRY_FILE: file };
-    const signal = AbortSignal.timeout(DEADLINE_MS);
-    return runProgram('ssh', this.#words(words, user, command), { env, signal });
+    return askSsh(this.#words(words, user, command), env);
   }
 
   #words(words: readonly string[], user: string, command = 'exit 0'): string[] {
     return [...QUIET, ...words, '-p', String(this.#port), `${user}@127.0.0.1`, command];
+  }
+}
+
+/** Again where the connection got as far as QEMU and no further; nothing was asked of sshd then. */
+async function askSsh(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ProgramResult> {
+  for (let times = 1; ; times += 1) {
+    const result = await runProgram('ssh', words, { env, signal: AbortSignal.timeout(DEADLINE_MS) });
+    if (times === TIMES_AT_MOST || !/timed out during banner exchange/.test(result.stderr)) return result;
   }
 }
 

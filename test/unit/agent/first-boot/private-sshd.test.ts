@@ -113,6 +113,10 @@ describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
       expect(said.wiped).toEqual([]);
     });
 
+    it('shows what it rotated to a service that runs with a view of its own', () => {
+      expect(said.sameInService).toBe(true);
+    });
+
     it('takes the secrets of the next epoch in the boot that wiped those of the former', () => {
       expect(said.afterWipe).toEqual([{ ok: true }, { ok: true }, { ok: true }]);
     });

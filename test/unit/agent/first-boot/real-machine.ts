@@ -5,7 +5,7 @@
  * where NAMESPACE is what /proc/self/ns/mnt says outside: without another one it does nothing.
  * Prints one line of JSON: what was accepted and what the checks said, step by step; with `cuts`, of each cut.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   cpSync,
@@ -19,6 +19,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CredentialProvider, SecretSource } from '../../../../agent/core/first-boot-ports.ts';
 import { type LoginTry, PrivateSshd } from '../../../../agent/first-boot/private-sshd.ts';
 import { AuthorizedKeys } from '../../../../agent/first-boot/providers/authorized-keys.ts';
@@ -232,6 +233,16 @@ async function cutMany(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ changes, cuts: cuts.slice(1) })}\n`);
 }
 
+/** What systemd starts with `ProtectSystem=` or its like: it has a view of its own, made before what comes later. */
+async function startService(): Promise<{ sees(path: string): boolean; end(): void }> {
+  const child = spawn('unshare', ['--mount', '--propagation', 'slave', 'sleep', 'infinity'], { stdio: 'ignore' });
+  while (readlinkSync(`/proc/${child.pid}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt')) await sleep(10);
+  return {
+    sees: (path) => readFileSync(path).equals(readFileSync(`/proc/${child.pid}/root${path}`)),
+    end: () => void child.kill(),
+  };
+}
+
 async function main(): Promise<void> {
   layOut();
   const said: { [step: string]: unknown } = {};
@@ -280,10 +291,13 @@ async function main(): Promise<void> {
   said.reconciled = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
   said.hostKeysAfter = [await rebooted[0]?.verifyNew(), await rebooted[0]?.verifyOldRefused()];
 
+  const service = await startService();
   const second = providers();
   let newer = '';
   for (const one of second) for (const secret of await one.stage(stagingOf(2, one), secrets)) newer = secret.text;
   await apply(2, second);
+  said.sameInService = service.sees('/etc/ssh/ssh_host_ed25519_key.pub') && service.sees('/etc/shadow');
+  service.end();
   said.rotated = [
     await accepted([{ user: 'root', password: typed }]),
     await accepted([{ user: 'root', password: newer }]),

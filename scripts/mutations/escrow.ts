@@ -1,4 +1,4 @@
-/** Removals in the escrow: what is sealed, for whom, bound to what, and what is checked when it is opened. */
+/** Removals around the secrets of an epoch: what is sealed, for whom, bound to what; what is shown over a slot's file. */
 import { inFile } from './removal.ts';
 
 const OPEN = ['test/unit/keys/escrow-open.test.ts'];
@@ -38,6 +38,22 @@ export const ESCROW = [
         name: 'the newest root before a rotation is asked of the next boot',
         find: '    if (trouble !== undefined) {',
         replace: '    if (trouble === "never") {',
+      },
+    ],
+  ),
+  ...inFile(
+    'agent/first-boot/mounts.ts',
+    ['test/unit/agent/first-boot/mounts.test.ts'],
+    [
+      {
+        name: 'that what is shown is no peer of /run',
+        find: "'--bind', '--make-private', folder, folder",
+        replace: "'--bind', folder, folder",
+      },
+      {
+        name: 'the emptying of copies that are shown no more',
+        find: '    for (const former of older) await this.#empty(join(folder, former));\n',
+        replace: '',
       },
     ],
   ),

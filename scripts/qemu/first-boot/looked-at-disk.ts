@@ -17,6 +17,8 @@ export const CONSUMERS = {
   brokerRecord: '/holdfast/credentials/mqtt-password-broker.json',
   deviceKey: '/holdfast/identity/device.key',
   claim: '/factory/claim.json',
+  /** Of the maker's own provider, which compares what is typed at its panel. */
+  panel: '/holdfast/panel/pin',
 } as const;
 
 export interface PlacedHit extends Hit {

@@ -7,7 +7,7 @@
  * NIST SP 800-63B-4 asks for salt and a slow hash below 112 bits, and for a limit of tries below 64.
  */
 import * as v from 'valibot';
-import { utf8 } from '../trust/bytes.ts';
+import { equalBytes, utf8 } from '../trust/bytes.ts';
 import { sha256Hex } from '../trust/crypto.ts';
 import { decodeJson } from '../trust/json.ts';
 import { Name, Sha256Hex } from './device-api.ts';
@@ -43,10 +43,10 @@ export function decodeLabelVerifier(bytes: Uint8Array): LabelVerifier | undefine
   return decodeAs(bytes, LabelVerifier);
 }
 
-/** Compares digests of secrets: how far two of them agree says nothing of the secret. */
 export function isLabelOf(scanned: string, verifier: LabelVerifier): boolean {
   const label = decodeAs(utf8(scanned), LabelText);
-  return label?.deviceId === verifier.deviceId && digestOf(label.deviceId, label.secret) === verifier.sha256;
+  if (label?.deviceId !== verifier.deviceId) return false;
+  return equalBytes(utf8(digestOf(label.deviceId, label.secret)), utf8(verifier.sha256));
 }
 
 function digestOf(deviceId: string, secret: string): string {

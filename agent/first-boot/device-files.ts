@@ -9,10 +9,10 @@
  * bytes are never changed through a read-only mount.
  * May not: know what is in the files. In place, what the image brought is gone: whoever needs it keeps a digest.
  */
-import { timingSafeEqual } from 'node:crypto';
 import { dirname, join, relative } from 'node:path';
 import type { Disk } from '../../platform/disk.ts';
 import { makeDirectoryDurably, removeDurably } from '../../platform/durable-file.ts';
+import { sameSecret } from '../../platform/same-secret.ts';
 import { type FileForm, type FileForms, nodeForms, SECRET_FORM, writeFormed } from './file-form.ts';
 import type { Mounts } from './mounts.ts';
 
@@ -73,7 +73,7 @@ export class DeviceFiles {
   async writeOwn(path: string, bytes: Uint8Array, form: FileForm): Promise<void> {
     const own = this.#ownPath(path);
     const standing = await this.readOwn(path);
-    if (standing !== undefined && sameBytes(standing, bytes) && (await this.#forms.has(own, form))) return;
+    if (standing !== undefined && sameSecret(standing, bytes) && (await this.#forms.has(own, form))) return;
     await this.#makeFolders(dirname(own));
     await writeFormed(this.#disk, this.#forms, own, bytes, form);
   }
@@ -85,7 +85,7 @@ export class DeviceFiles {
     const target = await this.#target(path);
     const form = (await this.#forms.read(this.#ownPath(path))) ?? SECRET_FORM;
     const inEffect = await this.#disk.readFile(target, DEVICE_FILE_CAP_BYTES);
-    if (inEffect !== undefined && sameBytes(inEffect, bytes) && (await this.#forms.has(target, form))) return;
+    if (inEffect !== undefined && sameSecret(inEffect, bytes) && (await this.#forms.has(target, form))) return;
     if (this.#mounts !== undefined && (await this.isBesideSlot(path))) return this.#mounts.show(target, bytes, form);
     // A rename cannot replace what something is mounted over (systemd covers an empty machine-id).
     await this.#mounts?.uncover(target);
@@ -171,9 +171,4 @@ export class DeviceFiles {
       await makeDirectoryDurably(this.#disk, folder);
     }
   }
-}
-
-/** In constant time for equal lengths: these may be secrets. */
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
 }

@@ -5,7 +5,8 @@
  * Source: Ulrich Drepper, "Unix crypt using SHA-256 and SHA-512", version 0.6, www.akkadia.org/drepper/SHA-crypt.txt; the
  * numbers in the comments are its steps.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { sameSecret } from '../../platform/same-secret.ts';
 import type { SecretSource } from '../core/first-boot-ports.ts';
 
 const ALPHABET = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
@@ -27,8 +28,7 @@ export function makeSha512Crypt(password: string, random: SecretSource): string 
 export function matchesShaCrypt(password: string, hash: string): boolean | undefined {
   const made = shaCrypt(password, hash);
   if (made === undefined || FORM.exec(hash)?.[4] === undefined) return undefined;
-  const [a, b] = [Buffer.from(made), Buffer.from(hash)];
-  return a.length === b.length && timingSafeEqual(a, b);
+  return sameSecret(made, hash);
 }
 
 /** `setting` is a hash, or what stands before it. Undefined when it is of another form. */

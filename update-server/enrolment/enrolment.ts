@@ -5,7 +5,8 @@
  * unknown claim takes the same steps, the same time and the same answer as a wrong proof. The same claim with the same
  * key gets the very same certificate (an answer can get lost); with another key it is refused and the audit has an alarm.
  */
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
+import { sameSecret } from '../../platform/same-secret.ts';
 import type { EnrolRequest, NonceAnswer } from '../../protocol/device-api.ts';
 import { CLAIM_SECRET_BYTES, claimProofMessage, EXPORTER_BYTES, NONCE_BYTES } from '../../protocol/enrolment.ts';
 import { base64url, unbase64url } from '../../trust/bytes.ts';
@@ -133,7 +134,7 @@ export class Enrolment {
     const message = claimProofMessage({ nonce, exporter, certificateRequestSha256 });
     const expected = createHmac('sha256', secret).update(message).digest();
     const given = unbase64url(request.proof);
-    return given?.length === expected.length && timingSafeEqual(given, expected);
+    return given !== undefined && sameSecret(given, expected);
   }
 
   async #issue(claim: ClaimRecord, request: CertificateRequest): Promise<Result<Enrolled>> {

@@ -5,9 +5,10 @@
  *
  * Nobody is asked but the file in effect: hostapd and NetworkManager do not run yet, and bind to the same gate.
  */
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { EXIT, Fault } from '../../../platform/fault.ts';
+import { sameSecret } from '../../../platform/same-secret.ts';
 import type { CredentialEntry } from '../../../protocol/credentials.ts';
 import { utf8 } from '../../../trust/bytes.ts';
 import { sha256Hex } from '../../../trust/crypto.ts';
@@ -57,7 +58,7 @@ export class AccessPoint implements CredentialProvider {
     const facts = { name: this.#credential, kind: 'access-point-passphrase' as const, fingerprint: null };
     if (inEffect.length === 0)
       return [{ ...facts, state: record === undefined ? 'absent' : 'failed', ...makingOf(undefined) }];
-    const isOwn = record !== undefined && inEffect.every((text) => sameText(text, record.passphrase));
+    const isOwn = record !== undefined && inEffect.every((text) => sameSecret(text, record.passphrase));
     return [{ ...facts, state: isOwn ? 'own' : 'factory', ...makingOf(isOwn ? record : undefined) }];
   }
 
@@ -89,7 +90,7 @@ export class AccessPoint implements CredentialProvider {
     const record = await this.#record.read();
     const inEffect = await this.#inEffect();
     const isOwn =
-      record !== undefined && inEffect.length > 0 && inEffect.every((text) => sameText(text, record.passphrase));
+      record !== undefined && inEffect.length > 0 && inEffect.every((text) => sameSecret(text, record.passphrase));
     if (isOwn) return { ok: true, detail: 'read in the configuration: the access point does not run yet' };
     return {
       ok: false,
@@ -146,9 +147,4 @@ export class AccessPoint implements CredentialProvider {
       exitStatus: EXIT.input,
     });
   }
-}
-
-function sameText(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
 }

@@ -3,8 +3,9 @@
  * alone, compared in constant time. An address that fails too often waits, whatever it sends. Sessions live in memory:
  * a restarted server asks for the token again. May not log a token or a cookie.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
+import { sameSecret } from '../../../platform/same-secret.ts';
 import { CSRF_HEADER } from '../../../protocol/operator-api.ts';
 import { base64url } from '../../../trust/bytes.ts';
 import type { ServerClock, ServerRandom, Store, TokenRecord } from '../../core/ports.ts';
@@ -68,7 +69,7 @@ export class SignIn {
     const { store, clock } = this.#ports;
     const now = clock.nowUnixMs();
     const record = await store.findToken(sha256);
-    const same = record !== undefined && equalHex(record.tokenSha256, sha256);
+    const same = record !== undefined && sameSecret(record.tokenSha256, sha256);
     const good = same && !record.revoked && (record.expiresUnixMs === null || record.expiresUnixMs > now);
     if (!good) {
       this.#countFailure(address);
@@ -131,12 +132,6 @@ export class SignIn {
 function bearerOf(request: FastifyRequest): string | undefined {
   const header = request.headers.authorization;
   return header === undefined ? undefined : (/^Bearer +([\x21-\x7e]+)$/i.exec(header)?.[1] ?? '');
-}
-
-function equalHex(a: string, b: string): boolean {
-  const left = Buffer.from(a, 'hex');
-  const right = Buffer.from(b, 'hex');
-  return left.length === right.length && timingSafeEqual(left, right);
 }
 
 function unauthenticated(code: string, what: string): OperatorApiError {

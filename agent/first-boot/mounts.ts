@@ -71,17 +71,17 @@ export class SystemMounts implements Mounts {
     const mounts = await this.#mounts();
     const { at } = holderOf(mounts, dirname(path));
     const view = join(this.#memory, 'views', encodeURIComponent(at));
-    if (!mounts.some((mount) => mount.at === view)) {
-      await this.#disk.makeDirectory(view, FOLDER_PERMISSIONS);
-      // Not recursive: of what is mounted below, nothing comes along. Private: it does not spread, nor do they.
-      await this.#mount(['--bind', '--make-private', at, view]);
-    }
+    await this.#bindPrivately(mounts, at, view);
     return join(view, path.slice(at === '/' ? 0 : at.length));
   }
 
   async show(path: string, bytes: Uint8Array, form: FileForm): Promise<void> {
     if ((await realpathOf(path)) === undefined) throw noPlace(path);
-    const folder = join(await this.#ownMount('shown'), encodeURIComponent(path));
+    const copies = join(this.#memory, 'shown');
+    // What is bound from a shared mount, as systemd makes /run, is a peer of it: whatever is mounted over a shown copy
+    // would be mounted over that copy's file in this folder too, and who empties that file would empty the newest.
+    await this.#bindPrivately(await this.#mounts(), copies, copies);
+    const folder = join(copies, encodeURIComponent(path));
     await this.#disk.makeDirectory(folder, FOLDER_PERMISSIONS);
     const older = await this.#disk.list(folder);
     const name = randomBytes(8).toString('hex');
@@ -96,18 +96,11 @@ export class SystemMounts implements Mounts {
     }
   }
 
-  /**
-   * A folder in memory that is a mount of its own, and private. What is bound from a shared one, as systemd makes /run, is
-   * a peer of it: whatever is mounted over a shown copy is then mounted over the copy's file in this folder too, and
-   * whoever empties that file empties the newest.
-   */
-  async #ownMount(name: string): Promise<string> {
-    const folder = join(this.#memory, name);
-    if (!(await this.#mounts()).some(({ at }) => at === folder)) {
-      await this.#disk.makeDirectory(folder, FOLDER_PERMISSIONS);
-      await this.#mount(['--bind', '--make-private', folder, folder]);
-    }
-    return folder;
+  /** Once. Not recursive: of what is mounted below, nothing comes along. Private: it does not spread, nor do they. */
+  async #bindPrivately(mounts: readonly Mount[], from: string, folder: string): Promise<void> {
+    if (mounts.some(({ at }) => at === folder)) return;
+    await this.#disk.makeDirectory(folder, FOLDER_PERMISSIONS);
+    await this.#mount(['--bind', '--make-private', from, folder]);
   }
 
   async #empty(path: string): Promise<void> {

@@ -47,8 +47,8 @@ export const ESCROW = [
     [
       {
         name: 'that what is shown is no peer of /run',
-        find: "'--bind', '--make-private', folder, folder",
-        replace: "'--bind', folder, folder",
+        find: "'--bind', '--make-private', from, folder",
+        replace: "'--bind', from, folder",
       },
       {
         name: 'the emptying of copies that are shown no more',

@@ -8,8 +8,9 @@
  *
  * Does no disk access, and may not print what it opens.
  */
-import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { EXIT, Fault } from './fault.ts';
+import { sameSecret } from './same-secret.ts';
 
 const MAGIC = Buffer.from('HFSEAL01', 'latin1');
 const KEY_CHECK_BYTES = 8;
@@ -63,7 +64,7 @@ export function openSealed(key: Uint8Array, sealed: Uint8Array, context: string)
     throw malformed('this is not a sealed file of Holdfast');
   }
   const header = bytes.subarray(0, NONCE_OFFSET);
-  if (!timingSafeEqual(keyCheck(key), bytes.subarray(MAGIC.length, NONCE_OFFSET))) {
+  if (!sameSecret(keyCheck(key), bytes.subarray(MAGIC.length, NONCE_OFFSET))) {
     throw new Fault({
       code: 'sealing-key-wrong',
       what: 'the file was sealed with another sealing key',

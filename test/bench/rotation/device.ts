@@ -5,7 +5,7 @@
  * What it has of a device: a key, a machine-id, and a break-glass password of which its application keeps a SHA-256. What
  * it leaves out stands in docs/BENCHMARKS.md (sshd, /etc/shadow, slots, MQTT).
  */
-import { createHash, createPrivateKey, timingSafeEqual } from 'node:crypto';
+import { createHash, createPrivateKey } from 'node:crypto';
 import { SourceUnreachable } from '../../../agent/core/ports.ts';
 import { CredentialTalk } from '../../../agent/credentials/credential-talk.ts';
 import { enrol } from '../../../agent/credentials/enrolment.ts';
@@ -30,6 +30,7 @@ import { HttpsSource } from '../../../agent/transport/https-source.ts';
 import { ServerLink } from '../../../agent/transport/server-link.ts';
 import { type ServerEntry, ServerPool } from '../../../agent/transport/server-pool.ts';
 import { AGENT_VERSION } from '../../../agent/version.ts';
+import { sameSecret } from '../../../platform/same-secret.ts';
 import type { StatementAnswer } from '../../../protocol/credentials-api.ts';
 import type { PollAnswer } from '../../../protocol/device-api.ts';
 import type { ClaimFile } from '../../../protocol/enrolment.ts';
@@ -210,7 +211,7 @@ export class FleetDevice {
   accepts(text: string): boolean {
     const kept = Buffer.from(this.#textOf(`${ROOT}${SECRET_PATH}`).trim(), 'hex');
     const typed = createHash('sha256').update(text).digest();
-    return kept.length === typed.length && timingSafeEqual(kept, typed);
+    return sameSecret(kept, typed);
   }
 
   /** The sealed blobs that the data partition has. */

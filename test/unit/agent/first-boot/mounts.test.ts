@@ -1,11 +1,7 @@
 /** mountinfo as the kernel writes it, and copies that are shown over a file with real mounts: that needs root. */
-import { readlinkSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { runProgram } from '../../../../agent/boards/board-program.ts';
 import { decodeMountinfo } from '../../../../agent/first-boot/mounts.ts';
+import { runInNamespace } from './run-in-namespace.ts';
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) console.warn('SKIPPED, nothing was mounted over anything: this is not root');
@@ -27,17 +23,9 @@ it('reads places with spaces, and read-only mounts and file systems alike', () =
 });
 
 it.runIf(isRoot)('shows the newest copy where mounts are shared, and leaves nothing in the older ones', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-shown-'));
-  try {
-    const script = [join(import.meta.dirname, 'shown-copies.ts'), folder, readlinkSync('/proc/self/ns/mnt')];
-    const end = await runProgram('unshare', ['--mount', '--propagation', 'private', process.execPath, ...script]);
-    expect(end.status, end.said).toBe(0);
-    expect(JSON.parse(end.stdout)).toEqual({
-      shows: ['first', '', 'third', 'fourth'],
-      beneath: 'of the image',
-      left: ['', '', '', 'fourth'],
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  expect(await runInNamespace('shown-copies.ts', [])).toEqual({
+    shows: ['first', '', 'third', 'fourth'],
+    beneath: 'of the image',
+    left: ['', '', '', 'fourth'],
+  });
 });

@@ -3,12 +3,9 @@
  * namespace: first boot, an update that brings the factory's back, a rotation, a reset. Both ways in which a device's
  * files take effect. Needs root and the packages openssh-server and openssh-client (scripts/setup.sh --images).
  */
-import { existsSync, readlinkSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { runProgram } from '../../../../agent/boards/board-program.ts';
+import { runInNamespace } from './run-in-namespace.ts';
 
 /** A guard, no assertion. */
 const MINUTES_15 = 900_000;
@@ -21,29 +18,8 @@ if (missing.length > 0) console.warn(`SKIPPED, the real sshd was not asked: this
 /** The gate takes a sample; docs/FIRST_BOOT.md names the command for all. */
 const CUTS = Number(process.env.HOLDFAST_SSHD_CUTS ?? 5);
 
-/** One line of JSON from real-machine.ts. */
-async function runMachine(way: string): Promise<{ [step: string]: unknown }> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-machine-'));
-  try {
-    const script = join(import.meta.dirname, 'real-machine.ts');
-    const words = [
-      '--mount',
-      '--propagation',
-      'private',
-      process.execPath,
-      script,
-      way,
-      folder,
-      readlinkSync('/proc/self/ns/mnt'),
-      String(CUTS),
-    ];
-    const end = await runProgram('unshare', words, { deadlineMs: MINUTES_15 });
-    expect(end.status, end.said).toBe(0);
-    return JSON.parse(end.stdout);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
+const runMachine = (way: string): Promise<{ [step: string]: unknown }> =>
+  runInNamespace('real-machine.ts', [way, String(CUTS)], { deadlineMs: MINUTES_15 });
 
 describe.skipIf(missing.length > 0).for(['in-place', 'bound'] as const)(
   'a first boot with the real sshd, files %s',

@@ -1,7 +1,7 @@
 /**
  * A first boot against the real sshd, ssh and crypt of this machine, in a mount namespace of its own: /etc, /root and
  * /run are copies, so nothing of the machine is changed. Started by private-sshd.test.ts as
- *   unshare --mount --propagation private node real-machine.ts (in-place|bound|cuts) FOLDER NAMESPACE [CUTS]
+ *   unshare --mount --propagation private node real-machine.ts FOLDER NAMESPACE (in-place|bound|cuts) [CUTS]
  * where NAMESPACE is what /proc/self/ns/mnt says outside: without another one it does nothing.
  * Prints one line of JSON: what was accepted and what the checks said, step by step; with `cuts`, of each cut.
  */
@@ -29,9 +29,10 @@ import { openWorld } from '../../../../agent/first-boot/world.ts';
 import { type Disk, nodeDisk } from '../../../../platform/disk.ts';
 import { makeDirectoryDurably, writeDurably } from '../../../../platform/durable-file.ts';
 import { seededRandom } from '../../../../scripts/seeded-random.ts';
+import { demandOwnNamespace } from './own-namespace.ts';
 
 const PACKAGED_ASKPASS = join(import.meta.dirname, '../../../../agent/systemd/first-boot/askpass');
-const [way = 'in-place', folder = '', callersNamespace, wantedCuts = '0'] = process.argv.slice(2);
+const [folder = '', callersNamespace, way = 'in-place', wantedCuts = '0'] = process.argv.slice(2);
 const OWNER_KEY = `ssh-ed25519 ${'A'.repeat(67)}= owner`;
 /** The gate takes a sample; docs/FIRST_BOOT.md names the command for all. */
 const CUTS = Number(wantedCuts);
@@ -51,9 +52,7 @@ const crypt = (password: string, setting: string): string =>
 
 /** The image: two well-known passwords, an empty one, host keys and a stranger's key for root. */
 function layOut(): void {
-  if (callersNamespace === undefined || readlinkSync('/proc/self/ns/mnt') === callersNamespace) {
-    throw new Error('this is the machine itself: start it with unshare --mount');
-  }
+  demandOwnNamespace(callersNamespace);
   for (const path of ['etc', 'root/.ssh', 'home/pi/.ssh', 'data']) mkdirSync(join(folder, path), { recursive: true });
   cpSync('/etc', join(folder, 'etc'), { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
   // Refusals need not be waited for here.
@@ -291,13 +290,16 @@ async function main(): Promise<void> {
   said.reconciled = await accepted([...FACTORY_TRIES, { user: 'root', password: typed }]);
   said.hostKeysAfter = [await rebooted[0]?.verifyNew(), await rebooted[0]?.verifyOldRefused()];
 
-  const service = await startService();
   const second = providers();
   let newer = '';
   for (const one of second) for (const secret of await one.stage(stagingOf(2, one), secrets)) newer = secret.text;
-  await apply(2, second);
-  said.sameInService = service.sees('/etc/ssh/ssh_host_ed25519_key.pub') && service.sees('/etc/shadow');
-  service.end();
+  const service = await startService();
+  try {
+    await apply(2, second);
+    said.sameInService = service.sees('/etc/ssh/ssh_host_ed25519_key.pub') && service.sees('/etc/shadow');
+  } finally {
+    service.end();
+  }
   said.rotated = [
     await accepted([{ user: 'root', password: typed }]),
     await accepted([{ user: 'root', password: newer }]),

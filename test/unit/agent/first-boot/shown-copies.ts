@@ -1,18 +1,17 @@
 /**
- * Shows three copies over one file of a read-only slot, one after the other, where every mount is shared, as systemd has
+ * Shows four copies over one file of a read-only slot, one after the other, where every mount is shared, as systemd has
  * them. Started by mounts.test.ts in a mount namespace of its own: shown-copies.ts FOLDER NAMESPACE, where NAMESPACE is
  * what /proc/self/ns/mnt says outside. Prints one line of JSON.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SECRET_FORM } from '../../../../agent/first-boot/file-form.ts';
 import { SystemMounts } from '../../../../agent/first-boot/mounts.ts';
+import { demandOwnNamespace } from './own-namespace.ts';
 
 const [folder = '', callersNamespace] = process.argv.slice(2);
-if (callersNamespace === undefined || readlinkSync('/proc/self/ns/mnt') === callersNamespace) {
-  throw new Error('this is the machine itself: start it with unshare --mount');
-}
+demandOwnNamespace(callersNamespace);
 const [slot, memory] = [join(folder, 'slot'), join(folder, 'run')];
 const file = join(slot, 'key');
 mkdirSync(slot);

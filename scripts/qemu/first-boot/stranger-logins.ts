@@ -113,14 +113,11 @@ export class Stranger {
   /** ssh-keyscan ends with 1 where there is no such key, and where sshd said nothing at all. */
   async #hostKeysOf(type: string): Promise<string[]> {
     const words = ['-T', '60', '-t', type, '-p', String(this.#port), '127.0.0.1'];
-    for (let times = 1; ; times += 1) {
-      const { stdout, stderr } = await runProgram('ssh-keyscan', words);
-      if (`${stdout}\n${stderr}`.includes('SSH-2.0-')) {
-        const lines = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-        return lines.map((line) => line.split(' ').slice(1, 3).join(' '));
-      }
-      if (times === TIMES_AT_MOST) throw new Error(`sshd does not say its name: ssh-keyscan ${words.join(' ')}`);
-    }
+    const isUnheard = ({ stdout, stderr }: ProgramResult): boolean => !`${stdout}\n${stderr}`.includes('SSH-2.0-');
+    const result = await askAgain('ssh-keyscan', words, isUnheard);
+    if (isUnheard(result)) throw new Error(`sshd does not say its name: ssh-keyscan ${words.join(' ')}`);
+    const lines = result.stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    return lines.map((line) => line.split(' ').slice(1, 3).join(' '));
   }
 
   async #tries(name: string, user: string, passwords: readonly string[]): Promise<string> {
@@ -148,11 +145,19 @@ export class Stranger {
   }
 }
 
+const askSsh = (words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ProgramResult> =>
+  askAgain('ssh', words, ({ stderr }) => /timed out during banner exchange/.test(stderr), env);
+
 /** Again where the connection got as far as QEMU and no further; nothing was asked of sshd then. */
-async function askSsh(words: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ProgramResult> {
+async function askAgain(
+  program: string,
+  words: readonly string[],
+  isUnheard: (result: ProgramResult) => boolean,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ProgramResult> {
   for (let times = 1; ; times += 1) {
-    const result = await runProgram('ssh', words, { env, signal: AbortSignal.timeout(DEADLINE_MS) });
-    if (times === TIMES_AT_MOST || !/timed out during banner exchange/.test(result.stderr)) return result;
+    const result = await runProgram(program, words, { env, signal: AbortSignal.timeout(DEADLINE_MS) });
+    if (times === TIMES_AT_MOST || !isUnheard(result)) return result;
   }
 }
 

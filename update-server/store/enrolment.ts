@@ -8,7 +8,7 @@ import { beginCredentialLife } from './credentials.ts';
 import type { Sqlite } from './database.ts';
 import { addDeviceEvent } from './device-events.ts';
 import { candidatesOf, PartChanges } from './parts.ts';
-import { owedByFormerLife } from './rotation-parts.ts';
+import { countNewLifeAsRotation } from './rotation-parts.ts';
 import { keepWaitingKey, takeApprovedKey } from './waiting-keys.ts';
 
 const NONCES_PER_CLAIM = 16;
@@ -165,7 +165,7 @@ function bind(db: Sqlite, claim: ClaimRecord, certificate: NewCertificate, nowUn
   );
   insertCertificate(db, deviceId, certificate, nowUnixMs);
   beginCredentialLife(db, deviceId);
-  owedByFormerLife(db, deviceId, nowUnixMs);
+  countNewLifeAsRotation(db, deviceId, nowUnixMs);
   const detail = `certificate ${certificate.serial}, class ${claim.hardwareClass}`;
   appendAudit(db, { actor: `device:${deviceId}`, action: 'enrol', subject: deviceId, detail }, nowUnixMs);
   addDeviceEvent(db, deviceId, nowUnixMs, 'enrolled', detail);

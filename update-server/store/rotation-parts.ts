@@ -7,11 +7,14 @@ import type { FirstBootWord } from '../core/credential-standing.ts';
 import type { RaisedFlag } from '../core/credentials.ts';
 import type { Sqlite } from './database.ts';
 
-interface OpenRow {
+interface AskedRow {
   readonly rotation: number;
   readonly wave: number;
-  readonly state: 'waiting' | 'asked';
   readonly from_epoch: number | null;
+}
+
+interface OpenRow extends AskedRow {
+  readonly state: 'waiting' | 'asked';
   readonly timeout_ms: number;
 }
 
@@ -23,6 +26,13 @@ const OPEN = `
   SELECT parts.rotation, parts.wave, parts.state, parts.from_epoch, rotations.timeout_ms
   FROM rotation_parts AS parts JOIN rotations ON rotations.id = parts.rotation
   WHERE parts.device_id = ? AND ${OPEN_PART}`;
+/**
+ * Whatever became of the rotation since: who was asked may still do it. A cancelled one has called all of them off. The first
+ * condition on the state is the index's, word for word: SQLite uses it for nothing else.
+ */
+const ASKED = `
+  SELECT rotation, wave, from_epoch FROM rotation_parts
+  WHERE device_id = ? AND state IN ('waiting', 'asked') AND state <> 'waiting'`;
 const ASK = `
   UPDATE rotation_parts SET state = 'asked', state_since_unix_ms = @nowUnixMs, from_epoch = @epoch,
     deadline_unix_ms = @deadlineUnixMs WHERE rotation = @rotation AND device_id = @deviceId`;
@@ -64,9 +74,10 @@ export function askForRotation(
 
 /**
  * A device that was admitted with a new key counts its epochs from one, and has made every secret anew: its first proof is
- * the rotation that it owed before. Otherwise it would be asked again and again, until it had counted as far as then.
+ * the rotation that it owed before. Otherwise it would be asked again and again, until it had counted as far as then. That
+ * holds in a rotation that is paused or halted, too.
  */
-export function owedByFormerLife(db: Sqlite, deviceId: string, nowUnixMs: number): void {
+export function countNewLifeAsRotation(db: Sqlite, deviceId: string, nowUnixMs: number): void {
   db.prepare(`
     UPDATE rotation_parts SET state = 'asked', state_since_unix_ms = @nowUnixMs, from_epoch = 0,
       deadline_unix_ms = @nowUnixMs + (SELECT timeout_ms FROM rotations WHERE id = rotation)
@@ -111,11 +122,12 @@ const PENDING = `
 /**
  * At a statement. Returns the rotations that may have to move on: by a failure, or because the wave waits for nobody any
  * more. One success among many moves nothing, and counting ten thousand devices at each would cost more than rotating.
+ * Also while the rotation is paused or halted: a device states each epoch once, and its proof would not come again.
  */
 export function settleRotation(db: Sqlite, deviceId: string, stated: StatedEpoch, nowUnixMs: number): number[] {
   const settled: number[] = [];
-  for (const row of db.prepare<OpenRow>(OPEN).all(deviceId)) {
-    if (row.state !== 'asked' || stated.epoch <= (row.from_epoch ?? stated.epoch)) continue;
+  for (const row of db.prepare<AskedRow>(ASKED).all(deviceId)) {
+    if (stated.epoch <= (row.from_epoch ?? stated.epoch)) continue;
     const failure = failureOf(stated);
     if (stated.verdict !== 'proven' && failure === undefined) continue;
     const words = failure ?? `epoch ${stated.epoch} after ${row.from_epoch}`;

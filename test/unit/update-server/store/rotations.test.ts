@@ -61,25 +61,59 @@ async function asked(): Promise<Device[]> {
 }
 const deviceOf = (id: string): Device => fleet.get(id) ?? expect.fail(`no ${id}`);
 
+/** Asked, and then without a way on: its rotation halts. */
+async function isBlocked(device: Device): Promise<void> {
+  await device.ask();
+  device.firstBoot = { state: 'blocked', epoch: 2 };
+  await device.ask();
+}
+
+/** Its board comes back with a new key, and counts its epochs from one. */
+async function flashAnew(device: Device): Promise<void> {
+  await lab.store.revokeDevice(device.id, 'anna', 'flashed anew', lab.nowUnixMs);
+  await claim(lab, [device.id]);
+  const anew = certificate(device.id, 'f'.repeat(64));
+  await lab.store.enrolDevice({ claimId: device.id, certificate: anew, nowUnixMs: lab.nowUnixMs });
+  device.firstBoot = { state: 'enrolled', epoch: 1 };
+}
+
 describe('a rotation', () => {
   it('is done by the first proof of a board that was flashed anew, whatever epoch it had reached before', async () => {
     const device = deviceOf('cam-0001');
     await device.testify(rotated(device.id, { epoch: 7 }));
     const id = await rotate({ waves: [{ percent: 100 }] });
     await asked();
-    await lab.store.revokeDevice(device.id, 'anna', 'flashed anew', lab.nowUnixMs);
-    await claim(lab, [device.id]);
-    const request = {
-      claimId: device.id,
-      certificate: certificate(device.id, 'f'.repeat(64)),
-      nowUnixMs: lab.nowUnixMs,
-    };
-    await lab.store.enrolDevice(request);
-    device.firstBoot = { state: 'enrolled', epoch: 1 };
+    await flashAnew(device);
     expect((await device.ask()).requests).not.toContain('rotate-credentials');
     await device.testify(rotated(device.id, { epoch: 1 }));
     expect(await partOf(id, device.id)).toMatchObject({ state: 'rotated' });
     expect((await device.ask()).requests).not.toContain('rotate-credentials');
+  });
+
+  it.each(['pause', 'halt'])('takes the first proof of a board that was flashed anew during a %s', async (stop) => {
+    const device = deviceOf('cam-0001');
+    const id = await rotate({ waves: [{ percent: 100 }] });
+    if (stop === 'halt') await isBlocked(deviceOf('cam-0002'));
+    else await lab.store.commandRotation(id, 'pause', 'tester', lab.nowUnixMs);
+    expect((await find(id)).rotation.state).toBe(stop === 'halt' ? 'halted' : 'paused');
+    expect(await partOf(id, device.id)).toMatchObject({ state: 'waiting' });
+    await flashAnew(device);
+    expect((await device.ask()).requests).not.toContain('rotate-credentials');
+    await device.testify(rotated(device.id, { epoch: 1 }));
+    expect(await partOf(id, device.id)).toMatchObject({ state: 'rotated', detail: 'epoch 1 after 0' });
+  });
+
+  it('that was halted by one device takes the proof of another that was at it, and does not ask it again', async () => {
+    const id = await rotate({ waves: [{ percent: 100 }] });
+    const device = deviceOf('cam-0001');
+    expect((await device.ask()).requests).toContain('rotate-credentials');
+    await isBlocked(deviceOf('cam-0002'));
+    await device.testify(rotated(device.id, { epoch: 2 }));
+    expect((await find(id)).rotation.state).toBe('halted');
+    await lab.store.commandRotation(id, 'resume', 'tester', lab.nowUnixMs);
+    expect(await asked()).not.toContain(device);
+    await later(2 * HOUR_MS);
+    expect(await partOf(id, device.id)).toMatchObject({ state: 'rotated' });
   });
 
   it('asks the first wave, and the next once a later epoch was proven', async () => {

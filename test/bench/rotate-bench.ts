@@ -34,11 +34,12 @@ export async function benchRotation(
   values: Values,
   progress: (line: string) => void,
 ): Promise<Findings> {
+  // Read first: a name that is wrong is said now and not in an hour.
+  const other = values.compare === undefined ? undefined : await readReport(values.compare);
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-rotate-'));
   try {
     const figures = await runRotation({ ...settingsOf(projectRoot, values), directory, progress });
-    const smaller = values.compare === undefined ? undefined : await readReport(values.compare);
-    return findingsOf(figures, smaller);
+    return findingsOf(figures, other);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -88,31 +89,39 @@ async function readReport(path: string): Promise<BenchReport> {
   return JSON.parse(await readFile(path, 'utf8'));
 }
 
-/** `smaller`: what a run of another size wrote. */
-export function findingsOf(figures: RotationFigures, smaller: BenchReport | undefined): Findings {
+/** `other`: what a run of another size wrote; it stands beside this one, with its aims. */
+export function findingsOf(figures: RotationFigures, other: BenchReport | undefined): Findings {
   const rows = rowsOf(figures);
-  const hours = atShare(figures.rotatedS, 1) / 3600;
+  const subject = subjectOf(figures);
+  const aim = (name: string, value: number, atMost: number): Ratio => ratioOf(`${subject}: ${name}`, value, atMost);
   const ratios = [
-    ratioOf('hours until all that are online have rotated', hours, AIM_HOURS),
-    ratioOf('devices that their owner is locked out of', figures.lockedOut, 0),
-    ratioOf('devices that take a former secret', figures.formerAccepted, 0),
-    ratioOf('updates offered to a device that owed a rotation', figures.offeredBefore, 0),
-    ratioOf('devices that were away and got no update afterwards', figures.away - figures.offeredAfter, 0),
-    ratioOf('devices that have not proven it at the end', figures.devices - figures.proven + figures.factory, 0),
-    ...(smaller === undefined ? [] : comparison(rows, smaller)),
+    aim('hours until all that are online have rotated', atShare(figures.rotatedS, 1) / 3600, AIM_HOURS),
+    aim('locked out: their owner reads no secret that is in effect', figures.lockedOut, 0),
+    aim('take a former secret', figures.formerAccepted, 0),
+    aim('updates offered to one that owed a rotation', figures.offeredBefore, 0),
+    aim('were away and got no update afterwards', figures.away - figures.offeredAfter, 0),
+    aim('have not proven it at the end', figures.devices - figures.proven + figures.factory, 0),
   ];
-  return { rows: [...rows, ...(smaller?.rows ?? [])], ratios };
+  if (other === undefined) return { rows, ratios };
+  return {
+    rows: [...rows, ...other.rows],
+    ratios: [...ratios, ...other.ratios, ...comparison(rows, other)],
+  };
 }
 
-function comparison(rows: readonly Row[], smaller: BenchReport): Ratio[] {
-  const [large, small] = [rows, smaller.rows].map((all) => all.find(({ name }) => name === LAST));
-  if (large === undefined || small === undefined) return [];
-  const name = `${LAST}: ${large.subject} / ${small.subject}`;
-  return [{ name, value: large.median / small.median, aim: 'for the scaling', met: true }];
+function comparison(rows: readonly Row[], other: BenchReport): Ratio[] {
+  const [here, there] = [rows, other.rows].map((all) => all.find(({ name }) => name === LAST));
+  if (here === undefined || there === undefined) return [];
+  const name = `${LAST}: ${here.subject} / ${there.subject}`;
+  return [{ name, value: here.median / there.median, aim: 'for the scaling', met: true }];
+}
+
+function subjectOf({ devices }: RotationFigures): string {
+  return `${devices.toLocaleString('en-US')} devices`;
 }
 
 function rowsOf(figures: RotationFigures): Row[] {
-  const subject = `${figures.devices.toLocaleString('en-US')} devices`;
+  const subject = subjectOf(figures);
   const row = (name: string, values: readonly number[], unit: string): Row => rowOf(name, subject, values, unit);
   const { rotatedS, requests, serverCpuS } = figures;
   const allS = atShare(rotatedS, 1);

@@ -7,7 +7,6 @@ import { CredentialEntry, FirstBootState } from '../../../protocol/credentials.t
 import { askUntil } from '../../demo/patience.ts';
 import { needProgram } from '../../programs.ts';
 import type { ScenarioLab } from '../scenario.ts';
-
 import { type KeptByDevice, readKept } from './data-partition.ts';
 import { FACTORY_PASSWORD, supportKey } from './factory-image.ts';
 import { type Knocked, strangerAt } from './knocked-device.ts';

@@ -9,7 +9,8 @@ import { FALL_BACK_LIMIT_MS } from '../scenarios.ts';
 import { FACTORY_RELEASE } from '../world.ts';
 import { BROKER_PAIR } from './factory-broker.ts';
 import { FACTORY_PASSWORD, factoryHostKeys, factoryVariant, RESET_REQUEST, supportKey } from './factory-image.ts';
-import { DOORS, type Door, LivedDevice, OPEN_LIMIT_MS, openEscrow } from './lived-device.ts';
+import { DOORS, type Door, LivedDevice, OPEN_LIMIT_MS } from './lived-device.ts';
+import { openOnRequest } from './owners.ts';
 import type { Login } from './stranger-logins.ts';
 
 const OPENS = /^lab: opens$/;
@@ -134,13 +135,13 @@ async function ownSecrets(
   device: LivedDevice,
 ): Promise<{ readonly epoch: number; readonly logins: Readonly<Record<Door, Login>> }> {
   const { epoch, secrets } = await device.guest.machine.whilePaused(async () => {
-    const opened = await openEscrow(lab.world, device.guest.id);
+    const opened = await openOnRequest(lab.world, device.guest.id);
     await lab.world.stopServer();
     return opened;
   });
-  const names = secrets.map(({ name }) => name).sort();
+  const names = [...secrets.keys()].sort();
   lab.check(true, `the owner asks for the escrow of epoch ${epoch} and opens it: ${names.join(', ')}`);
-  const textOf = (name: string): string => secrets.find((one) => one.name === name)?.text ?? '';
+  const textOf = (name: string): string => secrets.get(name) ?? '';
   const root = { user: 'root', password: textOf('password:root') };
   const logins = {
     sshd: root,

@@ -1,19 +1,16 @@
 /** A factory's device with three doors: sshd and a broker on its network, and logins on four serial lines. */
 import { randomBytes } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as v from 'valibot';
 import { FACTORY_PAIRS } from '../../../protocol/factory-pairs.ts';
 import { freePorts } from '../../demo/free-ports.ts';
 import type { Guest } from '../guest.ts';
 import type { ScenarioLab } from '../scenario.ts';
-import type { World } from '../world.ts';
 import { triesBroker } from './broker-login.ts';
 import { ConsoleLogin } from './console-login.ts';
 import { BROKER_PORT } from './factory-broker.ts';
 import { type FirstBootProgram, makeFactoryImage } from './factory-image.ts';
-import { fetchSealed, ownerKeyFile } from './owners.ts';
 import { type Login, Stranger, type Tried, tryEach } from './stranger-logins.ts';
 
 /** A first boot that tries every factory password on its private sshd, emulated, on a busy machine. */
@@ -24,8 +21,6 @@ const SSH_PORT = 22;
 
 export type Door = 'sshd' | 'the broker' | 'login';
 export const DOORS: readonly Door[] = ['sshd', 'the broker', 'login'];
-
-const Opened = v.object({ epoch: v.number(), secrets: v.array(v.object({ name: v.string(), text: v.string() })) });
 
 export class LivedDevice {
   readonly guest: Guest;
@@ -90,14 +85,4 @@ export class LivedDevice {
     if (first === undefined) throw new Error(`${this.guest.id} is off`);
     await first.types(login, line);
   }
-}
-
-/** The owner asks for the sealed blob, has it approved, fetches and opens it with a key of his own. */
-export async function openEscrow(world: World, deviceId: string): Promise<v.InferOutput<typeof Opened>> {
-  const sealed = await fetchSealed(world, deviceId, 'the owner is locked out');
-  const secrets = `${sealed}.secrets`;
-  const key = ['--key', ownerKeyFile(world), '--passphrase-file', world.path('passphrase')];
-  const words = ['escrow', 'open', sealed, ...key, '--device', deviceId, '--out', secrets];
-  await world.words.holdfast(words, { quiet: true });
-  return v.parse(Opened, JSON.parse(await readFile(secrets, 'utf8')));
 }

@@ -3,7 +3,6 @@
  * can really be opened. Keys and what was opened lie in the run's folder, 0600, and go with it.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as v from 'valibot';
 import { Fault } from '../../../platform/fault.ts';
 import type { FleetWords } from '../../demo/fleet-words.ts';
@@ -23,6 +22,11 @@ export interface OwnersWorld {
 
 /** By its name, as the device calls it: `password:root`. */
 export type OpenedSecrets = ReadonlyMap<string, string>;
+
+export interface OpenedEscrow {
+  readonly epoch: number;
+  readonly secrets: OpenedSecrets;
+}
 
 /** Makes their keys; answers the public ones, as the image lists them. The passphrase is that of the ceremony. */
 export async function makeOwners(world: OwnersWorld): Promise<string[]> {
@@ -47,31 +51,27 @@ export async function fetchSealed(world: OwnersWorld, deviceId: string, reason: 
   return path;
 }
 
+/** One owner asks for the blob of a device that he is locked out of, and opens it with a key of his own. */
+export async function openOnRequest(world: OwnersWorld, deviceId: string): Promise<OpenedEscrow> {
+  const sealed = await fetchSealed(world, deviceId, 'the owner is locked out');
+  return await openAs(world, OWNERS[0], sealed, ['--device', deviceId]);
+}
+
 /** Each owner by himself opens it; undefined where any of them cannot, or they do not find the same. */
 export async function openAsOwners(
   world: OwnersWorld,
   blob: Uint8Array,
   epoch: number,
 ): Promise<OpenedSecrets | undefined> {
-  const folder = world.path(FOLDER);
-  const file = join(folder, 'blob');
+  const file = world.path(FOLDER, 'blob');
   await writeFile(file, blob, { mode: 0o600 });
   const found: OpenedSecrets[] = [];
-  for (const name of OWNERS) {
-    const out = join(folder, 'opened');
-    await rm(out, { force: true });
-    const key = ['--key', keyFile(world, name), ...passphrase(world)];
+  for (const owner of OWNERS) {
     try {
-      await world.words.holdfast(['escrow', 'open', file, ...key, '--epoch', String(epoch), '--out', out], {
-        quiet: true,
-      });
-      const { secrets } = v.parse(Opened, JSON.parse(await readFile(out, 'utf8')));
-      found.push(new Map(secrets.map(({ name: secret, text }) => [secret, text])));
+      found.push((await openAs(world, owner, file, ['--epoch', String(epoch)])).secrets);
     } catch (error) {
       if (error instanceof Fault) return undefined;
       throw error;
-    } finally {
-      await rm(out, { force: true });
     }
   }
   const [first, ...others] = found;
@@ -79,8 +79,24 @@ export async function openAsOwners(
   return same ? first : undefined;
 }
 
-/** Of the one who asks for the escrow. */
-export const ownerKeyFile = (world: OwnersWorld): string => keyFile(world, OWNERS[0]);
+/** What was opened lies in a file for as long as it takes to read it. */
+async function openAs(
+  world: OwnersWorld,
+  owner: string,
+  sealed: string,
+  expected: readonly string[],
+): Promise<OpenedEscrow> {
+  const out = world.path(FOLDER, 'opened');
+  const key = ['--key', keyFile(world, owner), ...passphrase(world)];
+  await rm(out, { force: true });
+  try {
+    await world.words.holdfast(['escrow', 'open', sealed, ...key, ...expected, '--out', out], { quiet: true });
+    const { epoch, secrets } = v.parse(Opened, JSON.parse(await readFile(out, 'utf8')));
+    return { epoch, secrets: new Map(secrets.map(({ name, text }) => [name, text])) };
+  } finally {
+    await rm(out, { force: true });
+  }
+}
 
 const keyFile = (world: OwnersWorld, name: string): string => world.path(FOLDER, `${name}.escrow-key`);
 const passphrase = (world: OwnersWorld): string[] => ['--passphrase-file', world.path('passphrase')];

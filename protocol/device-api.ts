@@ -125,6 +125,9 @@ export type EnrolAnswer = v.InferOutput<typeof EnrolAnswer>;
 export const Installed = v.strictObject({ sequence: Count, version: Text(64) });
 export type Installed = v.InferOutput<typeof Installed>;
 
+/** The board of a device that has no A/B slots yet (agent/boards/none.ts). */
+export const NO_SLOTS_BOARD = 'none';
+
 export const PollRequest = v.strictObject({
   protocol: Count,
   agentVersion: Text(32),

@@ -121,6 +121,8 @@ export const DeviceView = v.strictObject({
   online: v.boolean(),
   lastSeenUnixMs: v.nullable(Moment),
   agentVersion: v.nullable(Text(32)),
+  /** The kind of its board; `none` has no slots, and is given no updates. */
+  board: v.nullable(Name),
   bootedSlot: v.nullable(Slot),
   state: v.nullable(InstallState),
   installed: v.nullable(Installed),

@@ -13,6 +13,12 @@ export const REASONS = {
     next: 'Nothing until somebody starts a rollout.',
     cure: 'Start one: holdfast rollout start RELEASE.',
   },
+  'no-slots': {
+    meaning:
+      'The device has no A/B slots (board none): it has credentials, an inventory and reports, but no updates and no way back.',
+    next: 'Nothing from any rollout; it counts in none.',
+    cure: 'Bring its next image by hand, with two slots and a board adapter (docs/BOARDS.md).',
+  },
   'not-enrolled': {
     meaning: 'A claim was made for this device, and it has not enrolled yet.',
     next: 'It enrols at its first contact.',

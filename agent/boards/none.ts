@@ -1,11 +1,12 @@
 /**
- * No slots yet: the agent enrols, polls and reports, and installs nothing. Everything that would need a slot is a Fault
- * that says so; the engine refuses an offer before it comes to that.
+ * No slots yet: the agent enrols, polls, rotates and reports, and installs nothing. Everything that would need a slot is a
+ * Fault that says so; the engine refuses an offer before it comes to that. A reboot needs none: new secrets come by it.
  */
 import type { Disk } from '../../platform/disk.ts';
 import { EXIT, Fault } from '../../platform/fault.ts';
 import type { Board, BootFacts, BootFlags } from '../core/ports.ts';
-import { readBootId } from './machine.ts';
+import { type RunProgram, runProgram } from './board-program.ts';
+import { readBootId, reboot } from './machine.ts';
 
 export const NO_SLOTS = 'board-has-no-slots';
 
@@ -22,9 +23,11 @@ export class NoBoard implements Board {
   readonly kind = 'none';
   readonly trialAttempts = 0;
   readonly #disk: Disk;
+  readonly #run: RunProgram;
 
-  constructor(disk: Disk) {
+  constructor(disk: Disk, run: RunProgram = runProgram) {
     this.#disk = disk;
+    this.#run = run;
   }
 
   /** The slot stands for the only system there is. */
@@ -54,7 +57,7 @@ export class NoBoard implements Board {
     throw noSlots();
   }
 
-  async requestReboot(): Promise<void> {
-    throw noSlots();
+  requestReboot(): Promise<void> {
+    return reboot(this.#run);
   }
 }

@@ -6,10 +6,7 @@ import { parseArgs } from 'node:util';
 import { nodeDisk } from '../../platform/disk.ts';
 import { EXIT, errorText, Fault } from '../../platform/fault.ts';
 import type { CredentialEntry } from '../../protocol/credentials.ts';
-import { runProgram } from '../boards/board-program.ts';
-import { reboot } from '../boards/machine.ts';
 import { readConfig } from '../config.ts';
-import type { Board } from '../core/ports.ts';
 import { stderrLog } from '../log.ts';
 import type { FirstBootRest } from './first-boot.ts';
 import { firstBootConfigOf } from './first-boot-config.ts';
@@ -66,14 +63,8 @@ async function run({ config: path, json }: Words): Promise<number> {
   const rest = await firstBoot.run();
   const facts = { ok: rest.rest === 'open', rest: rest.rest, ...factsOf(rest.record) };
   process.stdout.write(json ? `${JSON.stringify(facts)}\n` : `${describeRest(rest).join('\n')}\n`);
-  if (rest.rest === 'reboot') await restart(board);
+  if (rest.rest === 'reboot') await board.requestReboot();
   return rest.rest === 'open' ? EXIT.ok : EXIT.refused;
-}
-
-/** A board without slots has no flags to keep, and refuses; the machine below it restarts all the same. */
-async function restart(board: Board): Promise<void> {
-  if (board.kind === 'none') await reboot(runProgram);
-  else await board.requestReboot();
 }
 
 function factsOf({ state, epoch, trouble, opened, movedFrom, escrow }: FirstBootRecord): Record<string, unknown> {

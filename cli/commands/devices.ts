@@ -104,7 +104,7 @@ function show(out: Output, deviceId: string): Promise<Outcome> {
           : `${device.installed.version} (sequence ${device.installed.sequence}, floor ${device.floorSequence})`,
       ],
       ['slot, state', `${device.bootedSlot ?? '-'}, ${device.state ?? '-'}`],
-      ['agent', device.agentVersion ?? 'unknown'],
+      ['agent, board', `${device.agentVersion ?? 'unknown'}, ${device.board ?? 'unknown'}`],
     ]);
     out.say();
     sayExplanation(out, detail);

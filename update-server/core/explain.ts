@@ -5,6 +5,7 @@
  * The target is the newest release that a rollout which is not cancelled gives this device; an action that the device
  * works on right now comes before that, because it is what happens next.
  */
+import { NO_SLOTS_BOARD } from '../../protocol/device-api.ts';
 import type { Explanation } from '../../protocol/operator-api.ts';
 import { REASONS, type Reason } from '../../protocol/reasons.ts';
 import { isOpen } from './action.ts';
@@ -50,6 +51,7 @@ function find(facts: ExplainFacts): Finding {
   const byEnrolment = explainEnrolment(device, facts.nowUnixMs);
   if (byEnrolment !== undefined) return byEnrolment;
   if (facts.service === 'none') return explainApproval(device);
+  if (device.board === NO_SLOTS_BOARD) return explainNoSlots(device);
   const target = findTarget(facts);
   const atWork = target !== undefined && isOpen(target.part.state);
   if (device.state === 'held' && !atWork) {
@@ -78,6 +80,11 @@ function explainApproval({ credentials }: DeviceRecord): Finding {
 
 const flagsInWords = (flags: readonly RaisedFlag[]): string =>
   flags.map(({ code, detail }) => `${code}: ${detail}`).join('; ');
+
+function explainNoSlots({ installed, enrolmentSinceUnixMs }: DeviceRecord): Finding {
+  const runs = installed === null ? '' : `; runs ${installed.version} (sequence ${installed.sequence})`;
+  return { reason: 'no-slots', detail: `its board is ${NO_SLOTS_BOARD}${runs}`, sinceUnixMs: enrolmentSinceUnixMs };
+}
 
 /** It waits, its wave is open or not, and it would not be offered the release if it polled. */
 function explainGate({ part, purpose, version, sequence }: Candidate, facts: ExplainFacts): Finding | undefined {

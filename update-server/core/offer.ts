@@ -2,7 +2,7 @@
  * What a device is offered when it polls, and what its poll says of the actions that it has. Pure: the store brings the
  * facts, applies the events, and answers with the choice, all in one transaction.
  */
-import type { InstallState, PollRequest } from '../../protocol/device-api.ts';
+import { type InstallState, NO_SLOTS_BOARD, type PollRequest } from '../../protocol/device-api.ts';
 import type { RolloutPurpose, RolloutState } from '../../protocol/operator-api.ts';
 import { isGuessedFailure, isOpen, type PartEvent } from './action.ts';
 import { type Service, serves } from './credential-standing.ts';
@@ -46,6 +46,11 @@ export function decideOffer(
     events.push({ actionId: candidate.part.actionId, event });
   };
   const left = candidates.filter((candidate) => !settle(poll, candidate, say));
+  // Its rollouts began before its first poll: it could only fail them, and they would halt for it.
+  if (poll.board === NO_SLOTS_BOARD) {
+    for (const candidate of left) say(candidate, { kind: 'called-off' });
+    return { events, offer: undefined };
+  }
   const offer = choose(
     poll,
     left.filter((candidate) => mayHave(poll, hardwareClass, service, candidate)),

@@ -125,6 +125,8 @@ export interface DeviceRecord {
   readonly claimExpiresUnixMs: number | null;
   readonly channel: string | null;
   readonly agentVersion: string | null;
+  /** The kind of its board. */
+  readonly board: string | null;
   readonly bootedSlot: Slot | null;
   readonly state: InstallState | null;
   readonly stateSinceUnixMs: number | null;

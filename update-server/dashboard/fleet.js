@@ -106,7 +106,7 @@ async function openDevice(deviceId) {
         ? '–'
         : `${device.installed.version} (sequence ${device.installed.sequence}, floor ${device.floorSequence})`,
     ],
-    ['Agent', device.agentVersion ?? '–'],
+    ['Agent, board', `${device.agentVersion ?? '–'}, ${device.board ?? '–'}`],
     ...(credentials === null ? [] : credentialFacts(credentials)),
   ];
   const list = facts.flatMap(([term, text]) => [element('dt', { text: term }), element('dd', { text })]);

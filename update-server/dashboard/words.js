@@ -3,6 +3,7 @@
 export const REASON_WORDS = {
   'on-target': ['on target', 'good'],
   'no-rollout': ['no rollout names it', 'idle'],
+  'no-slots': ['no slots: no updates', 'idle'],
   'not-enrolled': ['not enrolled yet', 'idle'],
   revoked: ['revoked', 'bad'],
   'other-class': ['release is for another class', 'idle'],

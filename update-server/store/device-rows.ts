@@ -13,6 +13,7 @@ export interface DeviceRow {
   readonly claim_expires_unix_ms: number | null;
   readonly channel: string | null;
   readonly agent_version: string | null;
+  readonly board: string | null;
   readonly booted_slot: Slot | null;
   readonly state: InstallState | null;
   readonly state_since_unix_ms: number | null;
@@ -64,6 +65,7 @@ export function deviceOf(row: DeviceRow): DeviceRecord {
     claimExpiresUnixMs: row.claim_expires_unix_ms,
     channel: row.channel,
     agentVersion: row.agent_version,
+    board: row.board,
     bootedSlot: row.booted_slot,
     state: row.state,
     stateSinceUnixMs: row.state_since_unix_ms,

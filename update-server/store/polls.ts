@@ -1,5 +1,5 @@
 /** The poll path: prepared statements only. Runs within the caller's transaction. */
-import type { PollRequest } from '../../protocol/device-api.ts';
+import { NO_SLOTS_BOARD, type PollRequest } from '../../protocol/device-api.ts';
 import type { Wave } from '../../protocol/operator-api.ts';
 import { joinsLate } from '../core/cohort.ts';
 import {
@@ -145,6 +145,7 @@ function writePoll(db: Sqlite, row: DeviceRow, poll: PollRequest, nowUnixMs: num
     row.booted_slot === poll.bootedSlot &&
     row.channel === poll.channel &&
     row.agent_version === poll.agentVersion &&
+    row.board === poll.board &&
     row.floor_sequence === poll.floorSequence &&
     row.action_id === poll.actionId &&
     row.waiting === poll.waiting &&
@@ -164,8 +165,9 @@ const JOIN = `
   VALUES (@rollout, @deviceId, (SELECT coalesce(max(place_rank), -1) + 1 FROM parts WHERE rollout = @rollout),
     @wave, 'waiting', @nowUnixMs, @openUnixMs)`;
 
-/** A device that came after the start joins the last wave of the rollouts of its class and channel. */
+/** A device that came after the start joins the last wave of the rollouts of its class and channel, if it has slots. */
 function joinLate(db: Sqlite, row: DeviceRow, poll: PollRequest, changes: PartChanges, nowUnixMs: number): void {
+  if (poll.board === NO_SLOTS_BOARD) return;
   const joinable = db
     .prepare<{ id: number }>(JOINABLE)
     .all(row.hardware_class, poll.channel, poll.installed.sequence, row.device_id);

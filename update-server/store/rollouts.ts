@@ -1,4 +1,5 @@
 /** Starting rollouts, and what people command of them. Runs within the caller's transaction. */
+import { NO_SLOTS_BOARD } from '../../protocol/device-api.ts';
 import type { RolloutRequest, RolloutVerb } from '../../protocol/operator-api.ts';
 import { describeWave, planWaves } from '../core/cohort.ts';
 import type { Actor, StartOutcome, Touched, VerbOutcome } from '../core/ports.ts';
@@ -15,6 +16,7 @@ interface CohortRow {
   readonly hardware_class: string;
   readonly channel: string | null;
   readonly enrolment: string;
+  readonly board: string | null;
   readonly installed_sequence: number | null;
 }
 
@@ -32,7 +34,8 @@ export function startRollout(db: Sqlite, request: RolloutRequest, actor: Actor, 
   const candidates = request.deviceIds === undefined ? wholeClass(db, release) : named(db, request.deviceIds);
   const unknown = request.deviceIds?.filter((id) => !candidates.some((row) => row.device_id === id)) ?? [];
   if (unknown.length > 0) return { outcome: 'devices-unknown', deviceIds: unknown };
-  const fitting = candidates.filter((row) => exclusionOf(row, release) === undefined && row.enrolment !== 'revoked');
+  const able = candidates.filter((row) => row.enrolment !== 'revoked' && row.board !== NO_SLOTS_BOARD);
+  const fitting = able.filter((row) => exclusionOf(row, release) === undefined);
   const behind = fitting.filter((row) => (row.installed_sequence ?? -1) < release.sequence);
   if (behind.length === 0) return { outcome: 'no-devices' };
 
@@ -63,7 +66,7 @@ function exclusionOf(row: CohortRow, release: ReleaseRow): 'other-class' | 'othe
 function wholeClass(db: Sqlite, release: ReleaseRow): CohortRow[] {
   const query = db.build
     .selectFrom('devices')
-    .select(['device_id', 'hardware_class', 'channel', 'enrolment', 'installed_sequence'])
+    .select(['device_id', 'hardware_class', 'channel', 'enrolment', 'board', 'installed_sequence'])
     .where('hardware_class', '=', release.hardware_class)
     .where('channel', '=', release.channel)
     .where('enrolment', '=', 'enrolled');
@@ -72,7 +75,7 @@ function wholeClass(db: Sqlite, release: ReleaseRow): CohortRow[] {
 
 function named(db: Sqlite, deviceIds: readonly string[]): CohortRow[] {
   const sql =
-    'SELECT device_id, hardware_class, channel, enrolment, installed_sequence FROM devices WHERE device_id = ?';
+    'SELECT device_id, hardware_class, channel, enrolment, board, installed_sequence FROM devices WHERE device_id = ?';
   const find = db.prepare<CohortRow>(sql);
   return [...new Set(deviceIds)].map((id) => find.get(id)).filter((row) => row !== undefined);
 }

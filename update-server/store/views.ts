@@ -73,6 +73,7 @@ function viewOf(
     online: isOnline(device, nowUnixMs, onlineWindowMs),
     lastSeenUnixMs: device.lastSeenUnixMs,
     agentVersion: device.agentVersion,
+    board: device.board,
     bootedSlot: device.bootedSlot,
     state: device.state,
     installed: device.installed,

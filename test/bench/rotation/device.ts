@@ -321,7 +321,7 @@ const STATUS = {
   agentVersion: AGENT_VERSION,
   hardwareClass: 'acme-cam',
   channel: 'stable',
-  board: 'none',
+  board: 'emulated',
   bootedSlot: 'a',
   state: 'idle',
   stateSinceUnixMs: null,

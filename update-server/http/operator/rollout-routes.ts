@@ -110,7 +110,7 @@ function notStarted(outcome: Exclude<StartOutcome, { outcome: 'started' }>, rele
     case 'no-devices':
       return new OperatorApiError(409, {
         code: 'no-devices',
-        what: 'no enrolled device of this class and channel runs anything older than this release',
+        what: 'no enrolled device of this class and channel that has slots runs anything older than this release',
         cure: 'Check class and channel, and that the devices have polled once: holdfast devices list.',
       });
   }

@@ -12,6 +12,16 @@ describe('a device without slots', () => {
     expect(bootId).toMatch(/^[0-9a-f-]{36}$/);
   });
 
+  it('reboots the machine when new secrets want it', async () => {
+    const ran: string[] = [];
+    const run = async (program: string) => {
+      ran.push(program);
+      return { status: 0, stdout: '', said: '' };
+    };
+    await new NoBoard(nodeDisk, run).requestReboot();
+    expect(ran).toEqual(['reboot']);
+  });
+
   it('reports an offer as failed, once, and touches nothing', async () => {
     const maker = new TestMaker();
     const disk = new SimulatedDisk();

@@ -75,6 +75,7 @@ export class Device {
   slot: 'a' | 'b' = 'a';
   actionId: string | null = null;
   channel = 'stable';
+  board = 'emulated';
   quarantined: { sequence: number; reason: string }[] = [];
   waiting: PollRequest['waiting'] = null;
   protocol = 1;
@@ -91,7 +92,7 @@ export class Device {
       agentVersion: '0.1.0',
       hardwareClass: 'acme-cam',
       channel: this.channel,
-      board: 'emulated',
+      board: this.board,
       bootedSlot: this.slot,
       state: this.state,
       stateSinceUnixMs: null,

@@ -66,6 +66,15 @@ const later = async (minutes: number): Promise<void> => {
 describe('the reason is', () => {
   it('no-rollout while nobody named the device', () => expectReason('cam-0001', 'no-rollout', /^runs 1\.0\.0/, 0));
 
+  it('no-slots where the board has none, whatever a rollout says', async () => {
+    const device = fleet.get('cam-0001') ?? expect.fail('no such device');
+    device.board = 'none';
+    await device.poll();
+    await expectReason(device.id, 'no-slots', /^its board is none; runs 1\.0\.0 \(sequence 1\)$/, 0);
+    await start(lab, 2);
+    await expectReason(device.id, 'no-slots', /^its board is none/, 0);
+  });
+
   it('on-target after a confirmed boot', async () => {
     const canary = await canaryOf(2);
     lab.nowUnixMs += MINUTE_MS;

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
-  type Device,
+  certificate,
+  claim,
+  Device,
   enrolFleet,
   type Lab,
   MINUTE_MS,
@@ -26,6 +28,13 @@ afterEach(() => lab.close());
 
 async function confirmAll(devices: readonly Device[], sequence: number): Promise<void> {
   for (const device of devices) await device.confirm(sequence, `${sequence}.0.0`);
+}
+
+/** Enrols after the fleet, and has not polled yet. */
+async function joins(id: string, board = 'emulated'): Promise<Device> {
+  await claim(lab, [id]);
+  await lab.store.enrolDevice({ claimId: id, certificate: certificate(id), nowUnixMs: lab.nowUnixMs });
+  return Object.assign(new Device(lab, id), { board });
 }
 
 describe('a good release', () => {
@@ -238,6 +247,22 @@ describe('nothing is ever stuck', () => {
     expect((await view(lab, id)).waves[0]?.state).toBe('passed');
   });
 
+  it('counts no device without slots, whether it was heard of before the start, joins later, or says so only then', async () => {
+    const known = fleet.get('cam-0001') ?? expect.fail('no such device');
+    known.board = 'none';
+    await known.poll();
+    const id = await start(lab, 2, { waves: [{ percent: 100 }] });
+    expect((await view(lab, id)).devices).toBe(7);
+    const late = await joins('cam-0100', 'none');
+    const changed = fleet.get('cam-0002') ?? expect.fail('no such device');
+    changed.board = 'none';
+    expect(await pollAll(new Map([...fleet, [late.id, late]]))).toHaveLength(6);
+    for (const device of fleet.values()) if (device.board !== 'none') await device.confirm(2, '2.0.0');
+    expect(await view(lab, id)).toMatchObject({ state: 'complete', devices: 7, confirmed: 6, failed: 0 });
+    const alone = order(3, { deviceIds: ['cam-0001', 'cam-0002'] });
+    expect(await lab.store.startRollout(alone, 'tester', lab.nowUnixMs)).toEqual({ outcome: 'no-devices' });
+  });
+
   it('cancels at once, whatever devices are doing', async () => {
     const id = await start(lab, 2);
     const [canary] = await pollAll(fleet);
@@ -297,14 +322,7 @@ describe('what people command', () => {
 
   it('takes a device in that enrols after the start, in the last wave', async () => {
     const id = await start(lab, 2, { waves: [{ devices: 1 }, { percent: 100 }] });
-    const { Device, claim, certificate } = await import('./fixture.ts');
-    await claim(lab, ['cam-9999']);
-    await lab.store.enrolDevice({
-      claimId: 'cam-9999',
-      certificate: certificate('cam-9999'),
-      nowUnixMs: lab.nowUnixMs,
-    });
-    const late = new Device(lab, 'cam-9999');
+    const late = await joins('cam-9999');
     expect(await late.poll()).toBeNull();
     expect(await view(lab, id)).toMatchObject({ devices: 9 });
     expect((await reasonOf(lab, 'cam-9999')).reason).toBe('waiting-for-wave');

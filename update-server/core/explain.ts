@@ -83,7 +83,11 @@ const flagsInWords = (flags: readonly RaisedFlag[]): string =>
 
 function explainNoSlots({ installed, enrolmentSinceUnixMs }: DeviceRecord): Finding {
   const runs = installed === null ? '' : `; runs ${installed.version} (sequence ${installed.sequence})`;
-  return { reason: 'no-slots', detail: `its board is ${NO_SLOTS_BOARD}${runs}`, sinceUnixMs: enrolmentSinceUnixMs };
+  return {
+    reason: 'no-slots',
+    detail: `no updates and no rollback: its board is ${NO_SLOTS_BOARD}${runs}`,
+    sinceUnixMs: enrolmentSinceUnixMs,
+  };
 }
 
 /** It waits, its wave is open or not, and it would not be offered the release if it polled. */

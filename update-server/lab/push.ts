@@ -141,7 +141,7 @@ export class Lab {
       return no(
         'lab-rollout-refused',
         `the rollout did not start: ${started.outcome}`,
-        'Enrol the device, then push again.',
+        'holdfast explain DEVICE says what it lacks: it must be enrolled, and have slots.',
       );
     }
     for (const id of started.touched.rollouts) this.#ports.events.emit({ kind: 'rollout', id });

@@ -9,6 +9,7 @@ import { nodeDisk } from '../platform/disk.ts';
 import { writeDurably } from '../platform/durable-file.ts';
 import { EXIT, Fault, systemErrorCode } from '../platform/fault.ts';
 import { sha256Hex } from '../trust/crypto.ts';
+import { REASON_TEXT } from '../trust/suit/manifest.ts';
 import type { ReleaseEntry, Targets } from '../trust/tuf/metadata.ts';
 import type { BaseMetadata } from './base-metadata.ts';
 import { type ImageProgress, imageSizeBytes, mapImage } from './image-map.ts';
@@ -29,6 +30,8 @@ export interface BuildRequest {
   /** Absent: the highest floor that this class and channel already has. */
   readonly floorSequence?: number;
   readonly images: readonly { readonly component: string; readonly path: string }[];
+  /** The exception: why none of the images brings an agent. Left out: one does, which is the caller's to have seen. */
+  readonly withoutAgent?: string;
   readonly nowUnixS: number;
   /** A progress for each image, made when its size is known. */
   readonly onImage?: (
@@ -107,6 +110,15 @@ function demandSensible(request: BuildRequest): number {
       exitStatus: EXIT.usage,
     });
   }
+  if (request.withoutAgent !== undefined && !REASON_TEXT.test(request.withoutAgent)) {
+    throw new Fault({
+      code: 'reason-malformed',
+      what: 'the reason is empty, or is not plain text of at most 200 characters',
+      where: '--without-agent',
+      cure: 'Say in a sentence, in ASCII, why these images bring no agent: signers and devices are shown it.',
+      exitStatus: EXIT.usage,
+    });
+  }
   return floor;
 }
 
@@ -167,6 +179,7 @@ export async function buildRelease(request: BuildRequest): Promise<ReleasePlan> 
       baseSha256: sha256Hex(base.targetsBytes),
     },
     images: planned,
+    ...(request.withoutAgent === undefined ? {} : { withoutAgent: request.withoutAgent }),
   };
   const manifest = manifestOf(contentOf(plan));
   const write = (name: string, bytes: Uint8Array) => writeDurably(nodeDisk, join(folder, name), bytes, 0o644);

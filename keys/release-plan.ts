@@ -18,6 +18,7 @@ import { readInputFile } from '../platform/input-file.ts';
 import { Name, Sha256Hex, TargetPath } from '../protocol/device-api.ts';
 import { utf8 } from '../trust/bytes.ts';
 import { decodeJson } from '../trust/json.ts';
+import { REASON_TEXT } from '../trust/suit/manifest.ts';
 import { type ReleaseContent, releasePathOf } from './release-content.ts';
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -48,15 +49,16 @@ const ReleasePlan = v.strictObject({
   /** What the next targets metadata will be. */
   targets: v.strictObject({ version: Count, expiresUnixS: Count, baseSha256: Sha256Hex }),
   images: v.pipe(v.array(PlannedImage), v.minLength(1), v.maxLength(16)),
+  /** The exception: why none of the images brings an agent. */
+  withoutAgent: v.exactOptional(v.pipe(v.string(), v.regex(REASON_TEXT))),
 });
 export type ReleasePlan = v.InferOutput<typeof ReleasePlan>;
 export type PlannedImage = v.InferOutput<typeof PlannedImage>;
 
 /** The part of the plan that devices will see. */
 export function contentOf(plan: ReleasePlan): ReleaseContent {
-  const { vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS, releasePath } = plan;
-  const images = plan.images.map(({ file: _file, ...image }) => image);
-  return { releasePath, vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS, images };
+  const { format: _format, environment: _environment, targets: _targets, images, ...content } = plan;
+  return { ...content, images: images.map(({ file: _file, ...image }) => image) };
 }
 
 export function imagePathOf(folder: string, image: PlannedImage): string {

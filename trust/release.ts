@@ -39,6 +39,8 @@ export interface Release {
   readonly sequence: number;
   readonly floorSequence: number;
   readonly buildUnixS: number;
+  /** The author's exception: why none of its images brings an agent. It is in the envelope alone, which the targets keys list. */
+  readonly withoutAgent?: string;
   /** The author whose signature was accepted. */
   readonly authorKeyId: string;
   readonly images: readonly ReleaseImage[];
@@ -97,7 +99,7 @@ export function verifyRelease(check: ReleaseCheck): Verdict<Verified<Release>> {
   if (!sequence.ok) return sequence;
   const agreed = verifyAgreement(check.targets, listed.value.entry, manifest.value, check.device);
   if (!agreed.ok) return agreed;
-  return accept(markVerified(describe(check, listed.value.entry, fit.value, agreed.value)));
+  return accept(markVerified(describe(check, listed.value.entry, manifest.value, fit.value, agreed.value)));
 }
 
 function verifyReceived(file: TargetFile, bytes: Uint8Array): Verdict<Uint8Array> {
@@ -217,11 +219,18 @@ function disagree(what: string): Verdict<never> {
   return refuse('targets-suit-disagree', what);
 }
 
-function describe(check: ReleaseCheck, entry: ReleaseEntry, author: Author, images: readonly ReleaseImage[]): Release {
+function describe(
+  check: ReleaseCheck,
+  entry: ReleaseEntry,
+  { withoutAgent }: Manifest,
+  author: Author,
+  images: readonly ReleaseImage[],
+): Release {
   const { vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS } = entry;
   return {
     releasePath: check.releasePath,
     ...{ vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS },
+    ...(withoutAgent === undefined ? {} : { withoutAgent }),
     authorKeyId: author.keyId,
     images,
   };

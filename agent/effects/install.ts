@@ -45,6 +45,7 @@ export async function obtain(x: Execution): Promise<Outcome> {
   if (!admitted.ok) return refused(x, admitted);
   x.obtained = admitted.value;
   await noteFreshness(x, admitted.value);
+  await noteWithoutAgent(x, admitted.value);
   return { event: 'obtained', change: { plan: planOf(admitted.value) } };
 }
 
@@ -68,6 +69,14 @@ function planOf({ release, trusted }: ObtainedRelease): InstallJournal['plan'] {
     rootVersion: trusted.root.version,
     rootExpiresUnixS: decodeTufDate(trusted.root.expires) ?? 0,
   };
+}
+
+/** Its author and the targets keys say so: nothing of Holdfast's will run in its trial, and nothing confirm it. */
+async function noteWithoutAgent(x: Execution, { release }: ObtainedRelease): Promise<void> {
+  const { withoutAgent, version } = release;
+  if (withoutAgent === undefined) return;
+  const detail = `${version} brings no agent: ${withoutAgent}; its system must confirm its slot itself, or the device goes back`;
+  await x.ports.reporter.record({ kind: 'notice', code: 'release-without-agent', detail });
 }
 
 async function noteFreshness(x: Execution, { trusted }: ObtainedRelease): Promise<void> {

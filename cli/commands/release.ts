@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { encodeDelta } from '../../delta/encode/encode.ts';
 import { readBaseMetadata } from '../../keys/base-metadata.ts';
+import { refused } from '../../keys/refused.ts';
 import { buildRelease } from '../../keys/release-build.ts';
 import { openReleaseFolder } from '../../keys/release-folder.ts';
 import type { ReleasePlan } from '../../keys/release-plan.ts';
@@ -16,6 +17,7 @@ import { parseImage } from '../image-option.ts';
 import { imageProgress, type Output } from '../output.ts';
 import { passphraseSource } from '../passphrase-source.ts';
 import { formatBytes } from '../progress.ts';
+import { type Sighting, seekAgent } from '../release-agent.ts';
 import { isReleaseFolder } from '../release-place.ts';
 import { metadataOfServer } from '../server-metadata.ts';
 import { withServer } from '../session.ts';
@@ -32,6 +34,8 @@ interface BuildOptions {
   readonly sequence: string;
   readonly floor?: string;
   readonly image: readonly string[];
+  readonly agentIn?: string;
+  readonly withoutAgent?: string;
   readonly metadata?: string;
   readonly server?: boolean;
   readonly root?: string;
@@ -71,8 +75,10 @@ async function build(out: Output, options: BuildOptions): Promise<Outcome> {
       : { floorSequence: parseWholeNumber(options.floor, '--floor', 0, SEQUENCE_AT_MOST) };
   const images = options.image.map(parseImage);
   const base = await baseFor(out, options);
+  const exception = demandAgent(out, options, images, base.root.holdfast.environment);
   const plan = await buildRelease({
     ...floor,
+    ...exception,
     folder: options.out,
     base,
     vendor: options.vendor,
@@ -94,6 +100,48 @@ async function build(out: Output, options: BuildOptions): Promise<Outcome> {
   return { document: { folder: options.out, release: plan } };
 }
 
+/**
+ * Before minutes of hashing. On a production root a release without an agent needs the exception. Emulated devices run
+ * theirs beside the images, so that for a lab or a rehearsal it is a warning.
+ */
+function demandAgent(
+  out: Output,
+  options: BuildOptions,
+  images: readonly { readonly path: string }[],
+  environment: ReleasePlan['environment'],
+): { readonly withoutAgent?: string } {
+  const sighting = seekAgent([...images.map(({ path }) => path), ...(options.agentIn ? [options.agentIn] : [])]);
+  if (options.withoutAgent !== undefined) {
+    if (sighting.seen !== 'agent') return { withoutAgent: options.withoutAgent };
+    const what = `${sighting.where} does bring an agent`;
+    throw usage('agent-present', what, '--without-agent', 'Leave the option out; an exception must be true.');
+  }
+  const fault = faultOf(sighting);
+  if (fault === undefined) return {};
+  if (environment === 'production') throw fault;
+  out.warn(`note: ${fault.what}. With a production root this is refused.`);
+  return {};
+}
+
+function faultOf(sighting: Sighting): Fault | undefined {
+  if (sighting.seen === 'agent') return undefined;
+  const except = 'if it is meant to bring none, --without-agent "WHY", which is signed and which devices are shown';
+  if (sighting.seen === 'none') {
+    return refused(
+      'agent-absent',
+      `none of the images brings an agent (${sighting.lacks}): no device could confirm it, and on its trial nothing guards the secrets in it`,
+      '--image',
+      `Put the agent into the root file system (docs/PACKAGING.md); or, ${except}.`,
+    );
+  }
+  return refused(
+    'agent-unseen',
+    `whether an image brings an agent cannot be seen (${sighting.why})`,
+    '--image',
+    `Name the folder or the plain image that it was made from, --agent-in PATH; or, ${except}.`,
+  );
+}
+
 function sayPlan(out: Output, plan: ReleasePlan): void {
   out.table([
     ['release', plan.releasePath],
@@ -105,6 +153,7 @@ function sayPlan(out: Output, plan: ReleasePlan): void {
       `${formatBytes(image.sizeBytes)}, sha256 ${image.sha256}`,
     ]),
     ['targets', `version ${plan.targets.version}, expires ${new Date(plan.targets.expiresUnixS * 1000).toISOString()}`],
+    ...(plan.withoutAgent === undefined ? [] : [['WITHOUT AGENT', plan.withoutAgent]]),
     ['environment', plan.environment],
   ]);
 }
@@ -281,6 +330,11 @@ function addOfflineCommands(group: Command, finish: Finish): void {
     .requiredOption('--sequence <N>', 'what devices compare: higher than every release before')
     .option('--floor <N>', 'devices that confirmed this release never go below this sequence again (security fixes)')
     .requiredOption('--image <COMPONENT=FILE>', 'an image; give the option once for each', collectValues, [])
+    .option(
+      '--agent-in <PATH>',
+      'where the agent can be seen when an image cannot be read: the folder that it was made from',
+    )
+    .option('--without-agent <WHY>', 'an exception that is signed: none of the images brings an agent')
     .option('--metadata <FOLDER>', 'build upon the metadata in this folder (CEREMONY/public for a first release)')
     .option('--server', 'build upon what the server of your profile has')
     .option('--root <FILE>', 'with --server: the root to trust, instead of the one met at login')

@@ -61,4 +61,27 @@ export const EMULATED_FLEET = [
       },
     ],
   ),
+  ...inFile(
+    'update-server/store/rotation-parts.ts',
+    ['test/unit/update-server/store/rotations.test.ts'],
+    [
+      {
+        name: 'that a proof counts while its rotation is halted',
+        find: "AND state IN ('waiting', 'asked') AND state <> 'waiting'`;",
+        replace:
+          "AND state IN ('waiting', 'asked') AND state <> 'waiting' AND rotation IN (SELECT id FROM rotations WHERE state <> 'halted')`;",
+      },
+    ],
+  ),
+  ...inFile(
+    'update-server/core/offer.ts',
+    ['test/unit/update-server/store/rollouts.test.ts'],
+    [
+      {
+        name: 'that a device without slots is offered nothing',
+        find: 'if (poll.board === NO_SLOTS_BOARD) {',
+        replace: 'if (poll.board === undefined) {',
+      },
+    ],
+  ),
 ];

@@ -1,6 +1,7 @@
 /**
  * Holdfast's profile of the SUIT manifest: which facts must stand in it, and where. Channel, version, floor and build
- * date stand in the private-use manifest member −257 (a byte string holding a map 1…4), because the draft allows its
+ * date stand in the private-use manifest member −257 (a byte string holding a map 1…4, and 5 in releases that bring no
+ * agent), because the draft allows its
  * custom parameters as hints only (§8.4.8.16), and these are no hints.
  *
  * Invariants: `decodeManifest(encodeManifest(d))` says what `d` says. Every component is bound to vendor and class, has
@@ -8,7 +9,7 @@
  * May not: sign, or judge whether a manifest fits a device.
  */
 import { type Decoded, equalBytes, hex, markDecoded, unhex, utf8 } from '../bytes.ts';
-import { CBOR_CAP_BYTES, type CborValue, decodeCbor, encodeCbor } from '../cbor.ts';
+import { CBOR_CAP_BYTES, type CborKey, type CborValue, decodeCbor, encodeCbor } from '../cbor.ts';
 import { accept, type Verdict } from '../refusal.ts';
 import { COMPONENT, MAX_IMAGE_BYTES, NAME, TARGET_PATH, VERSION_TEXT } from '../tuf/holdfast-target.ts';
 import { COMMAND, DIGEST_SHA256, malformedSuit, PARAMETER } from './commands.ts';
@@ -39,6 +40,8 @@ interface ManifestFacts {
   readonly sequence: number;
   readonly floorSequence: number;
   readonly buildUnixS: number;
+  /** The exception: why none of its images brings an agent. Left out: the author says that one does. */
+  readonly withoutAgent?: string;
   readonly images: readonly ManifestImage[];
 }
 
@@ -53,8 +56,10 @@ export interface Manifest extends ManifestFacts {
   readonly classId: Uint8Array;
 }
 
+/** Why a release brings no agent: for people, printable ASCII. */
+export const REASON_TEXT = /^[\x20-\x7e]{1,200}$/;
 /** Members of the map in manifest member −257. */
-const FACT = { channel: 1, version: 2, floorSequence: 3, buildUnixS: 4 } as const;
+const FACT = { channel: 1, version: 2, floorSequence: 3, buildUnixS: 4, withoutAgent: 5 } as const;
 /** Ask for records of success and failure, with system information: what the draft's own examples ask for. */
 const REPORT_ALL = 15;
 const REPORT_FAILURE = 2;
@@ -74,6 +79,7 @@ export function encodeManifest(description: ManifestDescription): Uint8Array {
     [FACT.floorSequence, description.floorSequence],
     [FACT.buildUnixS, description.buildUnixS],
   ]);
+  if (description.withoutAgent !== undefined) facts.set(FACT.withoutAgent, description.withoutAgent);
   const match = [COMMAND.imageMatch, REPORT_ALL];
   const bytes = encodeCbor(
     new Map<number, CborValue>([
@@ -157,14 +163,16 @@ export function decodeManifest(
   return accept(markDecoded<Manifest>({ ...identity, ...facts.value, sequence, images }));
 }
 
-type OwnFacts = Pick<Manifest, 'channel' | 'version' | 'floorSequence' | 'buildUnixS'>;
+type OwnFacts = Pick<Manifest, 'channel' | 'version' | 'floorSequence' | 'buildUnixS' | 'withoutAgent'>;
 
 function decodeFacts(structure: ManifestStructure): Verdict<OwnFacts> {
   if (structure.holdfast === undefined) return malformedSuit('member -257 is missing');
   const decoded = decodeCbor(structure.holdfast, { capBytes: CBOR_CAP_BYTES });
   if (!decoded.ok) return decoded;
   const map = decoded.value;
-  if (!(map instanceof Map) || map.size !== Object.keys(FACT).length) return malformedSuit('member -257 is not ours');
+  const known: readonly CborKey[] = Object.values(FACT);
+  if (!(map instanceof Map) || [...map.keys()].some((key) => !known.includes(key)))
+    return malformedSuit('member -257 is not ours');
   const channel = map.get(FACT.channel);
   const version = map.get(FACT.version);
   const floorSequence = map.get(FACT.floorSequence);
@@ -173,7 +181,11 @@ function decodeFacts(structure: ManifestStructure): Verdict<OwnFacts> {
   if (typeof version !== 'string' || !VERSION_TEXT.test(version)) return malformedSuit('the version is none');
   if (typeof floorSequence !== 'number' || floorSequence < 0) return malformedSuit('the floor is none');
   if (typeof buildUnixS !== 'number' || buildUnixS < 0) return malformedSuit('the build date is none');
-  return accept({ channel, version, floorSequence, buildUnixS });
+  const withoutAgent = map.get(FACT.withoutAgent);
+  if (withoutAgent === undefined) return accept({ channel, version, floorSequence, buildUnixS });
+  if (typeof withoutAgent !== 'string' || !REASON_TEXT.test(withoutAgent))
+    return malformedSuit('the reason for having no agent is none');
+  return accept({ channel, version, floorSequence, buildUnixS, withoutAgent });
 }
 
 const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -107,6 +107,17 @@ describe('a release that is good', () => {
     expect(disk.contents().get(`${DEVICE}/board/slots/b/rootfs.img`)).toEqual(V2.rootfs);
   });
 
+  it('that brings no agent, as its author says, is reported with his reason before it is fetched', async () => {
+    const withoutAgent = 'this class leaves the fleet';
+    const { maker, device } = await bench();
+    const told = maker.release({ ...GOOD, alterManifest: (manifest) => ({ ...manifest, withoutAgent }) });
+    await device.runToRest(told);
+    const at = device.events.findIndex((event) => event.kind === 'notice' && event.code === 'release-without-agent');
+    expect(device.events[at]).toMatchObject({ detail: expect.stringContaining(withoutAgent) });
+    const fetching = device.events.findIndex((event) => event.kind === 'state' && event.state === 'downloading');
+    expect(at).toBeLessThan(fetching);
+  });
+
   it('is not success before it confirmed: in its trial the device still names the release it would go back to', async () => {
     const world = await bench();
     const action = world.maker.release(GOOD);

@@ -79,6 +79,14 @@ describe('a release that fits', () => {
     );
   });
 
+  it('hands the author’s exception on, and only his: nothing of it stands in the targets', () => {
+    const withoutAgent = 'this class leaves the fleet';
+    const told = makeRelease({ images: SMALL, manifest: { withoutAgent } });
+    expect(unwrap(verifyRelease(checkOf(told)))).toMatchObject({ withoutAgent });
+    expect(JSON.stringify(told.entry)).not.toContain(withoutAgent);
+    expect(unwrap(verifyRelease(checkOf(makeRelease({ images: SMALL }))))).not.toHaveProperty('withoutAgent');
+  });
+
   it('accepts a sequence equal to the floor', () => {
     expect(verdictOn({ sequence: 5 }, { floorSequence: 5 })).toBe('accepted');
   });

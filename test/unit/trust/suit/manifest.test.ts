@@ -68,6 +68,12 @@ describe('a manifest of the profile', () => {
     });
   });
 
+  it('may say why no image brings an agent, in the plain text of a sentence', () => {
+    const withoutAgent = 'this class leaves the fleet';
+    expect(unwrap(decodeManifest(encodeManifest({ ...DESCRIPTION, withoutAgent })))).toMatchObject({ withoutAgent });
+    expect(unwrap(decodeManifest(MANIFEST))).not.toHaveProperty('withoutAgent');
+  });
+
   it('stays the same through every way of changing it that the tests below use', () => {
     for (const twin of [
       withShared(SHARED),
@@ -123,6 +129,9 @@ describe('a manifest of the profile', () => {
     ['a component twice', { images: [...DESCRIPTION.images, ...DESCRIPTION.images] }],
     ['a channel that is no name', { channel: 'Stable!' }],
     ['a version with a space', { version: '2 0' }],
+    ['no reason for having no agent', { withoutAgent: '' }],
+    ['a reason of two lines', { withoutAgent: 'because\nof this' }],
+    ['a reason of 201 characters', { withoutAgent: 'a'.repeat(201) }],
   ])('is never made with %s', (_what, change) => {
     expect(() => encodeManifest({ ...DESCRIPTION, ...change })).toThrow(RangeError);
   });

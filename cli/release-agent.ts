@@ -1,6 +1,6 @@
 /**
  * Does a release bring an agent? A slot without one is never confirmed, and on its trial nothing keeps the image's own
- * secrets from whoever asks: such a release needs an exception that its author and the targets keys sign.
+ * secrets from whoever asks: such a release needs an exception that its author signs.
  *
  * What counts is what the device starts from: the agent's configuration and its program, where the package has them.
  * May not: look at the gates in front of logins; `holdfast image lint --product` does.

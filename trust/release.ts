@@ -39,7 +39,7 @@ export interface Release {
   readonly sequence: number;
   readonly floorSequence: number;
   readonly buildUnixS: number;
-  /** The author's exception: why none of its images brings an agent. It is in the envelope alone, which the targets keys list. */
+  /** The author's exception: why none of the images brings an agent. It stands in the envelope alone, which the targets list by its digest. */
   readonly withoutAgent?: string;
   /** The author whose signature was accepted. */
   readonly authorKeyId: string;

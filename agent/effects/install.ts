@@ -71,7 +71,7 @@ function planOf({ release, trusted }: ObtainedRelease): InstallJournal['plan'] {
   };
 }
 
-/** Its author and the targets keys say so: nothing of Holdfast's will run in its trial, and nothing confirm it. */
+/** Its author says so: nothing of Holdfast's will run in its trial, or confirm it. */
 async function noteWithoutAgent(x: Execution, { release }: ObtainedRelease): Promise<void> {
   const { withoutAgent, version } = release;
   if (withoutAgent === undefined) return;

@@ -6,9 +6,9 @@
  * May not: look at the gates in front of logins; `holdfast image lint --product` does.
  */
 import { Fault } from '../platform/fault.ts';
+import { CONFIGURATION, isConfigured } from './image-lint/rules/holdfast.ts';
 import { openImage, type Volume } from './image-lint/volumes.ts';
 
-const CONFIGURATION = 'etc/holdfast/agent.json';
 /** The package's, and as an image without packages has it. */
 const PROGRAMS = ['usr/lib/holdfast/agent.mjs', 'usr/bin/holdfast-agent'] as const;
 
@@ -45,7 +45,7 @@ export function seekAgent(paths: readonly string[]): Sighting {
 }
 
 function bringsAgent({ view }: Volume): boolean {
-  if (view?.resolve(CONFIGURATION)?.kind !== 'file') return false;
+  if (view === undefined || !isConfigured(view)) return false;
   return PROGRAMS.some((path) => view.resolve(path)?.kind === 'file');
 }
 

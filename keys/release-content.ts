@@ -57,20 +57,14 @@ export function describeImage(
 
 /** The encoded SUIT manifest. Deterministic: the same content gives the same bytes on every machine. */
 export function manifestOf(content: ReleaseContent): Uint8Array {
-  const { vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS } = content;
-  const names = { vendor, hardwareClass, channel, version, sequence, floorSequence, buildUnixS };
+  const { releasePath: _path, ...facts } = content;
   const images = content.images.map(({ component, sizeBytes, sha256, targetPath }) => ({
     component,
     sizeBytes,
     sha256,
     uri: targetPath,
   }));
-  return encodeManifest({ ...names, images, ...exceptionOf(content) });
-}
-
-/** Left out where there is none: a member without a value is no JSON, and no CBOR either. */
-function exceptionOf({ withoutAgent }: ReleaseContent): { readonly withoutAgent?: string } {
-  return withoutAgent === undefined ? {} : { withoutAgent };
+  return encodeManifest({ ...facts, images });
 }
 
 /** The signed envelope, release.suit: a detached COSE_Sign1 of the manifest's digest, `kid` being the author's key id. */

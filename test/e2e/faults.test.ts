@@ -14,6 +14,7 @@ import type { DemoRun } from '../../scripts/demo/demo-run.ts';
 import { freePorts } from '../../scripts/demo/free-ports.ts';
 import { PROJECT_DIRECTORY } from '../../scripts/images/demo-images.ts';
 import { type ProgramResult, runProgram } from '../../scripts/programs.ts';
+import { buildWords } from '../unit/cli/run-holdfast.ts';
 import { type Fleet, fleetWithServer, serverAuthority } from './fleet.ts';
 
 let fleet: Fleet;
@@ -109,19 +110,7 @@ describe('holdfast', () => {
     const image = run.path('any.img');
     await writeFile(image, new Uint8Array(5000).fill(7));
     const folder = run.path('release-1');
-    const names = [
-      '--vendor',
-      'acme.example',
-      '--class',
-      'acme-cam',
-      '--channel',
-      'stable',
-      '--version',
-      '1.0.1',
-      '--sequence',
-      '9',
-    ];
-    const build = ['release', 'build', ...names, '--image', `rootfs=${image}`, '--server', '--out', folder, '--json'];
+    const build = [...buildWords('1.0.1', 9), '--image', `rootfs=${image}`, '--server', '--out', folder, '--json'];
     expect((await bin('holdfast', build)).status).toBe(0);
     const author = run.path('ceremony/author-acme-cam/author.key');
     const sign = ['release', 'sign', folder, '--key', author, '--passphrase-file', passphrase, '--json'];

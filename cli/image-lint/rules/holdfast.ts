@@ -4,7 +4,7 @@ import type { TreeView } from '../tree.ts';
 import { Units } from '../units.ts';
 
 const AGENT = 'holdfast-agent.service';
-const CONFIGURATION = 'etc/holdfast/agent.json';
+export const CONFIGURATION = 'etc/holdfast/agent.json';
 const GATE_UNITS = ['holdfast-quiet.service', 'holdfast-firstboot.service', 'holdfast-open.service'];
 const GATES = { open: 'holdfast-open.service', quiet: 'holdfast-quiet.service' } as const;
 
@@ -64,9 +64,12 @@ export const BOUND: Readonly<Record<'open' | 'quiet', readonly string[]>> = {
   ],
 };
 
+/** By whatever links lead there. */
+export const isConfigured = (view: TreeView): boolean => view.resolve(CONFIGURATION)?.kind === 'file';
+
 export function checkHoldfast(view: TreeView, report: Report, isProduct: boolean): void {
   const units = new Units(view);
-  const configured = view.resolve(CONFIGURATION)?.kind === 'file';
+  const configured = isConfigured(view);
   if (!configured && !isProduct) {
     report('agent-absent', '', 'no agent.json');
     return;

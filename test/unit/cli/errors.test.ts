@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holdCeremony, PHRASE, workshop, writeImage } from '../keys/workshop.ts';
-import { documentOf, type Run, runHoldfast } from './run-holdfast.ts';
+import { buildWords, documentOf, type Run, runHoldfast } from './run-holdfast.ts';
 import { type ScriptedServer, sendJson, startScriptedServer } from './scripted-server.ts';
 
 let home: string;
@@ -48,20 +48,7 @@ function failed(run: Run, code: string, status: number): void {
   expect(run.stderr + run.stdout).not.toMatch(/\n\s+at .*[:(]\d+/);
 }
 
-const BUILD = [
-  'release',
-  'build',
-  '--vendor',
-  'acme.example',
-  '--class',
-  'acme-cam',
-  '--channel',
-  'stable',
-  '--version',
-  '2',
-  '--sequence',
-  '2',
-];
+const BUILD = buildWords('2', 2);
 const INIT = ['keys', 'init', '--vendor', 'acme.example', '--class', 'acme-cam'];
 
 // Paths in the arguments are relative to the home; {…} are put in at run time.

@@ -6,7 +6,7 @@ import { seekAgent } from '../../../cli/release-agent.ts';
 import type { Environment } from '../../../trust/tuf/metadata.ts';
 import { holdCeremony, workshop } from '../keys/workshop.ts';
 import { inFolder, makeExt4, makeFolder, makeSquashfs, type Planted, rootWith } from './image-lint/image-maker.ts';
-import { documentOf, type Run, runHoldfast } from './run-holdfast.ts';
+import { buildWords, documentOf, type Run, runHoldfast } from './run-holdfast.ts';
 
 const AGENT: Planted = { 'usr/lib/holdfast/agent.mjs': '// the agent\n', 'usr/bin/holdfast-agent': null };
 const NO_AGENT: Planted = { 'usr/bin/holdfast-agent': null };
@@ -57,21 +57,9 @@ describe('an agent is seen', () => {
 
 describe('holdfast release build', () => {
   const build = (environment: Environment, image: string, ...more: string[]): Promise<Run> => {
-    const names = [
-      '--vendor',
-      'acme.example',
-      '--class',
-      'acme-cam',
-      '--channel',
-      'stable',
-      '--version',
-      '2.0.0',
-      '--sequence',
-      '2',
-    ];
     runs += 1;
     const place = ['--metadata', join(at(environment), 'public'), '--out', at(`rel-${runs}`)];
-    return runHoldfast(['release', 'build', ...names, '--image', `rootfs=${at(image)}`, ...place, '--json', ...more], {
+    return runHoldfast([...buildWords('2.0.0', 2), '--image', `rootfs=${at(image)}`, ...place, '--json', ...more], {
       home,
     });
   };

@@ -18,6 +18,12 @@ export interface RunWishes {
   readonly cwd?: string;
 }
 
+/** `holdfast release build`, and whose release: images and places follow. */
+export const buildWords = (version: string, sequence: number): string[] => {
+  const whose = ['--vendor', 'acme.example', '--class', 'acme-cam', '--channel', 'stable'];
+  return ['release', 'build', ...whose, '--version', version, '--sequence', String(sequence)];
+};
+
 export async function runHoldfast(args: readonly string[], wishes: RunWishes): Promise<Run> {
   const child = spawn(join(PROJECT, 'node_modules/.bin/node'), [join(PROJECT, 'cli/main.ts'), ...args], {
     cwd: wishes.cwd ?? wishes.home,
